@@ -1,0 +1,1 @@
+//! The audit: scan, deviations, report.

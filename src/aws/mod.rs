@@ -1,0 +1,1 @@
+//! The SDK clients: credentials, partitions, endpoints, timeouts, retry.

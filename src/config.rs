@@ -1,0 +1,194 @@
+//! `keyferry.toml`: the vendor is configuration. Nothing in the code knows one vendor's name, accounts or paths.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator sets. Unknown keys are refused, so that a typo cannot pass as a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub vendor: Vendor,
+    pub aws: Aws,
+    pub windows: Windows,
+    pub mail: Mail,
+    pub sandbox: Sandbox,
+    pub worker: Worker,
+}
+
+/// Who the vendor is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vendor {
+    /// The name that people read, in the key policy's statement identifiers too (`Allow Replicon use of the key`).
+    pub name: String,
+    /// Path prefix of the customers' API.
+    pub customer_api_prefix: String,
+    pub support_email: String,
+    /// Mail to engineers when an enterprise has none of its own.
+    pub engineer_email: String,
+    pub csm_email: String,
+}
+
+/// Where the vendor's systems are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Aws {
+    /// By partition name: `aws`, `aws-us-gov`.
+    pub partitions: BTreeMap<String, Partition>,
+    /// Tag key whose value is the enterprise's identifier, on its data systems.
+    pub enterprise_tag: String,
+    /// Tag key whose value is `production`, `sandbox` or `development`.
+    pub instance_tag: String,
+    /// Seconds between two looks at a resource that AWS is changing. The sandbox divides it by its speed.
+    pub poll_s: u64,
+    /// Seconds for which a key policy may still be spreading before an `AccessDenied` counts as a finding. The sandbox
+    /// divides it by its speed.
+    pub policy_grace_s: u64,
+}
+
+/// The vendor's place in one partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// The vendor's account there, 12 digits.
+    pub account: String,
+    /// The role that keyferry acts as, a name or path within `account`.
+    pub role: String,
+    /// Supported regions.
+    pub regions: Vec<String>,
+}
+
+/// Maintenance windows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Windows {
+    /// Hours between the scheduling of a window and its earliest start. With 0 a window may start `now`.
+    pub notice_hours: u64,
+    /// Minutes kept free at a window's end for going back; no cut-over starts after the end minus these.
+    pub go_back_minutes: u64,
+}
+
+/// How mail leaves. Without a host it is written to `DIR/mail/` as `.eml` files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    pub from: String,
+    pub smtp_host: Option<String>,
+    pub smtp_port: u16,
+    pub smtp_username: Option<String>,
+    /// Name of the environment variable that holds the password.
+    pub smtp_password_env: Option<String>,
+    /// `none`, `starttls` or `tls`.
+    pub smtp_tls: String,
+}
+
+/// The emulated cloud.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sandbox {
+    /// How many of its seconds pass in one of the wall's.
+    pub speed: f64,
+}
+
+/// The worker's limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Steps that run at once.
+    pub concurrency: usize,
+    /// Seconds that a lease lasts.
+    pub lease_s: u64,
+    /// Crashes of its process after which a step is parked in attention.
+    pub crash_limit: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vendor: Vendor::default(),
+            aws: Aws::default(),
+            windows: Windows::default(),
+            mail: Mail::default(),
+            sandbox: Sandbox::default(),
+            worker: Worker::default(),
+        }
+    }
+}
+
+impl Default for Vendor {
+    fn default() -> Self {
+        Self {
+            name: "Replicon".to_owned(),
+            customer_api_prefix: "/!/ems".to_owned(),
+            support_email: "support@replicon.example".to_owned(),
+            engineer_email: "cloud-operations@replicon.example".to_owned(),
+            csm_email: "customer-success@replicon.example".to_owned(),
+        }
+    }
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        let partition = |account: &str, regions: &[&str]| Partition {
+            account: account.to_owned(),
+            role: "keyferry".to_owned(),
+            regions: regions.iter().map(|&region| region.to_owned()).collect(),
+        };
+        Self {
+            partitions: BTreeMap::from([
+                (
+                    "aws".to_owned(),
+                    partition(
+                        "127450652264",
+                        &[
+                            "us-west-2",
+                            "us-east-1",
+                            "us-east-2",
+                            "eu-central-1",
+                            "eu-west-1",
+                            "ap-southeast-2",
+                            "ca-central-1",
+                        ],
+                    ),
+                ),
+                ("aws-us-gov".to_owned(), partition("127450652265", &["us-gov-west-1", "us-gov-east-1"])),
+            ]),
+            enterprise_tag: "keyferry:enterprise".to_owned(),
+            instance_tag: "keyferry:instance".to_owned(),
+            poll_s: 30,
+            policy_grace_s: 300,
+        }
+    }
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self { notice_hours: 0, go_back_minutes: 60 }
+    }
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            from: "keyferry@replicon.example".to_owned(),
+            smtp_host: None,
+            smtp_port: 25,
+            smtp_username: None,
+            smtp_password_env: None,
+            smtp_tls: "none".to_owned(),
+        }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { speed: 60.0 }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { concurrency: 16, lease_s: 60, crash_limit: 3 }
+    }
+}

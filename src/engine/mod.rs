@@ -1,0 +1,14 @@
+//! The state machine: pure. No async, no I/O, no clock, no randomness, nothing from the rest of the crate.
+//!
+//! [`advance`] is the one function that moves a run, live, in recovery, in replay and in simulation. Time, ids and chance
+//! come in as data on the [`Event`].
+
+mod command;
+mod event;
+mod payload;
+mod snapshot;
+
+pub use command::{Command, Notice};
+pub use event::{Actor, ChildEnd, Event, EventKind};
+pub use payload::Payload;
+pub use snapshot::{Frame, FrameId, Header, Join, Outcome, Phase, Snapshot, Standing};

@@ -1,0 +1,1 @@
+//! Forms: schema, roles, validation of what people answer.

@@ -1,0 +1,1 @@
+//! Customer keys: ARN, key policy, verification probes.

@@ -1,0 +1,5 @@
+//! STS.
+
+/// Issued sessions.
+#[derive(Debug, Default)]
+pub struct State {}

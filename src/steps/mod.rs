@@ -1,0 +1,1 @@
+//! The steps that the shipped definitions name: one file a step.

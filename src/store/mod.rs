@@ -1,0 +1,1 @@
+//! Durable state: one atomic commit for everything a turn decided.

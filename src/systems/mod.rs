@@ -1,0 +1,1 @@
+//! Data systems: inventory, re-keying, cut-over, purge ledger.
