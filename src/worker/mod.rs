@@ -1,5 +1,7 @@
 //! Claims due work, executes it, commits what came of it.
 
 mod step;
+mod view;
 
 pub use step::{Progress, Record, Step, StepContext, StepError, StepHost};
+pub use view::{Attention, Enterprise, HistoryRow, Page, RunFilter, RunView, StoredRecord, Verification, WaitingFor};
