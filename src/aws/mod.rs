@@ -1,1 +1,167 @@
-//! The SDK clients: credentials, partitions, endpoints, timeouts, retry.
+//! The one adapter to AWS: SDK clients that act as the vendor's role in a region's partition.
+//!
+//! Whether AWS, another emulator or the sandbox stands behind it is a matter of the HTTP client and of the SDK's own
+//! environment variables; nothing above this module knows. Credentials come from one AssumeRole per partition and
+//! region, cached with five minutes to spare. Timeouts are set because the SDK has none by default. Calls that create
+//! something go out once: the SDK would retry a lost reply without knowing that the first call took effect, so the
+//! step looks first when it is run again.
+
+mod failure;
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, sts::AssumeRoleProvider,
+    timeout::TimeoutConfig,
+};
+use aws_sdk_sts::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tokio::sync::Mutex;
+
+pub use failure::{Failure, failure};
+
+use crate::{config::Config, worker::StepError};
+
+/// How the adapter reaches AWS.
+#[derive(Default)]
+pub struct AwsOptions<'a> {
+    /// Where the vendor is; the default configuration if none.
+    pub config: Option<&'a Config>,
+    /// The sandbox's connector. With it, no credential or endpoint of the environment is looked at.
+    pub http: Option<SharedHttpClient>,
+    /// The time by which requests are signed and sessions expire: the sandbox's own, when `http` is the sandbox.
+    pub time: Option<SharedTimeSource>,
+}
+
+/// SDK clients by region, for the vendor's account.
+pub struct Aws {
+    config: Config,
+    http: Option<SharedHttpClient>,
+    time: Option<SharedTimeSource>,
+    assumed: Mutex<HashMap<(String, String), SdkConfig>>,
+}
+
+/// The session's name in CloudTrail.
+const SESSION: &str = "keyferry";
+
+impl Aws {
+    /// Opens nothing yet: credentials are fetched with the first client.
+    pub fn new(options: AwsOptions<'_>) -> Self {
+        Self {
+            config: options.config.cloned().unwrap_or_default(),
+            http: options.http,
+            time: options.time,
+            assumed: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// A KMS client for `region`, as the vendor's role. GovCloud is reached at its FIPS endpoint.
+    ///
+    /// # Errors
+    /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
+    pub async fn kms(&self, region: &str) -> Result<aws_sdk_kms::Client, StepError> {
+        Ok(kms_client(&self.vendor(region).await?, region))
+    }
+
+    /// An RDS client for `region`, as the vendor's role. In GovCloud the standard endpoint is the FIPS endpoint.
+    ///
+    /// # Errors
+    /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
+    pub async fn rds(&self, region: &str) -> Result<aws_sdk_rds::Client, StepError> {
+        Ok(aws_sdk_rds::Client::new(&self.vendor(region).await?))
+    }
+
+    /// The SDK's configuration for another role, for example the customer's in the demo.
+    pub async fn assumed(&self, role_arn: &str, region: &str) -> SdkConfig {
+        let mut assumed = self.assumed.lock().await;
+        let key = (role_arn.to_owned(), region.to_owned());
+        if let Some(config) = assumed.get(&key) {
+            return config.clone();
+        }
+        let base = self.base(region).await;
+        // The sandbox's clock runs ahead of the wall's, so its sessions are asked for as long as AWS grants them; a live
+        // role may be limited to the default hour.
+        let mut role = AssumeRoleProvider::builder(role_arn).session_name(SESSION).configure(&base);
+        if self.http.is_some() {
+            role = role.session_length(Duration::from_secs(12 * 3600));
+        }
+        let config = base
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(role.build().await))
+            .identity_cache(IdentityCache::lazy().buffer_time(Duration::from_secs(300)).build())
+            .build();
+        assumed.insert(key, config.clone());
+        config
+    }
+
+    async fn vendor(&self, region: &str) -> Result<SdkConfig, StepError> {
+        let partition = partition(region);
+        let Some(place) = self.config.aws.partitions.get(partition) else {
+            return Err(StepError::new(
+                "Keyferry.UnsupportedRegion",
+                format!("region {region} is in partition {partition}, for which the configuration names no account"),
+            ));
+        };
+        let role = format!("arn:{partition}:iam::{}:role/{}", place.account, place.role);
+        Ok(self.assumed(&role, region).await)
+    }
+
+    async fn base(&self, region: &str) -> SdkConfig {
+        let region = Region::new(region.to_owned());
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_millis(3100))
+            .read_timeout(Duration::from_secs(20))
+            .operation_attempt_timeout(Duration::from_secs(30))
+            .operation_timeout(Duration::from_secs(120))
+            .build();
+        let version = BehaviorVersion::v2026_01_12();
+        let retries = RetryConfig::standard().with_max_attempts(3);
+        let Some(http) = &self.http else {
+            return aws_config::defaults(version)
+                .region(region)
+                .timeout_config(timeouts)
+                .retry_config(retries)
+                .load()
+                .await;
+        };
+        let credentials = Credentials::new("AKIASANDBOXVENDOR000", "sandbox", None, None, "sandbox");
+        SdkConfig::builder()
+            .behavior_version(version)
+            .region(region)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .http_client(http.clone())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+            .time_source(self.time.clone().unwrap_or_default())
+            .build()
+    }
+}
+
+/// A KMS client over `config`, at the FIPS endpoint in GovCloud unless an endpoint of the operator's own is set.
+pub fn kms_client(config: &SdkConfig, region: &str) -> aws_sdk_kms::Client {
+    let own_endpoint = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_KMS").is_some();
+    let fips = partition(region) == "aws-us-gov" && !own_endpoint;
+    let builder = aws_sdk_kms::config::Builder::from(config);
+    let builder = if fips { builder.use_fips(true) } else { builder };
+    aws_sdk_kms::Client::from_conf(builder.build())
+}
+
+/// The override for a call that creates something and has no idempotency token.
+pub fn once() -> aws_sdk_rds::config::Builder {
+    aws_sdk_rds::config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1))
+}
+
+/// The partition of a region, by the form of its name.
+pub fn partition(region: &str) -> &'static str {
+    const PREFIXES: [(&str, &str); 6] = [
+        ("us-gov-", "aws-us-gov"),
+        ("cn-", "aws-cn"),
+        ("eusc-", "aws-eusc"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("us-iso-", "aws-iso"),
+    ];
+    PREFIXES.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
+}

@@ -1,1 +1,12 @@
-//! Customer keys: ARN, key policy, verification probes.
+//! The enterprise's keys: which key belongs where, what a customer may hand over, what their key policy must say, and the
+//! probes that show whether a key serves.
+
+mod arn;
+mod battery;
+mod policy;
+mod set;
+
+pub use arn::{KeyArn, Rejection, check};
+pub use battery::{Battery, Probe, ProbeState, Verdict, probe};
+pub use policy::{PolicyRequest, render};
+pub use set::KeySet;

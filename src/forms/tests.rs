@@ -1,0 +1,145 @@
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{Finding, FormContext, Forms};
+use crate::{config::Config, worker::Enterprise};
+
+fn enterprise(partition: &str) -> Enterprise {
+    Enterprise {
+        id: "dave".to_owned(),
+        name: "Dave".to_owned(),
+        partition: partition.to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+        created_at: now(),
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+fn answer(form: &str, partition: &str, input: &Value, answer: &Value) -> Result<Value, Vec<Finding>> {
+    let config = Config::default();
+    let enterprise = enterprise(partition);
+    let context = FormContext { config: &config, input, now: now(), enterprise: &enterprise };
+    Forms::shipped().unwrap().get(form).unwrap().check(answer, &context)
+}
+
+fn pointers(outcome: Result<Value, Vec<Finding>>) -> Vec<String> {
+    outcome.unwrap_err().into_iter().map(|finding| finding.pointer).collect()
+}
+
+fn plan() -> Value {
+    json!({ "regions": ["us-west-2", "us-east-1"], "aws_account": "123456789012", "partition": "aws" })
+}
+
+const WEST: &str = "arn:aws:kms:us-west-2:123456789012:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e1";
+const EAST: &str = "arn:aws:kms:us-east-1:123456789012:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e2";
+
+#[test]
+fn the_specifications_regions_are_accepted_and_normalised() {
+    let given = json!({
+        "primary": "us-west-2", "disaster_recovery": "us-east-1", "additional": [], "instances": {"sandbox": "us-east-1"},
+        "aws_account": "123456789012",
+    });
+    let good = answer("regions", "aws", &json!({}), &given).unwrap();
+    assert_eq!(good["regions"], json!(["us-west-2", "us-east-1"]));
+    assert_eq!(good["partition"], "aws");
+    let small =
+        json!({ "primary": "us-gov-west-1", "disaster_recovery": "us-gov-east-1", "aws_account": "123456789012" });
+    assert_eq!(answer("regions", "aws-us-gov", &json!({}), &small).unwrap()["additional"], json!([]));
+    let vendor = json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1" });
+    answer("regions", "aws", &json!({ "custody": "vendor" }), &vendor).unwrap();
+}
+
+#[test]
+fn wrong_regions_are_found_at_their_place() {
+    let table = [
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-west-2", "aws_account": "123456789012" }),
+            "/disaster_recovery",
+        ),
+        (json!({ "primary": "mars-1", "disaster_recovery": "us-west-2", "aws_account": "123456789012" }), "/primary"),
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-gov-west-1", "aws_account": "123456789012" }),
+            "/disaster_recovery",
+        ),
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "additional": ["us-west-2"], "aws_account": "123456789012" }),
+            "/additional/0",
+        ),
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "instances": {"sandbox": "eu-west-1"}, "aws_account": "123456789012" }),
+            "/instances/sandbox",
+        ),
+        (json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1" }), "/aws_account"),
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "127450652264" }),
+            "/aws_account",
+        ),
+        (json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "1234" }), "/aws_account"),
+        (json!({ "primary": "us-west-2" }), ""),
+    ];
+    for (given, pointer) in table {
+        assert_eq!(pointers(answer("regions", "aws", &json!({}), &given)), [pointer], "{given}");
+    }
+}
+
+#[test]
+fn one_key_for_each_region_is_accepted_and_instances_may_have_their_own() {
+    let given = json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST } });
+    let good = answer("key-arns", "aws", &plan(), &given).unwrap();
+    assert_eq!(good["list"].as_array().unwrap().len(), 2);
+    let own = WEST.replace("e1", "ef");
+    let given =
+        json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST }, "instances": {"sandbox": {"us-west-2": own}} });
+    assert_eq!(answer("key-arns", "aws", &plan(), &given).unwrap()["list"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn wrong_keys_are_found_at_their_place_each_with_its_own_code() {
+    let table = [
+        (json!({ "us-west-2": WEST }), "/keys", "is missing"),
+        (json!({ "us-west-2": WEST, "us-east-1": WEST }), "/keys/us-west-2", "every region needs a key of its own"),
+        (json!({ "us-west-2": EAST, "us-east-1": EAST.replace("e2", "e3") }), "/keys/us-west-2", "arn-wrong-region"),
+        (json!({ "us-west-2": WEST, "us-east-1": "alias/mine" }), "/keys/us-east-1", "arn-alias"),
+        (json!({ "us-west-2": WEST, "us-east-1": EAST, "eu-west-1": EAST }), "/keys/eu-west-1", "none of the chosen"),
+    ];
+    for (keys, pointer, says) in table {
+        let findings = answer("key-arns", "aws", &plan(), &json!({ "keys": keys })).unwrap_err();
+        let found = findings.iter().any(|finding| finding.pointer == pointer && finding.message.contains(says));
+        assert!(found, "{keys}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_window_is_normalised_to_three_instants() {
+    let good = answer("window", "aws", &json!({}), &json!({ "start": "now", "duration_hours": 8 })).unwrap();
+    assert_eq!(good["start"], "2026-11-24T12:00:00Z");
+    assert_eq!(good["cutoff"], "2026-11-24T19:00:00Z");
+    assert_eq!(
+        pointers(answer("window", "aws", &json!({}), &json!({ "start": "soon", "duration_hours": 8 }))),
+        ["/start"]
+    );
+    assert_eq!(
+        pointers(answer("window", "aws", &json!({}), &json!({ "start": "now", "duration_hours": 100 }))),
+        ["/duration_hours"]
+    );
+}
+
+#[test]
+fn an_approval_needs_a_reason() {
+    let good = json!({ "approve": true, "reason": "checked with the customer" });
+    assert_eq!(answer("purge-approval", "aws", &json!({}), &good).unwrap(), good);
+    answer("purge-approval", "aws", &json!({}), &json!({ "approve": true })).unwrap_err();
+    answer("purge-approval", "aws", &json!({}), &json!({ "approve": "yes", "reason": "x" })).unwrap_err();
+}
+
+#[test]
+fn a_schema_without_a_role_is_no_form() {
+    Forms::load([("x", r#"{"title": "X"}"#)]).unwrap_err();
+    Forms::load([("x", r#"{"title": "X", "x-keyferry-role": "boss"}"#)]).unwrap_err();
+    Forms::load([("x", "{")]).unwrap_err();
+}
