@@ -153,6 +153,10 @@ impl Prepared {
 /// The error as AWS answers it.
 pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answer, AwsError> {
     state.sweep(call.now);
+    if call.action == "DescribeKey" && call.params.get("KeyId").and_then(Value::as_str) == Some("alias/aws/rds") {
+        // KMS makes an AWS managed key when its alias is first described.
+        state.default_rds_key(call.now, &call.caller, &call.region);
+    }
     match call.action.as_str() {
         "CreateKey" => keys::create(state, call),
         "DescribeKey" => keys::describe(state, call),

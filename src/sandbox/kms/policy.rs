@@ -3,7 +3,7 @@
 //! After the IAM JSON policy reference. A principal that is an account (its number or its root ARN) stands for every
 //! principal of that account, because every caller of the sandbox has all rights its account can give.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{condition, condition::Context};
 use crate::sandbox::{AwsError, Caller};
@@ -60,9 +60,9 @@ pub fn check(text: &str, partition: &str) -> Result<(), AwsError> {
     if let Some(unknown) = members.keys().find(|name| !["Version", "Id", "Statement"].contains(&name.as_str())) {
         return Err(malformed(&format!("Policy contains an unknown element {unknown}")));
     }
-    match members.get("Version").and_then(Value::as_str) {
-        Some("2012-10-17" | "2008-10-17") | None if !members.get("Version").is_some_and(|v| !v.is_string()) => {}
-        _ => return Err(malformed("Policy contains an invalid Version")),
+    let versions = [json!("2012-10-17"), json!("2008-10-17")];
+    if members.get("Version").is_some_and(|version| !versions.contains(version)) {
+        return Err(malformed("Policy contains an invalid Version"));
     }
     let statements = statements(&document);
     if statements.is_empty() {
