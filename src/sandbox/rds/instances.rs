@@ -227,7 +227,7 @@ pub fn reboot(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     }
     "rebooting".clone_into(&mut row.status);
     "in-sync".clone_into(&mut row.parameter_status);
-    row.plan = then(cx.now + timing::REBOOT, "available");
+    row.replan(then(cx.now + timing::REBOOT, "available"));
     Ok(placement::admit(cx, row, "rebooted"))
 }
 
@@ -250,7 +250,7 @@ pub fn stop(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         snapshots::take_manual(cx, &row, name, row.tags.clone())?;
     }
     "stopping".clone_into(&mut row.status);
-    row.plan = then(cx.now + timing::STOP, "stopped");
+    row.replan(then(cx.now + timing::STOP, "stopped"));
     Ok(placement::admit(cx, row, "stopped"))
 }
 
@@ -270,7 +270,7 @@ pub fn start(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     }
     "starting".clone_into(&mut row.status);
     row.key_lost_at = None;
-    row.plan = then(cx.now + timing::START, "available");
+    row.replan(then(cx.now + timing::START, "available"));
     Ok(placement::admit(cx, row, "started"))
 }
 

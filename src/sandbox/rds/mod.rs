@@ -26,7 +26,6 @@ mod ids;
 mod instances;
 mod lifecycle;
 mod modify;
-mod options;
 mod params;
 mod placement;
 mod replicas;
@@ -43,7 +42,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-use super::{Answer, AwsError, Call, Changes, Table, kms};
+use super::{Answer, AwsError, Call, Changes, Rows, Table, kms};
 use context::Context;
 use rows::{Backup, Cluster, Group, Instance, Snapshot};
 
@@ -75,38 +74,6 @@ impl Default for State {
 }
 
 impl State {
-    /// Moves what changed since the last call into `changes`.
-    ///
-    /// # Errors
-    /// A row that cannot be written as JSON.
-    pub fn take_changes(&mut self, changes: &mut Changes) -> Result<(), serde_json::Error> {
-        self.instances.take_changes(changes)?;
-        self.clusters.take_changes(changes)?;
-        self.snapshots.take_changes(changes)?;
-        self.cluster_snapshots.take_changes(changes)?;
-        self.backups.take_changes(changes)?;
-        self.groups.take_changes(changes)?;
-        self.counters.take_changes(changes)
-    }
-
-    /// Puts back a row read from the data file; `false` when `kind` is none of RDS's.
-    ///
-    /// # Errors
-    /// A body that is not a row of its table.
-    pub fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
-        match kind {
-            "rds.instance" => self.instances.load(key, body)?,
-            "rds.cluster" => self.clusters.load(key, body)?,
-            "rds.snapshot" => self.snapshots.load(key, body)?,
-            "rds.cluster_snapshot" => self.cluster_snapshots.load(key, body)?,
-            "rds.backup" => self.backups.load(key, body)?,
-            "rds.group" => self.groups.load(key, body)?,
-            "rds.counter" => self.counters.load(key, body)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
     /// The fingerprint (hex) and the size in GB of the data in an instance, cluster, snapshot or automated backup, by its
     /// ARN. Two resources with one fingerprint hold the same data. No operation of RDS answers it: it is for tests and for
     /// verification.
@@ -147,6 +114,32 @@ impl State {
         let next = self.counters.get("resource").copied().unwrap_or_default() + 1;
         self.counters.insert("resource", next);
         format!("{prefix}{}", ids::base32(&format!("{prefix}{next}")))
+    }
+}
+
+impl Rows for State {
+    fn take_changes(&mut self, changes: &mut Changes) -> Result<(), serde_json::Error> {
+        self.instances.take_changes(changes)?;
+        self.clusters.take_changes(changes)?;
+        self.snapshots.take_changes(changes)?;
+        self.cluster_snapshots.take_changes(changes)?;
+        self.backups.take_changes(changes)?;
+        self.groups.take_changes(changes)?;
+        self.counters.take_changes(changes)
+    }
+
+    fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
+        match kind {
+            "rds.instance" => self.instances.load(key, body)?,
+            "rds.cluster" => self.clusters.load(key, body)?,
+            "rds.snapshot" => self.snapshots.load(key, body)?,
+            "rds.cluster_snapshot" => self.cluster_snapshots.load(key, body)?,
+            "rds.backup" => self.backups.load(key, body)?,
+            "rds.group" => self.groups.load(key, body)?,
+            "rds.counter" => self.counters.load(key, body)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

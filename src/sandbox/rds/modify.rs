@@ -188,10 +188,10 @@ fn schedule(row: &mut Instance, before: &Instance, at: DateTime<Utc>, now: bool)
     }
     if backups_begin {
         "modifying".clone_into(&mut row.status);
-        row.plan = super::rows::becoming(at, timing::MODIFY, true);
+        row.replan(super::rows::becoming(at, timing::MODIFY, true));
     } else if differs(row, before) {
         "modifying".clone_into(&mut row.status);
-        row.plan = then(at + timing::MODIFY, "available");
+        row.replan(then(at + timing::MODIFY, "available"));
     }
     "modified".to_owned()
 }

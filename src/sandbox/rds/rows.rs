@@ -194,6 +194,17 @@ impl Instance {
         self.place.arn("db", &self.id)
     }
 
+    /// Plans what happens next; a modification that waits for the maintenance window keeps waiting.
+    pub fn replan(&mut self, plan: Vec<Planned>) {
+        let waiting = std::mem::replace(&mut self.plan, plan);
+        let settled = |next: &Planned| matches!(next.change, Change::ApplyPending | Change::Remove { .. });
+        if self.pending.is_empty() || self.plan.iter().any(settled) {
+            return;
+        }
+        self.plan.extend(waiting.into_iter().filter(|next| matches!(next.change, Change::ApplyPending)));
+        self.plan.sort_by_key(|next| next.at);
+    }
+
     /// Whether it serves: the states in which AWS lets it be worked on.
     pub fn serves(&self) -> bool {
         serves(&self.status)

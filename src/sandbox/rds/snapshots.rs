@@ -285,18 +285,10 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let ready_at = take_manual(cx, &row, id.clone(), tags)?;
     if row.serves() {
         "backing-up".clone_into(&mut row.status);
-        row.plan = after_backup(&row, ready_at);
+        row.replan(then(ready_at, "available"));
         cx.state.instances.insert(row.arn(), row);
     }
     answer(cx, &INSTANCE, &cx.place.arn("snapshot", &id), "created")
-}
-
-/// The instance serves again when its snapshot is there; a modification that waits for the window keeps waiting.
-fn after_backup(row: &Instance, ready_at: DateTime<Utc>) -> Vec<super::rows::Planned> {
-    let mut plan = then(ready_at, "available");
-    plan.extend(row.plan.iter().filter(|next| matches!(next.change, super::rows::Change::ApplyPending)).cloned());
-    plan.sort_by_key(|next| next.at);
-    plan
 }
 
 /// Answers a snapshot that was made or changed.
