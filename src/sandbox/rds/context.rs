@@ -78,7 +78,9 @@ impl<'a> Context<'a> {
     /// # Errors
     /// `DBClusterAlreadyExistsFault`.
     pub fn cluster_id_is_free(&self, id: &str) -> Result<(), AwsError> {
-        let renamed = |row: &Cluster| row.status == "renaming" && row.pending.get("DBClusterIdentifier").is_some_and(|new| new == id);
+        let renamed = |row: &Cluster| {
+            row.status == "renaming" && row.pending.get("DBClusterIdentifier").is_some_and(|new| new == id)
+        };
         let taken = self.clusters().any(|row| row.id == id || renamed(row));
         if taken { Err(error::cluster_exists()) } else { Ok(()) }
     }

@@ -91,12 +91,7 @@ fn may_copy_now(cx: &Context<'_>, family: &Family) -> Result<(), AwsError> {
 
 /// The key of the copy: the one named, else the source's in its own account and region. The caller needs the source's key
 /// too, and it has to work.
-fn target_key(
-    cx: &mut Context<'_>,
-    family: &Family,
-    source: &Snapshot,
-    arn: &str,
-) -> Result<Option<String>, AwsError> {
+fn target_key(cx: &mut Context<'_>, family: &Family, source: &Snapshot, arn: &str) -> Result<Option<String>, AwsError> {
     let named = cx.p.text("KmsKeyId");
     let foreign = source.place.account != cx.place.account;
     let across = source.place.region != cx.place.region;

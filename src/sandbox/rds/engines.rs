@@ -51,36 +51,52 @@ pub const ENGINES: &[Engine] = &[
             ("10.5", "10.5.29", "mariadb10.5"),
         ],
     },
-    oracle("oracle-ee", "Oracle Database Enterprise Edition", &[
-        ("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-ee-19"),
-    ]),
-    oracle("oracle-ee-cdb", "Oracle Database Enterprise Edition (CDB)", &[
-        ("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-ee-cdb-19"),
-        ("21", "21.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-ee-cdb-21"),
-    ]),
-    oracle("oracle-se2", "Oracle Database Standard Edition Two", &[
-        ("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-se2-19"),
-    ]),
-    oracle("oracle-se2-cdb", "Oracle Database Standard Edition Two (CDB)", &[
-        ("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-se2-cdb-19"),
-        ("21", "21.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-se2-cdb-21"),
-    ]),
-    sqlserver("sqlserver-ee", "Microsoft SQL Server Enterprise Edition", &[
-        ("16.00", "16.00.4210.1.v1", "sqlserver-ee-16.0"),
-        ("15.00", "15.00.4445.1.v1", "sqlserver-ee-15.0"),
-    ]),
-    sqlserver("sqlserver-se", "Microsoft SQL Server Standard Edition", &[
-        ("16.00", "16.00.4210.1.v1", "sqlserver-se-16.0"),
-        ("15.00", "15.00.4445.1.v1", "sqlserver-se-15.0"),
-    ]),
-    sqlserver("sqlserver-ex", "Microsoft SQL Server Express Edition", &[
-        ("16.00", "16.00.4210.1.v1", "sqlserver-ex-16.0"),
-        ("15.00", "15.00.4445.1.v1", "sqlserver-ex-15.0"),
-    ]),
-    sqlserver("sqlserver-web", "Microsoft SQL Server Web Edition", &[
-        ("16.00", "16.00.4210.1.v1", "sqlserver-web-16.0"),
-        ("15.00", "15.00.4445.1.v1", "sqlserver-web-15.0"),
-    ]),
+    oracle(
+        "oracle-ee",
+        "Oracle Database Enterprise Edition",
+        &[("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-ee-19")],
+    ),
+    oracle(
+        "oracle-ee-cdb",
+        "Oracle Database Enterprise Edition (CDB)",
+        &[
+            ("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-ee-cdb-19"),
+            ("21", "21.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-ee-cdb-21"),
+        ],
+    ),
+    oracle(
+        "oracle-se2",
+        "Oracle Database Standard Edition Two",
+        &[("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-se2-19")],
+    ),
+    oracle(
+        "oracle-se2-cdb",
+        "Oracle Database Standard Edition Two (CDB)",
+        &[
+            ("19", "19.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-se2-cdb-19"),
+            ("21", "21.0.0.0.ru-2025-07.rur-2025-07.r1", "oracle-se2-cdb-21"),
+        ],
+    ),
+    sqlserver(
+        "sqlserver-ee",
+        "Microsoft SQL Server Enterprise Edition",
+        &[("16.00", "16.00.4210.1.v1", "sqlserver-ee-16.0"), ("15.00", "15.00.4445.1.v1", "sqlserver-ee-15.0")],
+    ),
+    sqlserver(
+        "sqlserver-se",
+        "Microsoft SQL Server Standard Edition",
+        &[("16.00", "16.00.4210.1.v1", "sqlserver-se-16.0"), ("15.00", "15.00.4445.1.v1", "sqlserver-se-15.0")],
+    ),
+    sqlserver(
+        "sqlserver-ex",
+        "Microsoft SQL Server Express Edition",
+        &[("16.00", "16.00.4210.1.v1", "sqlserver-ex-16.0"), ("15.00", "15.00.4445.1.v1", "sqlserver-ex-15.0")],
+    ),
+    sqlserver(
+        "sqlserver-web",
+        "Microsoft SQL Server Web Edition",
+        &[("16.00", "16.00.4210.1.v1", "sqlserver-web-16.0"), ("15.00", "15.00.4445.1.v1", "sqlserver-web-15.0")],
+    ),
     Engine {
         name: "aurora-postgresql",
         description: "Aurora (PostgreSQL)",

@@ -88,17 +88,11 @@ pub fn digest(text: &str) -> String {
 pub fn base32(text: &str) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let bytes = Sha256::digest(text.as_bytes());
-    let mut bits = 0u32;
-    let mut held = 0u32;
-    let mut out = String::with_capacity(26);
-    for byte in bytes {
-        bits = (bits << 8) | u32::from(byte);
-        held += 8;
-        while held >= 5 && out.len() < 26 {
-            held -= 5;
-            out.push(char::from(ALPHABET[((bits >> held) & 31) as usize]));
-        }
-        bits &= (1 << held) - 1;
-    }
-    out
+    // Five bits at a time, read from the two bytes that they may lie across.
+    let digit = |n: usize| {
+        let (byte, shift) = (n * 5 / 8, n * 5 % 8);
+        let pair = u16::from_be_bytes([bytes[byte], bytes[byte + 1]]);
+        char::from(ALPHABET[usize::from((pair >> (11 - shift)) & 31)])
+    };
+    (0..26).map(digit).collect()
 }

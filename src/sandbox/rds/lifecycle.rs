@@ -32,7 +32,9 @@ fn settle_instances(state: &mut State, kms: &mut kms::State, now: DateTime<Utc>)
     let due = |row: &Instance| is_due(&row.plan, now) || instance_key_change(row, kms, now).is_some();
     let keys: Vec<String> = state.instances.iter().filter(|(_, row)| due(row)).map(|(key, _)| key.clone()).collect();
     for mut key in keys {
-        while let Some(next) = state.instances.get(&key).filter(|row| is_due(&row.plan, now)).and_then(|row| row.plan.first()) {
+        while let Some(next) =
+            state.instances.get(&key).filter(|row| is_due(&row.plan, now)).and_then(|row| row.plan.first())
+        {
             let next = next.clone();
             if let Some(row) = state.instances.get_mut(&key) {
                 row.plan.remove(0);
@@ -125,8 +127,12 @@ fn set_member(row: &mut Instance, member: &str, value: String) {
 
 /// Replicas stay with a renamed source, and so do its backups elsewhere and its place in its cluster.
 fn point_to_new_arn(state: &mut State, row: &Instance, old: &str, new: &str) {
-    let replicas: Vec<String> =
-        state.instances.iter().filter(|(_, other)| other.replica_of.as_deref() == Some(old)).map(|(key, _)| key.clone()).collect();
+    let replicas: Vec<String> = state
+        .instances
+        .iter()
+        .filter(|(_, other)| other.replica_of.as_deref() == Some(old))
+        .map(|(key, _)| key.clone())
+        .collect();
     for replica in replicas {
         if let Some(replica) = state.instances.get_mut(&replica) {
             replica.replica_of = Some(new.to_owned());
@@ -154,8 +160,12 @@ fn remove_instance(state: &mut State, kms: &mut kms::State, key: &str, keep_back
     if let Some(kms_key) = &row.kms {
         kms.detach(kms_key, &row.resource_id);
     }
-    let replicas: Vec<String> =
-        state.instances.iter().filter(|(_, other)| other.replica_of.as_deref() == Some(key)).map(|(key, _)| key.clone()).collect();
+    let replicas: Vec<String> = state
+        .instances
+        .iter()
+        .filter(|(_, other)| other.replica_of.as_deref() == Some(key))
+        .map(|(key, _)| key.clone())
+        .collect();
     for replica in replicas {
         if let Some(replica) = state.instances.get_mut(&replica) {
             replica.replica_of = None;
@@ -193,7 +203,9 @@ fn settle_clusters(state: &mut State, kms: &mut kms::State, now: DateTime<Utc>) 
     let due = |row: &Cluster| is_due(&row.plan, now) || changes(row).is_some();
     let keys: Vec<String> = state.clusters.iter().filter(|(_, row)| due(row)).map(|(key, _)| key.clone()).collect();
     for mut key in keys {
-        while let Some(next) = state.clusters.get(&key).filter(|row| is_due(&row.plan, now)).and_then(|row| row.plan.first()) {
+        while let Some(next) =
+            state.clusters.get(&key).filter(|row| is_due(&row.plan, now)).and_then(|row| row.plan.first())
+        {
             let next = next.clone();
             if let Some(row) = state.clusters.get_mut(&key) {
                 row.plan.remove(0);

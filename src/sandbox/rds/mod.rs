@@ -99,8 +99,12 @@ impl State {
         }
         let Some(row) = self.instances.get_mut(arn) else { return false };
         row.content.clone_from(&new);
-        let replicas: Vec<String> =
-            self.instances.iter().filter(|(_, row)| row.replica_of.as_deref() == Some(arn)).map(|(key, _)| key.clone()).collect();
+        let replicas: Vec<String> = self
+            .instances
+            .iter()
+            .filter(|(_, row)| row.replica_of.as_deref() == Some(arn))
+            .map(|(key, _)| key.clone())
+            .collect();
         for replica in replicas {
             if let Some(row) = self.instances.get_mut(&replica) {
                 row.content.clone_from(&new);

@@ -55,7 +55,9 @@ fn deferred(cx: &Context<'_>, row: &Instance, version: &Version) -> Result<Vec<(
     if let Some(asked) = p.text("EngineVersion") {
         let to = version.engine.version(Some(asked))?;
         if to.major != version.major && !p.flag("AllowMajorVersionUpgrade")?.unwrap_or(false) {
-            return Err(invalid_combination("The AllowMajorVersionUpgrade flag must be present when upgrading to a new major version."));
+            return Err(invalid_combination(
+                "The AllowMajorVersionUpgrade flag must be present when upgrading to a new major version.",
+            ));
         }
         add("EngineVersion", to.full, row.engine_version.clone());
     }
@@ -201,10 +203,15 @@ fn differs(row: &Instance, before: &Instance) -> bool {
     row.retention_days != before.retention_days
         || row.security_groups != before.security_groups
         || row.option_group != before.option_group
-        || ["MonitoringInterval", "PerformanceInsightsEnabled", "IAMDatabaseAuthenticationEnabled", "PubliclyAccessible"]
-            .iter()
-            .chain(&["EnabledCloudwatchLogsExports", "CACertificateIdentifier"])
-            .any(|member| row.settings.get(*member) != before.settings.get(*member))
+        || [
+            "MonitoringInterval",
+            "PerformanceInsightsEnabled",
+            "IAMDatabaseAuthenticationEnabled",
+            "PubliclyAccessible",
+        ]
+        .iter()
+        .chain(&["EnabledCloudwatchLogsExports", "CACertificateIdentifier"])
+        .any(|member| row.settings.get(*member) != before.settings.get(*member))
 }
 
 fn apply_now(row: &mut Instance, at: DateTime<Utc>) -> String {
@@ -218,7 +225,8 @@ fn apply_now(row: &mut Instance, at: DateTime<Utc>) -> String {
         ];
         return format!("renamed to {id}");
     }
-    let compute = ["DBInstanceClass", "MultiAZ", "EngineVersion"].iter().any(|member| row.pending.contains_key(*member));
+    let compute =
+        ["DBInstanceClass", "MultiAZ", "EngineVersion"].iter().any(|member| row.pending.contains_key(*member));
     let busy = if compute { timing::MODIFY_COMPUTE } else { timing::MODIFY };
     let status = if row.pending.contains_key("EngineVersion") {
         "upgrading"

@@ -190,7 +190,9 @@ pub fn option_group(cx: &Context<'_>, name: &str, version: &Version) -> Result<S
         return Ok(name);
     }
     match cx.state.groups.get(&cx.place.arn("og", &name)).map(|group| &group.body) {
-        Some(GroupBody::Options { engine, major }) if engine == version.engine.name && major == version.major => Ok(name),
+        Some(GroupBody::Options { engine, major }) if engine == version.engine.name && major == version.major => {
+            Ok(name)
+        }
         Some(GroupBody::Options { engine, major }) => Err(invalid_combination(format!(
             "The option group {name} is for {engine} {major} and can't be used for {} {}",
             version.engine.name, version.major
@@ -208,7 +210,10 @@ pub fn within_quota(cx: &Context<'_>, instances: usize, gb: i64) -> Result<(), A
         return Err(fault("InstanceQuotaExceeded", format!("Cannot create more than {MOST_INSTANCES} DB instances")));
     }
     if cx.instances().map(|row| row.gb).sum::<i64>() + gb > MOST_STORAGE_GB {
-        return Err(fault("StorageQuotaExceeded", format!("Cannot allocate more than {MOST_STORAGE_GB} GB of storage")));
+        return Err(fault(
+            "StorageQuotaExceeded",
+            format!("Cannot allocate more than {MOST_STORAGE_GB} GB of storage"),
+        ));
     }
     Ok(())
 }

@@ -95,7 +95,9 @@ fn key(cx: &Context<'_>, source: &Instance) -> Result<Option<String>, AwsError> 
     let across = source.place.region != cx.place.region;
     let Some(source_key) = &source.kms else {
         if named.is_some() {
-            return Err(invalid_combination("Cannot create an encrypted read replica from an unencrypted DB instance."));
+            return Err(invalid_combination(
+                "Cannot create an encrypted read replica from an unencrypted DB instance.",
+            ));
         }
         return Ok(None);
     };
@@ -107,7 +109,9 @@ fn key(cx: &Context<'_>, source: &Instance) -> Result<Option<String>, AwsError> 
         ));
     }
     if across && cx.place.partition != "aws" && cx.p.text("PreSignedUrl").is_none() {
-        return Err(invalid_value("PreSignedUrl must be specified for a read replica in another region of this partition."));
+        return Err(invalid_value(
+            "PreSignedUrl must be specified for a read replica in another region of this partition.",
+        ));
     }
     Ok(named.or_else(|| Some(source_key.clone())))
 }

@@ -14,7 +14,8 @@ use super::{backups, engines, placement, settings, timing, validate};
 pub fn from_snapshot(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let id = validate::identifier("DBInstanceIdentifier", p.required("DBInstanceIdentifier")?, 63)?;
-    let (family, named): (&Family, &str) = match (p.text("DBSnapshotIdentifier"), p.text("DBClusterSnapshotIdentifier")) {
+    let (family, named): (&Family, &str) = match (p.text("DBSnapshotIdentifier"), p.text("DBClusterSnapshotIdentifier"))
+    {
         (Some(named), None) => (&snapshots::INSTANCE, named),
         (None, Some(named)) => (&snapshots::CLUSTER, named),
         (Some(_), Some(_)) => {
@@ -66,7 +67,9 @@ pub fn to_point_in_time(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         if at > newest || at < earliest {
             return Err(fault(
                 "InvalidRestoreFault",
-                format!("The specified instance cannot be restored to a time before {earliest} or later than {newest}."),
+                format!(
+                    "The specified instance cannot be restored to a time before {earliest} or later than {newest}."
+                ),
             ));
         }
     }

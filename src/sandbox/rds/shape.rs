@@ -49,14 +49,16 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
         })
     });
     let replicas = state.instances.iter().filter(|(_, other)| other.replica_of.as_deref() == Some(&arn));
-    let replicas = replicas.map(|(key, other)| json!(spoken(&row.place, &other.place, &other.id, key.clone()))).collect();
+    let replicas =
+        replicas.map(|(key, other)| json!(spoken(&row.place, &other.place, &other.id, key.clone()))).collect();
     let source = row.replica_of.as_ref().map(|source| match state.instances.get(source) {
         Some(other) => spoken(&row.place, &other.place, &other.id, source.clone()),
         None => source.clone(),
     });
-    let replication = row.replica_of.as_ref().map(|_| {
-        json!({ "StatusType": "read replication", "Normal": true, "Status": "replicating" })
-    });
+    let replication = row
+        .replica_of
+        .as_ref()
+        .map(|_| json!({ "StatusType": "read replication", "Normal": true, "Status": "replicating" }));
     let copies = state.backups.iter().filter(|(_, backup)| backup.source_arn == arn && backup.expires_at.is_none());
     let copies = copies.map(|(key, _)| json!({ "DBInstanceAutomatedBackupsArn": key })).collect();
     let restorable = (row.retention_days > 0 && row.cluster.is_none() && row.last_backup.is_some())
@@ -137,42 +139,45 @@ pub fn cluster(state: &State, row: &Cluster, now: DateTime<Utc>) -> Value {
         })
         .collect();
     let restorable = |at: DateTime<Utc>| (made && row.retention_days > 0).then(|| time(at));
-    with(&row.settings, json!({
-        "DBClusterIdentifier": row.id,
-        "DBClusterArn": row.arn(),
-        "DbClusterResourceId": row.resource_id,
-        "Status": row.status,
-        "Engine": row.engine,
-        "EngineVersion": row.engine_version,
-        "EngineMode": row.settings.get("EngineMode").cloned().unwrap_or_else(|| json!("provisioned")),
-        "DBClusterInstanceClass": row.class,
-        "AllocatedStorage": row.gb,
-        "DatabaseName": row.db_name,
-        "MasterUsername": row.username,
-        "Port": row.port,
-        "Endpoint": format!("{}.cluster-{own}.{rest}", row.id),
-        "ReaderEndpoint": format!("{}.cluster-ro-{own}.{rest}", row.id),
-        "AvailabilityZones": list_of("AvailabilityZone", (0..3).map(|n| json!(row.place.zone(n))).collect()),
-        "MultiAZ": members.len() > 1,
-        "ClusterCreateTime": time(row.created_at),
-        "BackupRetentionPeriod": row.retention_days,
-        "EarliestRestorableTime": restorable(row.created_at.max(now - chrono::TimeDelta::days(row.retention_days))),
-        "LatestRestorableTime": restorable(now),
-        "DeletionProtection": row.deletion_protection,
-        "StorageEncrypted": row.kms.is_some(),
-        "StorageEncryptionType": encryption_type(row.kms.as_ref()),
-        "KmsKeyId": row.kms,
-        "DBClusterParameterGroup": row.parameter_group,
-        "DBSubnetGroup": row.subnet_group,
-        "VpcSecurityGroups": security_groups(&row.security_groups),
-        "DBClusterMembers": list_of("DBClusterMember", members),
-        "ReplicationSourceIdentifier": row.replica_of,
-        "PendingModifiedValues": json!(row.pending),
-        "AssociatedRoles": list_of("DBClusterRole", Vec::new()),
-        "ReadReplicaIdentifiers": list_of("ReadReplicaIdentifier", Vec::new()),
-        "ActivityStreamStatus": "stopped",
-        "TagList": tag_list(&row.tags),
-    }))
+    with(
+        &row.settings,
+        json!({
+            "DBClusterIdentifier": row.id,
+            "DBClusterArn": row.arn(),
+            "DbClusterResourceId": row.resource_id,
+            "Status": row.status,
+            "Engine": row.engine,
+            "EngineVersion": row.engine_version,
+            "EngineMode": row.settings.get("EngineMode").cloned().unwrap_or_else(|| json!("provisioned")),
+            "DBClusterInstanceClass": row.class,
+            "AllocatedStorage": row.gb,
+            "DatabaseName": row.db_name,
+            "MasterUsername": row.username,
+            "Port": row.port,
+            "Endpoint": format!("{}.cluster-{own}.{rest}", row.id),
+            "ReaderEndpoint": format!("{}.cluster-ro-{own}.{rest}", row.id),
+            "AvailabilityZones": list_of("AvailabilityZone", (0..3).map(|n| json!(row.place.zone(n))).collect()),
+            "MultiAZ": members.len() > 1,
+            "ClusterCreateTime": time(row.created_at),
+            "BackupRetentionPeriod": row.retention_days,
+            "EarliestRestorableTime": restorable(row.created_at.max(now - chrono::TimeDelta::days(row.retention_days))),
+            "LatestRestorableTime": restorable(now),
+            "DeletionProtection": row.deletion_protection,
+            "StorageEncrypted": row.kms.is_some(),
+            "StorageEncryptionType": encryption_type(row.kms.as_ref()),
+            "KmsKeyId": row.kms,
+            "DBClusterParameterGroup": row.parameter_group,
+            "DBSubnetGroup": row.subnet_group,
+            "VpcSecurityGroups": security_groups(&row.security_groups),
+            "DBClusterMembers": list_of("DBClusterMember", members),
+            "ReplicationSourceIdentifier": row.replica_of,
+            "PendingModifiedValues": json!(row.pending),
+            "AssociatedRoles": list_of("DBClusterRole", Vec::new()),
+            "ReadReplicaIdentifiers": list_of("ReadReplicaIdentifier", Vec::new()),
+            "ActivityStreamStatus": "stopped",
+            "TagList": tag_list(&row.tags),
+        }),
+    )
 }
 
 fn snapshot_status(row: &Snapshot, now: DateTime<Utc>) -> &'static str {
@@ -186,34 +191,37 @@ pub fn snapshot(row: &Snapshot, now: DateTime<Utc>) -> Value {
     let kept = kept.chain(["DedicatedLogVolume", "DBSystemId"]);
     let settings: Settings =
         kept.filter_map(|member| row.settings.get(member).map(|value| (member.to_owned(), value.clone()))).collect();
-    with(&settings, json!({
-        "DBSnapshotIdentifier": row.id,
-        "DBSnapshotArn": row.place.arn("snapshot", &row.id),
-        "DBInstanceIdentifier": row.source_id,
-        "DbiResourceId": row.source_resource_id,
-        "SnapshotType": snapshot_type(row),
-        "Status": snapshot_status(row, now),
-        "PercentProgress": row.percent(now),
-        "SnapshotCreateTime": time(row.created_at),
-        "OriginalSnapshotCreateTime": time(row.taken_at),
-        "SnapshotDatabaseTime": time(row.taken_at),
-        "InstanceCreateTime": time(row.source_created_at),
-        "Engine": row.engine,
-        "EngineVersion": row.engine_version,
-        "AllocatedStorage": row.gb,
-        "MasterUsername": row.username,
-        "Port": row.port,
-        "AvailabilityZone": row.zone,
-        "VpcId": row.place.vpc(),
-        "OptionGroupName": row.option_group,
-        "Encrypted": row.kms.is_some(),
-        "StorageEncryptionType": encryption_type(row.kms.as_ref()),
-        "KmsKeyId": row.kms,
-        "SnapshotTarget": "region",
-        "SourceDBSnapshotIdentifier": row.copy_of,
-        "SourceRegion": row.copy_of.as_deref().and_then(region_of),
-        "TagList": tag_list(&row.tags),
-    }))
+    with(
+        &settings,
+        json!({
+            "DBSnapshotIdentifier": row.id,
+            "DBSnapshotArn": row.place.arn("snapshot", &row.id),
+            "DBInstanceIdentifier": row.source_id,
+            "DbiResourceId": row.source_resource_id,
+            "SnapshotType": snapshot_type(row),
+            "Status": snapshot_status(row, now),
+            "PercentProgress": row.percent(now),
+            "SnapshotCreateTime": time(row.created_at),
+            "OriginalSnapshotCreateTime": time(row.taken_at),
+            "SnapshotDatabaseTime": time(row.taken_at),
+            "InstanceCreateTime": time(row.source_created_at),
+            "Engine": row.engine,
+            "EngineVersion": row.engine_version,
+            "AllocatedStorage": row.gb,
+            "MasterUsername": row.username,
+            "Port": row.port,
+            "AvailabilityZone": row.zone,
+            "VpcId": row.place.vpc(),
+            "OptionGroupName": row.option_group,
+            "Encrypted": row.kms.is_some(),
+            "StorageEncryptionType": encryption_type(row.kms.as_ref()),
+            "KmsKeyId": row.kms,
+            "SnapshotTarget": "region",
+            "SourceDBSnapshotIdentifier": row.copy_of,
+            "SourceRegion": row.copy_of.as_deref().and_then(region_of),
+            "TagList": tag_list(&row.tags),
+        }),
+    )
 }
 
 /// A `DBClusterSnapshot`.

@@ -47,7 +47,8 @@ pub fn modify(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsError>
     let arn = family.arn(&row);
     let body = attributes(family, &row);
     let shared: Vec<String> = row.shared_with.iter().cloned().collect();
-    let what = if shared.is_empty() { "shared with nobody".to_owned() } else { format!("shared with {}", shared.join(", ")) };
+    let what =
+        if shared.is_empty() { "shared with nobody".to_owned() } else { format!("shared with {}", shared.join(", ")) };
     family.table_mut(cx.state).insert(arn.clone(), row);
     Ok(changed(&format!("{}AttributesResult", family.shape), body, arn, what))
 }

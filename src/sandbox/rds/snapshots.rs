@@ -115,7 +115,8 @@ impl Family {
     /// `DBSnapshotAlreadyExists`, `SnapshotQuotaExceeded`.
     pub fn may_add(&self, cx: &Context<'_>, id: &str) -> Result<(), AwsError> {
         if self.table(cx.state).contains(&cx.place.arn(self.kind, id)) {
-            let text = format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists.");
+            let text =
+                format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists.");
             return Err(fault(self.exists, text));
         }
         let manual = self.table(cx.state).iter().filter(|(_, row)| row.place == cx.place && !row.automated).count();
@@ -133,7 +134,10 @@ fn is_shared(row: &Snapshot, account: &str) -> bool {
 
 /// An instance's data as it is now. `ready_at` follows from the size and from whether an earlier snapshot is there.
 pub fn of_instance(state: &State, row: &Instance, id: String, automated: bool, at: DateTime<Utc>) -> Snapshot {
-    let first = !state.snapshots.iter().any(|(_, other)| other.source_resource_id == row.resource_id && other.copy_of.is_none());
+    let first = !state
+        .snapshots
+        .iter()
+        .any(|(_, other)| other.source_resource_id == row.resource_id && other.copy_of.is_none());
     let mut members = row.settings.clone();
     members.remove("MasterUserSecret");
     Snapshot {

@@ -33,7 +33,8 @@ pub fn identifier(parameter: &str, id: &str, longest: usize) -> Result<String, A
 /// `InvalidParameterValue`: not of the form `db.<family>.<size>`.
 pub fn class(class: &str) -> Result<String, AwsError> {
     let parts: Vec<&str> = class.split('.').collect();
-    let named = parts.iter().all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+    let named =
+        parts.iter().all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
     if class == "db.serverless" || (parts.len() >= 3 && parts[0] == "db" && named) {
         return Ok(class.to_owned());
     }
@@ -218,7 +219,8 @@ pub fn windows(p: &Params<'_>) -> Result<(), AwsError> {
         }
     }
     if let Some(window) = p.text("PreferredMaintenanceWindow") {
-        let good = window.split_once('-').is_some_and(|(from, to)| day_minute(from).is_some() && day_minute(to).is_some());
+        let good =
+            window.split_once('-').is_some_and(|(from, to)| day_minute(from).is_some() && day_minute(to).is_some());
         if !good {
             return Err(invalid_value(format!("Invalid maintenance window format: {window}")));
         }
