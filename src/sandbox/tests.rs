@@ -31,7 +31,7 @@ impl TestWall {
     }
 }
 
-async fn in_memory() -> (Sandbox, TestWall) {
+pub async fn in_memory() -> (Sandbox, TestWall) {
     let wall = TestWall::default();
     (Sandbox::open(wall.options(None)).await.unwrap(), wall)
 }
