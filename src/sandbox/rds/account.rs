@@ -41,13 +41,6 @@ const NONE_OF: &[(&str, &str, &str, &str, &str)] = &[
         "GlobalClusterNotFoundFault",
     ),
     ("DescribeIntegrations", "Integrations", "Integration", "IntegrationIdentifier", "IntegrationNotFoundFault"),
-    (
-        "DescribeBlueGreenDeployments",
-        "BlueGreenDeployments",
-        "member",
-        "BlueGreenDeploymentIdentifier",
-        "BlueGreenDeploymentNotFoundFault",
-    ),
     ("DescribeDBProxies", "DBProxies", "member", "DBProxyName", "DBProxyNotFoundFault"),
     (
         "DescribeEventSubscriptions",

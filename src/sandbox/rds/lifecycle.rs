@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::super::kms;
 use super::State;
 use super::backups;
+use super::bluegreen;
 use super::rows::{Change, Cluster, Instance, Planned};
 use super::snapshots;
 use super::timing;
@@ -20,6 +21,7 @@ const LOST_FOR_EVER: &str = "inaccessible-encryption-credentials";
 pub fn settle(state: &mut State, kms: &mut kms::State, now: DateTime<Utc>) {
     settle_instances(state, kms, now);
     settle_clusters(state, kms, now);
+    bluegreen::settle(state, now);
     daily_backups(state, now);
     expire(state, kms, now);
 }
@@ -101,6 +103,16 @@ fn apply_pending(state: &mut State, key: String) -> String {
     if renamed != key {
         point_to_new_arn(state, &row, &key, &renamed);
     }
+    state.instances.insert(renamed.clone(), row);
+    renamed
+}
+
+/// Gives an instance another identifier at once; answers its new ARN.
+pub fn rename(state: &mut State, key: String, id: String) -> String {
+    let Some(mut row) = state.instances.remove(&key) else { return key };
+    row.id = id;
+    let renamed = row.arn();
+    point_to_new_arn(state, &row, &key, &renamed);
     state.instances.insert(renamed.clone(), row);
     renamed
 }

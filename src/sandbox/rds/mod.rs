@@ -15,6 +15,7 @@
 
 mod account;
 mod backups;
+mod bluegreen;
 mod cluster_restore;
 mod clusters;
 mod context;
@@ -55,6 +56,7 @@ pub struct State {
     cluster_snapshots: Table<Snapshot>,
     backups: Table<Backup>,
     groups: Table<Group>,
+    deployments: Table<bluegreen::Deployment>,
     /// Under `resource`: how many resource ids were given out.
     counters: Table<u64>,
 }
@@ -68,6 +70,7 @@ impl Default for State {
             cluster_snapshots: Table::new("rds.cluster_snapshot"),
             backups: Table::new("rds.backup"),
             groups: Table::new("rds.group"),
+            deployments: Table::new("rds.deployment"),
             counters: Table::new("rds.counter"),
         }
     }
@@ -86,29 +89,28 @@ impl State {
     }
 
     /// Changes the data in an instance or a cluster, as a client's writes would: the new fingerprint follows from the old
-    /// one and from `written`. Read replicas follow their source. `false` when there is no such resource.
+    /// one and from `written`. A cluster's members and all read replicas, theirs included, follow. `false` when there is no
+    /// such instance or cluster.
     pub fn write_content(&mut self, arn: &str, written: &str) -> bool {
-        let old = match self.content_of(arn) {
-            Some((content, _)) => content.to_owned(),
-            None => return false,
-        };
-        let new = ids::digest(&format!("{old}/{written}"));
-        if let Some(row) = self.clusters.get_mut(arn) {
-            row.content.clone_from(&new);
-            return true;
+        if !self.instances.contains(arn) && !self.clusters.contains(arn) {
+            return false;
         }
-        let Some(row) = self.instances.get_mut(arn) else { return false };
-        row.content.clone_from(&new);
-        let replicas: Vec<String> = self
-            .instances
-            .iter()
-            .filter(|(_, row)| row.replica_of.as_deref() == Some(arn))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for replica in replicas {
-            if let Some(row) = self.instances.get_mut(&replica) {
+        let old = self.content_of(arn).map(|(content, _)| content.to_owned()).unwrap_or_default();
+        let new = ids::digest(&format!("{old}/{written}"));
+        let mut following = vec![arn.to_owned()];
+        while let Some(arn) = following.pop() {
+            if let Some(row) = self.clusters.get_mut(&arn) {
                 row.content.clone_from(&new);
+            } else if let Some(row) = self.instances.get_mut(&arn).filter(|row| row.content != new) {
+                row.content.clone_from(&new);
+            } else {
+                continue;
             }
+            let member = |row: &Instance| {
+                row.cluster.as_ref().is_some_and(|cluster| row.place.arn("cluster", cluster) == arn)
+                    || row.replica_of.as_ref() == Some(&arn)
+            };
+            following.extend(self.instances.iter().filter(|(_, row)| member(row)).map(|(key, _)| key.clone()));
         }
         true
     }
@@ -129,6 +131,7 @@ impl Rows for State {
         self.cluster_snapshots.take_changes(changes)?;
         self.backups.take_changes(changes)?;
         self.groups.take_changes(changes)?;
+        self.deployments.take_changes(changes)?;
         self.counters.take_changes(changes)
     }
 
@@ -140,6 +143,7 @@ impl Rows for State {
             "rds.cluster_snapshot" => self.cluster_snapshots.load(key, body)?,
             "rds.backup" => self.backups.load(key, body)?,
             "rds.group" => self.groups.load(key, body)?,
+            "rds.deployment" => self.deployments.load(key, body)?,
             "rds.counter" => self.counters.load(key, body)?,
             _ => return Ok(false),
         }
@@ -196,7 +200,10 @@ pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<An
         "AddTagsToResource" => tags::add(cx),
         "RemoveTagsFromResource" => tags::remove(cx),
         "ListTagsForResource" => tags::list(cx),
-        _ => groups::handle(cx).or_else(|| account::handle(cx)).unwrap_or_else(|| Err(unknown(&call.action))),
+        _ => groups::handle(cx)
+            .or_else(|| bluegreen::handle(cx))
+            .or_else(|| account::handle(cx))
+            .unwrap_or_else(|| Err(unknown(&call.action))),
     }
 }
 

@@ -33,6 +33,12 @@ pub fn from_snapshot(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     if !source.available(cx.now) {
         return Err(fault(family.state, format!("Snapshot {} is not in available state.", source.id)));
     }
+    if source.place.account != cx.place.account && source.kms.is_some() {
+        return Err(fault(
+            "InvalidRestoreFault",
+            "An encrypted snapshot of another account cannot be restored directly. Copy it and restore the copy.",
+        ));
+    }
     let what = format!("restored from {}", family.arn(&source));
     restore(cx, id, &source, &what)
 }

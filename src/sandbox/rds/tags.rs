@@ -20,6 +20,7 @@ fn tags<'s>(state: &'s mut State, arn: &Arn, named: &str) -> Result<&'s mut Tags
         "cluster" => state.clusters.get_mut(&key).map(|row| &mut row.tags),
         "snapshot" => state.snapshots.get_mut(&key).map(|row| &mut row.tags),
         "cluster-snapshot" => state.cluster_snapshots.get_mut(&key).map(|row| &mut row.tags),
+        "deployment" => state.deployments.get_mut(&key).map(|row| &mut row.tags),
         "auto-backup" => state.backups.get_mut(&key).map(|row| &mut row.tags),
         _ => state.groups.get_mut(&key).map(|row| &mut row.tags),
     };
@@ -47,6 +48,7 @@ fn tags_of<'s>(state: &'s State, arn: &Arn, named: &str) -> Result<&'s Tags, Aws
         "cluster" => state.clusters.get(&key).map(|row| &row.tags),
         "snapshot" => state.snapshots.get(&key).map(|row| &row.tags),
         "cluster-snapshot" => state.cluster_snapshots.get(&key).map(|row| &row.tags),
+        "deployment" => state.deployments.get(&key).map(|row| &row.tags),
         "auto-backup" => state.backups.get(&key).map(|row| &row.tags),
         _ if arn.id.starts_with("default") => Some(&NONE),
         _ => state.groups.get(&key).map(|row| &row.tags),

@@ -15,6 +15,7 @@
 //! | copy after an earlier one under the same key | as above with a twentieth of the storage |
 //! | rename | 90 in `renaming`, 30 in `rebooting` |
 //! | modify | 120; class or Multi-AZ 180; storage adds 300 + 2 a GB in `storage-optimization` |
+//! | blue/green switchover | 45; its green instances are read replicas |
 //! | reboot, start, stop, delete | 60, 300, 180, 120 |
 //!
 //! Copies of one snapshot run one after the other, as AWS runs them.
@@ -33,6 +34,7 @@ pub const START: TimeDelta = TimeDelta::seconds(300);
 pub const STOP: TimeDelta = TimeDelta::seconds(180);
 pub const DELETE: TimeDelta = TimeDelta::seconds(120);
 pub const PROMOTE: TimeDelta = TimeDelta::seconds(180);
+pub const SWITCHOVER: TimeDelta = TimeDelta::seconds(45);
 /// How long an instance whose key is lost can still be recovered with its data.
 pub const KEY_GRACE: TimeDelta = TimeDelta::days(7);
 /// How far point-in-time recovery lies behind now.

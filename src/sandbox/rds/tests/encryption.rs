@@ -199,3 +199,75 @@ fn a_deleted_instance_gives_its_grant_back() {
     cloud.ok("DescribeDBInstances", json!({}));
     assert_eq!(grants(&mut cloud), 0);
 }
+
+#[test]
+fn a_blue_green_deployment_moves_plain_data_under_a_key_and_keeps_the_name() {
+    let mut cloud = Cloud::new();
+    let blue = cloud.instance("one", json!({ "MultiAZ": "true" }));
+    let key = cloud.own_key();
+    let create = |key: &str| {
+        json!({
+            "BlueGreenDeploymentName": "rekey", "Source": blue["DBInstanceArn"],
+            "TargetResourceConfigurations": [{ "SourceArn": blue["DBInstanceArn"], "TargetKmsKeyId": key }],
+        })
+    };
+    assert_eq!(cloud.refused("CreateBlueGreenDeployment", create("alias/none")).0, "KMSKeyNotAccessibleFault");
+    let body = cloud.ok("CreateBlueGreenDeployment", create(&key));
+    assert_eq!(body["BlueGreenDeployment"]["Status"], "PROVISIONING");
+    let id = json!({ "BlueGreenDeploymentIdentifier": body["BlueGreenDeployment"]["BlueGreenDeploymentIdentifier"] });
+    let early = cloud.refused("SwitchoverBlueGreenDeployment", id.clone());
+    assert_eq!(early, ("InvalidBlueGreenDeploymentStateFault".to_owned(), 400));
+    cloud.pass(1200);
+    assert!(cloud.state.write_content(blue["DBInstanceArn"].as_str().unwrap(), "orders"));
+    cloud.ok("SwitchoverBlueGreenDeployment", id.clone());
+    cloud.pass(60);
+    let (one, old) = (cloud.describe("one"), cloud.describe("one-old1"));
+    assert_eq!(
+        (&one["KmsKeyId"], &one["MultiAZ"], &old["StorageEncrypted"]),
+        (&json!(key), &json!(true), &json!(false))
+    );
+    assert_eq!(old["DbiResourceId"], blue["DbiResourceId"]);
+    assert_eq!(cloud.content(&one["DBInstanceArn"]), cloud.content(&old["DBInstanceArn"]));
+    let body = cloud.ok("DescribeBlueGreenDeployments", id.clone());
+    assert_eq!(items(&body["BlueGreenDeployments"])[0]["Status"], "SWITCHOVER_COMPLETED");
+    let with_target = merged(id.clone(), json!({ "DeleteTarget": "true" }));
+    assert_eq!(cloud.refused("DeleteBlueGreenDeployment", with_target).0, "InvalidParameterCombination");
+    cloud.ok("DeleteBlueGreenDeployment", id.clone());
+    cloud.pass(200);
+    assert_eq!(cloud.refused("DescribeBlueGreenDeployments", id).0, "BlueGreenDeploymentNotFoundFault");
+    assert_eq!(cloud.status("one"), "available");
+}
+
+#[test]
+fn a_shared_encrypted_snapshot_is_copied_with_both_keys_before_it_is_restored() {
+    for (allowed, expected) in [(true, None), (false, Some("KMSKeyNotAccessibleFault"))] {
+        let mut cloud = Cloud::new();
+        let statement = |account: &str| {
+            json!({
+                "Effect": "Allow", "Principal": { "AWS": format!("arn:aws:iam::{account}:root") }, "Action": "kms:*",
+                "Resource": "*",
+            })
+        };
+        let mut statements = vec![statement(VENDOR)];
+        statements.extend(allowed.then(|| statement(OTHER)));
+        let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
+        let key = cloud.key(VENDOR, HERE, json!({ "Policy": policy }));
+        cloud.instance("one", json!({ "StorageEncrypted": "true", "KmsKeyId": key }));
+        cloud.ok("CreateDBSnapshot", json!({ "DBInstanceIdentifier": "one", "DBSnapshotIdentifier": "s" }));
+        cloud.pass(300);
+        cloud.ok(
+            "ModifyDBSnapshotAttribute",
+            json!({ "DBSnapshotIdentifier": "s", "AttributeName": "restore", "ValuesToAdd": [OTHER] }),
+        );
+        let arn = cloud.snapshot("s")["DBSnapshotArn"].clone();
+        let restore = json!({ "DBInstanceIdentifier": "theirs", "DBSnapshotIdentifier": arn });
+        let direct = cloud.call_as(OTHER, HERE, "RestoreDBInstanceFromDBSnapshot", restore).unwrap_err();
+        assert_eq!(direct.code, "InvalidRestoreFault");
+        let keyless = json!({ "SourceDBSnapshotIdentifier": arn, "TargetDBSnapshotIdentifier": "t" });
+        let unnamed = cloud.call_as(OTHER, HERE, "CopyDBSnapshot", keyless.clone()).unwrap_err();
+        assert_eq!(unnamed.code, "InvalidParameterValue");
+        let own = cloud.key(OTHER, HERE, json!({}));
+        let outcome = cloud.call_as(OTHER, HERE, "CopyDBSnapshot", merged(keyless, json!({ "KmsKeyId": own })));
+        assert_eq!(outcome.err().map(|error| error.code).as_deref(), expected, "allowed: {allowed}");
+    }
+}
