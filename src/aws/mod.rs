@@ -7,6 +7,7 @@
 //! step looks first when it is run again.
 
 mod failure;
+mod sandboxed;
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,1 +1,5 @@
+//! The steps against the sandbox, through the real SDK.
 
+mod flow;
+mod keys;
+mod world;
