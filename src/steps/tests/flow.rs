@@ -31,7 +31,7 @@ impl Stage {
                 .db_instance_class("db.m6g.large")
                 .allocated_storage(gb)
                 .master_username("admin_user")
-                .master_user_password("long enough for RDS")
+                .master_user_password("long-enough-for-RDS")
                 .vpc_security_group_ids("sg-0123456789abcdef0")
                 .multi_az(instance == "production")
                 .backup_retention_period(7)
