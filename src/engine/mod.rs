@@ -5,6 +5,7 @@
 
 mod command;
 mod event;
+pub mod language;
 mod payload;
 mod snapshot;
 
