@@ -4,12 +4,14 @@
 //! come in as data on the [`Event`].
 
 mod command;
+mod definition;
 mod event;
 pub mod language;
 mod payload;
 mod snapshot;
 
 pub use command::{Command, Notice};
+pub use definition::{Definition, Loaded, Resource};
 pub use event::{Actor, ChildEnd, Event, EventKind};
 pub use payload::Payload;
 pub use snapshot::{Frame, FrameId, Header, Join, Outcome, Phase, Snapshot, Standing};
