@@ -53,19 +53,32 @@ where
 
 fn name(code: &str) -> &'static str {
     match code {
-        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException" | "LimitExceededException" => {
-            "Keyferry.Throttled"
-        }
-        "KMSInternalException" | "DependencyTimeoutException" | "KeyUnavailableException" | "InternalFailure"
-        | "InternalError" | "ServiceUnavailable" | "ServiceUnavailableException" => "Keyferry.Unavailable",
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "ExpiredToken" | "ExpiredTokenException"
+        "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "LimitExceededException" => "Keyferry.Throttled",
+        "KMSInternalException"
+        | "DependencyTimeoutException"
+        | "KeyUnavailableException"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => "Keyferry.Unavailable",
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
         | "InvalidClientTokenId" => "Keyferry.AccessDenied",
         "KMSKeyNotAccessibleFault" | "DisabledException" | "KMSInvalidStateException" | "NotFoundException" => {
             "Keyferry.KeyNotUsable"
         }
         code if code.ends_with("QuotaExceeded") || code.ends_with("QuotaExceededFault") => "Keyferry.QuotaExceeded",
         code if code.starts_with("InsufficientDBInstanceCapacity") => "Keyferry.QuotaExceeded",
-        code if code.starts_with("InvalidDBInstanceState") || code.starts_with("InvalidDBSnapshotState") => "Keyferry.Busy",
+        code if code.starts_with("InvalidDBInstanceState") || code.starts_with("InvalidDBSnapshotState") => {
+            "Keyferry.Busy"
+        }
         _ => "Keyferry.Unexpected",
     }
 }

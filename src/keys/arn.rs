@@ -44,7 +44,10 @@ impl KeyArn {
     /// What is wrong with it, under one code a mistake.
     pub fn parse(text: &str) -> Result<Self, ArnError> {
         if text.trim() != text || text.contains(char::is_whitespace) {
-            return Err(ArnError::new("arn-whitespace", "the ARN has spaces or line breaks in it: copy it without them"));
+            return Err(ArnError::new(
+                "arn-whitespace",
+                "the ARN has spaces or line breaks in it: copy it without them",
+            ));
         }
         if text.starts_with("alias/") || text.contains(":alias/") {
             return Err(ArnError::new(
@@ -54,7 +57,10 @@ impl KeyArn {
             ));
         }
         if text.contains('*') || text.contains('?') {
-            return Err(ArnError::new("arn-wildcard", "an ARN with a wildcard names no single key: give one key's ARN"));
+            return Err(ArnError::new(
+                "arn-wildcard",
+                "an ARN with a wildcard names no single key: give one key's ARN",
+            ));
         }
         if !text.starts_with("arn:") {
             return Err(ArnError::new(
@@ -64,22 +70,37 @@ impl KeyArn {
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let [_, partition, service, region, account, resource] = parts.as_slice() else {
-            return Err(ArnError::new("arn-malformed", format!("the ARN has fewer than six parts: it looks like {SHAPE}")));
+            return Err(ArnError::new(
+                "arn-malformed",
+                format!("the ARN has fewer than six parts: it looks like {SHAPE}"),
+            ));
         };
         if *service != "kms" {
-            return Err(ArnError::new("arn-not-kms", format!("this is an ARN of `{service}`: give the ARN of a KMS key")));
+            return Err(ArnError::new(
+                "arn-not-kms",
+                format!("this is an ARN of `{service}`: give the ARN of a KMS key"),
+            ));
         }
         let Some(id) = resource.strip_prefix("key/") else {
-            return Err(ArnError::new("arn-malformed", format!("the ARN does not end in `key/` and an id: it looks like {SHAPE}")));
+            return Err(ArnError::new(
+                "arn-malformed",
+                format!("the ARN does not end in `key/` and an id: it looks like {SHAPE}"),
+            ));
         };
         if account.len() != 12 || !account.chars().all(|digit| digit.is_ascii_digit()) {
             return Err(ArnError::new("arn-account", format!("`{account}` is no account: it has 12 digits")));
         }
         if region.is_empty() || partition.is_empty() {
-            return Err(ArnError::new("arn-malformed", format!("the ARN lacks its partition or region: it looks like {SHAPE}")));
+            return Err(ArnError::new(
+                "arn-malformed",
+                format!("the ARN lacks its partition or region: it looks like {SHAPE}"),
+            ));
         }
         if !is_key_id(id) {
-            return Err(ArnError::new("arn-key-id", format!("`{}` is no key id: it is a UUID, or `mrk-` and 32 hexadecimal digits", short(id))));
+            return Err(ArnError::new(
+                "arn-key-id",
+                format!("`{}` is no key id: it is a UUID, or `mrk-` and 32 hexadecimal digits", short(id)),
+            ));
         }
         Ok(Self {
             partition: (*partition).to_owned(),
@@ -97,13 +118,19 @@ impl KeyArn {
         if self.partition != partition {
             return Err(ArnError::new(
                 "arn-wrong-partition",
-                format!("the key is in the partition {}, the onboarding in {partition}: partitions cannot use each other's keys", self.partition),
+                format!(
+                    "the key is in the partition {}, the onboarding in {partition}: partitions cannot use each other's keys",
+                    self.partition
+                ),
             ));
         }
         if self.region != region {
             return Err(ArnError::new(
                 "arn-wrong-region",
-                format!("the key is in {}, but {region} was asked for: create a key in {region} and give its ARN", self.region),
+                format!(
+                    "the key is in {}, but {region} was asked for: create a key in {region} and give its ARN",
+                    self.region
+                ),
             ));
         }
         if self.account == vendor {

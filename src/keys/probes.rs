@@ -87,12 +87,19 @@ impl Battery<'_> {
                     probe,
                     Verdict::Failed,
                     format!("AWS denied {action}: {}", error.message),
-                    format!("apply the key policy that was sent to you: the vendor's account needs {action} on this key"),
+                    format!(
+                        "apply the key policy that was sent to you: the vendor's account needs {action} on this key"
+                    ),
                 );
             }
             _ => {
                 let cure = cure_of_state(&error);
-                self.note(probe, Verdict::Failed, format!("{action} failed with {}: {}", error.code, error.message), cure);
+                self.note(
+                    probe,
+                    Verdict::Failed,
+                    format!("{action} failed with {}: {}", error.code, error.message),
+                    cure,
+                );
             }
         }
         Ok(())
@@ -106,7 +113,12 @@ impl Battery<'_> {
             Err(error) => {
                 let error = describe(&error);
                 if error.is("NotFoundException") {
-                    self.note(PROBE, Verdict::Failed, format!("AWS knows no key {}", self.key), "give the ARN of a key that exists");
+                    self.note(
+                        PROBE,
+                        Verdict::Failed,
+                        format!("AWS knows no key {}", self.key),
+                        "give the ARN of a key that exists",
+                    );
                 } else {
                     self.note_failure(PROBE, "kms:DescribeKey", error)?;
                 }
@@ -119,23 +131,37 @@ impl Battery<'_> {
         };
         let mut wrong: Vec<(String, &str)> = Vec::new();
         if metadata.key_spec != Some(KeySpec::SymmetricDefault) {
-            wrong.push((format!("its spec is {:?}", metadata.key_spec), "create a symmetric key (SYMMETRIC_DEFAULT): RDS takes no other"));
+            wrong.push((
+                format!("its spec is {:?}", metadata.key_spec),
+                "create a symmetric key (SYMMETRIC_DEFAULT): RDS takes no other",
+            ));
         }
         if metadata.key_usage != Some(KeyUsageType::EncryptDecrypt) {
-            wrong.push((format!("its usage is {:?}", metadata.key_usage), "create a key with the usage ENCRYPT_DECRYPT"));
+            wrong.push((
+                format!("its usage is {:?}", metadata.key_usage),
+                "create a key with the usage ENCRYPT_DECRYPT",
+            ));
         }
         if metadata.key_manager == Some(KeyManagerType::Aws) {
-            wrong.push(("AWS manages it".to_owned(), "create a customer managed key: an AWS managed key cannot be shared"));
+            wrong.push((
+                "AWS manages it".to_owned(),
+                "create a customer managed key: an AWS managed key cannot be shared",
+            ));
         }
         match metadata.key_state {
             Some(KeyState::Enabled) => {}
-            Some(KeyState::Disabled) => wrong.push(("the key is disabled".to_owned(), "enable it: `aws kms enable-key --key-id <id>`")),
+            Some(KeyState::Disabled) => {
+                wrong.push(("the key is disabled".to_owned(), "enable it: `aws kms enable-key --key-id <id>`"))
+            }
             Some(KeyState::PendingDeletion) => wrong.push((
                 format!("the key is pending deletion ({})", stamp(metadata.deletion_date)),
                 "cancel the deletion and enable the key: `aws kms cancel-key-deletion`, then `aws kms enable-key`",
             )),
-            Some(KeyState::PendingImport) => wrong.push(("the key has no key material".to_owned(), "import its key material")),
-            other => wrong.push((format!("the key is in the state {other:?}"), "wait until it is Enabled, or give another key")),
+            Some(KeyState::PendingImport) => {
+                wrong.push(("the key has no key material".to_owned(), "import its key material"))
+            }
+            other => wrong
+                .push((format!("the key is in the state {other:?}"), "wait until it is Enabled, or give another key")),
         }
         let horizon = now.timestamp().saturating_add(30 * 86_400);
         if let Some(ends) = metadata.valid_to.filter(|ends| ends.secs() < horizon) {
@@ -174,7 +200,12 @@ impl Battery<'_> {
             Ok(answer) if answer.plaintext.as_ref().is_some_and(|text| text.as_ref() == TEXT) => {
                 self.note(PROBE, Verdict::Passed, "encrypted and decrypted under an encryption context", "");
             }
-            Ok(_) => self.note(PROBE, Verdict::Failed, "what was decrypted is not what was encrypted", "give another key and tell us"),
+            Ok(_) => self.note(
+                PROBE,
+                Verdict::Failed,
+                "what was decrypted is not what was encrypted",
+                "give another key and tell us",
+            ),
             Err(error) => return self.note_failure(PROBE, "kms:Decrypt", describe(&error)),
         }
         Ok(())
@@ -196,13 +227,20 @@ impl Battery<'_> {
 
     async fn re_encrypt(&mut self) -> Result<(), StepError> {
         const PROBE: &str = "re-encrypt";
-        let encrypted = self.kms.encrypt().key_id(self.key.to_string()).plaintext(Blob::new(b"keyferry probe".to_vec())).send().await;
+        let encrypted = self
+            .kms
+            .encrypt()
+            .key_id(self.key.to_string())
+            .plaintext(Blob::new(b"keyferry probe".to_vec()))
+            .send()
+            .await;
         let ciphertext = match encrypted {
             Ok(answer) => answer.ciphertext_blob.unwrap_or_else(|| Blob::new(Vec::new())),
             Err(error) => return self.note_failure(PROBE, "kms:Encrypt", describe(&error)),
         };
         let key = self.key.to_string();
-        let moved = self.kms.re_encrypt().ciphertext_blob(ciphertext).source_key_id(&key).destination_key_id(&key).send().await;
+        let moved =
+            self.kms.re_encrypt().ciphertext_blob(ciphertext).source_key_id(&key).destination_key_id(&key).send().await;
         match moved {
             Ok(_) => self.note(PROBE, Verdict::Passed, "a ciphertext was re-encrypted inside KMS", ""),
             Err(error) => return self.note_failure(PROBE, "kms:ReEncrypt*", describe(&error)),
