@@ -1,1 +1,3 @@
 //! The one test binary; its modules mirror `src/`.
+
+mod architecture;
