@@ -2,4 +2,5 @@
 
 mod flow;
 mod keys;
+mod onboarding;
 mod world;

@@ -9,14 +9,14 @@ fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-struct Stage {
-    world: World,
-    keys: Value,
+pub struct Stage {
+    pub world: World,
+    pub keys: Value,
 }
 
 impl Stage {
     /// A production system under the vendor's key with a snapshot copy in the other region, and an unencrypted sandbox.
-    async fn set() -> Self {
+    pub async fn set() -> Self {
         let world = World::new().await;
         let keys = json!({ "keys": { WEST: world.key(WEST, None).await, EAST: world.key(EAST, None).await }, "instances": {} });
         let vendor = world.vendor_key(WEST).await;
