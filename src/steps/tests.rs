@@ -1,5 +1,6 @@
 //! The steps against the sandbox, through the real SDK.
 
+mod faults;
 mod flow;
 mod keys;
 mod onboarding;

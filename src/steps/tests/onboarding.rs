@@ -31,16 +31,20 @@ fn definition(name: &str) -> Definition {
 }
 
 /// Answers by form, in order; the last answer of a form is given again and again.
-type Answers = BTreeMap<&'static str, VecDeque<Value>>;
+pub type Answers = BTreeMap<&'static str, VecDeque<Value>>;
 
-struct Runner<'a> {
+pub struct Runner<'a> {
     world: &'a World,
     answers: Answers,
-    entered: Vec<String>,
+    pub entered: Vec<String>,
     forms: Vec<(String, Value)>,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    pub fn new(world: &'a World, answers: Answers) -> Self {
+        Self { world, answers, entered: Vec::new(), forms: Vec::new() }
+    }
+
     fn answer(&mut self, form: &str, input: &Value) -> Value {
         let answers = self.answers.get_mut(form).unwrap_or_else(|| panic!("nobody answers {form}: {input:#}"));
         let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
@@ -59,7 +63,7 @@ impl Runner<'_> {
         Forms::shipped().unwrap().get(form).unwrap().check(&answer, &context).unwrap()
     }
 
-    fn drive<'b>(&'b mut self, name: &'b str, input: Value) -> Pin<Box<dyn Future<Output = Value> + 'b>> {
+    pub fn drive<'b>(&'b mut self, name: &'b str, input: Value) -> Pin<Box<dyn Future<Output = Value> + 'b>> {
         Box::pin(async move {
             let definition = definition(name);
             let actor = || Actor { name: "test".to_owned(), role: "system".to_owned() };
@@ -126,7 +130,7 @@ impl Runner<'_> {
     }
 }
 
-fn answers(keys: Vec<Value>) -> Answers {
+pub fn answers(keys: Vec<Value>) -> Answers {
     BTreeMap::from([
         (
             "regions",
@@ -163,12 +167,7 @@ fn every_shipped_definition_loads_and_names_only_what_there_is() {
 async fn an_onboarding_runs_from_regions_to_a_clean_report() {
     let stage = Stage::set().await;
     let keys = &stage.keys["keys"];
-    let mut runner = Runner {
-        world: &stage.world,
-        answers: answers(vec![json!({ "keys": keys })]),
-        entered: Vec::new(),
-        forms: Vec::new(),
-    };
+    let mut runner = Runner::new(&stage.world, answers(vec![json!({ "keys": keys })]));
     let output = runner.drive("customer-managed", json!({})).await;
     assert_eq!(output["summary"]["conclusion"], "compliant", "{output:#}");
     assert!(runner.entered.contains(&"Keep the way back".to_owned()));
@@ -184,12 +183,7 @@ async fn a_bad_key_comes_back_to_the_customer_who_can_put_it_right() {
     let disabled = stage.world.key(WEST, None).await;
     stage.world.customer(WEST).await.disable_key().key_id(&disabled).send().await.unwrap();
     let bad = json!({ "keys": { WEST: disabled, EAST: keys[EAST] } });
-    let mut runner = Runner {
-        world: &stage.world,
-        answers: answers(vec![bad, json!({ "keys": keys })]),
-        entered: Vec::new(),
-        forms: Vec::new(),
-    };
+    let mut runner = Runner::new(&stage.world, answers(vec![bad, json!({ "keys": keys })]));
     let output = runner.drive("customer-managed", json!({})).await;
     assert_eq!(output["summary"]["conclusion"], "compliant");
     let asked: Vec<&Value> =

@@ -119,7 +119,16 @@ impl World {
     pub async fn to_its_end(&self, step: &str, input: &Value) -> Result<Value, StepError> {
         let mut checkpoint = None;
         for _ in 0..2000 {
-            match self.steps[step].run(&self.context(checkpoint), input.clone()).await? {
+            let ran = self.steps[step].run(&self.context(checkpoint.clone()), input.clone()).await;
+            // What the definitions retry.
+            if ran.as_ref().is_err_and(|error| {
+                ["Keyferry.Unavailable", "Keyferry.Throttled", "Keyferry.NotReady"].contains(&error.error.as_str())
+            }) {
+                self.pass(30);
+                checkpoint = None;
+                continue;
+            }
+            match ran? {
                 Progress::Done { output, records } => {
                     self.keep(records);
                     return Ok(output);
