@@ -81,6 +81,3 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(audit::Audit(domain())),
     ]
 }
-
-#[cfg(test)]
-mod tests;

@@ -76,7 +76,8 @@ async fn a_policy_that_comes_late_is_waited_for() {
     let world = World::new().await;
     let arn = world.key(WEST, Some(without(1))).await;
     let input = json!({ "region": WEST, "arn": arn });
-    let crate::worker::Progress::Pending { waiting_for, .. } = world.once("verify-key", &input).await.unwrap() else {
+    let keyferry::worker::Progress::Pending { waiting_for, .. } = world.once("verify-key", &input).await.unwrap()
+    else {
         panic!("a denial was taken for a finding at once")
     };
     assert!(waiting_for.contains("to spread"), "{waiting_for}");

@@ -10,7 +10,7 @@ use super::{
     onboarding::{Runner, answers},
     world::{EAST, WEST, World},
 };
-use crate::sandbox::{FaultKind, FaultRule};
+use keyferry::sandbox::{FaultKind, FaultRule};
 
 async fn onboard(stage: &Stage) -> Value {
     let mut runner = Runner::new(&stage.world, answers(vec![json!({ "keys": stage.keys["keys"] })]));

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::{
+use keyferry::{
     aws::{Aws, kms_client},
     config::Config,
     keys::{PolicyRequest, render},

@@ -12,7 +12,7 @@ use super::{
     flow::Stage,
     world::{EAST, WEST, World},
 };
-use crate::{
+use keyferry::{
     config::Config,
     engine::{Actor, ChildEnd, Command, Definition, Event, EventKind, Outcome, Payload, Snapshot, advance},
     forms::{FormContext, Forms},
@@ -20,9 +20,9 @@ use crate::{
 };
 
 const DEFINITIONS: [(&str, &str); 3] = [
-    ("customer-managed", include_str!("../../../workflows/customer-managed.asl.json")),
-    ("final-steps", include_str!("../../../workflows/final-steps.asl.json")),
-    ("compliance-audit", include_str!("../../../workflows/compliance-audit.asl.json")),
+    ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
+    ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
 ];
 
 fn definition(name: &str) -> Definition {
@@ -116,7 +116,7 @@ impl<'a> Runner<'a> {
                             self.world.pass((due_at - self.world.memory.now()).num_seconds().max(0));
                             EventKind::TimerFired { frame, visit }
                         }
-                        Command::Tell { notice: crate::engine::Notice::Attention { state, error, cause, .. } } => {
+                        Command::Tell { notice: keyferry::engine::Notice::Attention { state, error, cause, .. } } => {
                             panic!("attention in {state}: {error}: {cause}")
                         }
                         Command::Forget { .. } | Command::SetRunTimer { .. } | Command::Tell { .. } => continue,

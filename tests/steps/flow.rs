@@ -74,7 +74,7 @@ impl Stage {
     }
 
     fn item(&self, system: &Value, attempt: u64) -> Value {
-        let now = crate::worker::StepHost::now(&*self.world.memory);
+        let now = keyferry::worker::StepHost::now(&*self.world.memory);
         let hours = |hours: i64| now + chrono::TimeDelta::hours(hours);
         let window = json!({ "start": now, "end": hours(8), "cutoff": hours(7), "duration_hours": 8 });
         self.with(json!({ "system": system, "generation": 1, "attempt": attempt, "window": window }))
@@ -176,7 +176,7 @@ async fn no_cut_over_starts_after_the_cutoff() {
 async fn somebody_elses_snapshot_under_our_name_is_not_touched() {
     let stage = Stage::set().await;
     let system = stage.inventory().await["systems"][1].clone();
-    let name = crate::systems::Names::new("dave", 1, "run-1", "dave-sandbox", 1).early_snapshot();
+    let name = keyferry::systems::Names::new("dave", 1, "run-1", "dave-sandbox", 1).early_snapshot();
     let rds = stage.world.aws.rds(WEST).await.unwrap();
     rds.create_db_snapshot().db_instance_identifier("dave-sandbox").db_snapshot_identifier(&name).send().await.unwrap();
     let error = stage.world.run("pre-copy-system", &stage.item(&system, 1)).await.unwrap_err();
