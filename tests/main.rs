@@ -1,4 +1,6 @@
 //! The one test binary; its modules mirror `src/`.
 
+#[cfg(test)]
 mod architecture;
+#[cfg(test)]
 mod steps;
