@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("sandbox", &[]),
     ("store", &["engine"]),
-    ("forms", &["aws", "config", "keys", "schedule", "store", "worker"]),
+    ("forms", &["config", "store"]),
     ("worker", &["config", "engine", "forms", "store"]),
     ("aws", &["config", "sandbox", "worker"]),
     ("keys", &["aws", "config", "worker"]),
