@@ -8,7 +8,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use crate::engine::{Actor, ChildEnd, Event, EventKind, Frame, Header, Notice, Outcome, Payload, Phase, Snapshot, Standing};
+use crate::engine::{
+    Actor, ChildEnd, Event, EventKind, Frame, Header, Notice, Outcome, Payload, Phase, Snapshot, Standing,
+};
 
 /// Bytes of JSON above which a value stands apart.
 const BIG: usize = 4_096;
@@ -64,9 +66,9 @@ fn is_big(value: &Value) -> bool {
             Value::Number(_) => left.checked_sub(8),
             Value::String(text) => left.checked_sub(text.len() + 2),
             Value::Array(items) => items.iter().try_fold(left, |left, item| count(item, left.checked_sub(1)?)),
-            Value::Object(members) => members
-                .iter()
-                .try_fold(left, |left, (name, member)| count(member, left.checked_sub(name.len() + 4)?)),
+            Value::Object(members) => {
+                members.iter().try_fold(left, |left, (name, member)| count(member, left.checked_sub(name.len() + 4)?))
+            }
         }
     }
     count(value, BIG).is_none()
@@ -78,6 +80,8 @@ struct StoredFrame {
     frame: Frame,
     #[serde(rename = "input@", default, skip_serializing_if = "Option::is_none")]
     input_at: Option<String>,
+    #[serde(rename = "item@", default, skip_serializing_if = "Option::is_none")]
+    item_at: Option<String>,
     #[serde(rename = "output@", default, skip_serializing_if = "Option::is_none")]
     output_at: Option<String>,
 }
@@ -169,15 +173,20 @@ fn aside(payload: Option<&mut Payload>, blobs: &mut Blobs) -> Result<Option<Stri
 fn stored_frame(frame: &Frame, blobs: &mut Blobs) -> Result<StoredFrame, serde_json::Error> {
     let mut frame = frame.clone();
     let input_at = blobs.put_aside(&mut frame.input)?;
+    let item_at = aside(frame.item.as_mut(), blobs)?;
     let output_at = aside(phase_payload(&mut frame.phase), blobs)?;
-    Ok(StoredFrame { frame, input_at, output_at })
+    Ok(StoredFrame { frame, input_at, item_at, output_at })
 }
 
 pub(super) fn encode_frame(frame: &Frame, blobs: &mut Blobs) -> Result<String, serde_json::Error> {
     serde_json::to_string(&stored_frame(frame, blobs)?)
 }
 
-pub(super) fn encode_state(header: &Header, root: Option<&Frame>, blobs: &mut Blobs) -> Result<String, serde_json::Error> {
+pub(super) fn encode_state(
+    header: &Header,
+    root: Option<&Frame>,
+    blobs: &mut Blobs,
+) -> Result<String, serde_json::Error> {
     let mut input = header.input.clone();
     let mut outcome = header.outcome.clone();
     let input_at = blobs.put_aside(&mut input)?;
@@ -242,7 +251,7 @@ fn put_back(payload: Option<&mut Payload>, hash: Option<&String>, bodies: &Bodie
 /// The hashes that a text refers to. Members whose name ends in `@` are keyferry's own at the places where they are read;
 /// one more found inside a value costs a lookup and nothing else.
 pub(super) fn references(text: &str) -> Vec<String> {
-    ["\"input@\":\"", "\"output@\":\"", "\"payload@\":\"", "{\"at\":\""]
+    ["\"input@\":\"", "\"item@\":\"", "\"output@\":\"", "\"payload@\":\"", "{\"at\":\""]
         .iter()
         .flat_map(|mark| text.match_indices(mark).map(|(start, mark)| start + mark.len()))
         .filter_map(|start| text.get(start..start + 64))
@@ -253,6 +262,7 @@ pub(super) fn references(text: &str) -> Vec<String> {
 
 fn restore_frame(mut stored: StoredFrame, bodies: &Bodies) -> Result<Frame, StoreError> {
     put_back(Some(&mut stored.frame.input), stored.input_at.as_ref(), bodies)?;
+    put_back(stored.frame.item.as_mut(), stored.item_at.as_ref(), bodies)?;
     put_back(phase_payload(&mut stored.frame.phase), stored.output_at.as_ref(), bodies)?;
     Ok(stored.frame)
 }

@@ -13,6 +13,8 @@ mod rows;
 pub mod sqlite;
 mod transition;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -24,8 +26,8 @@ pub use rows::{
 };
 pub use sqlite::SqliteStore;
 pub use transition::{
-    Answered, ClaimAtOnce, Happened, Idempotency, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal, Start, Transition,
-    WorkOrder, Word, seal,
+    Answered, ClaimAtOnce, Happened, Idempotency, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal, Start,
+    Transition, Word, WorkOrder, seal,
 };
 
 /// One thing to make durable. A batch holds many; they succeed or fail each for itself.
@@ -58,6 +60,8 @@ pub enum Say {
     Pending { due_at: DateTime<Utc>, checkpoint: Value, waiting_for: String },
     /// The lease ends without a result and without that counting as a crash: the work is due again at `due_at`.
     Release { due_at: DateTime<Utc> },
+    /// There is nothing left to do.
+    Drop,
 }
 
 /// A claim of due work.
@@ -105,7 +109,7 @@ pub struct RecordsPage {
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable in one transaction of a fixed number of statements and answers for each write of it, in order.
     /// An outer error means that nothing of the batch is known to be durable: read before you try again.
-    async fn commit(&self, batch: Vec<Write>) -> Result<Vec<Result<(), StoreError>>, StoreError>;
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError>;
 
     /// Claims due work, the longest due first: the attempt is counted and the fence minted before this returns. A crash
     /// after it leaves the lease to pass.

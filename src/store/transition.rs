@@ -96,8 +96,8 @@ pub struct ClaimAtOnce {
 /// A word to a run's children.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Signal {
-    /// The children of this frame only.
-    pub frame: Option<FrameId>,
+    /// The children of this frame only, up to this visit: a later visit's child is not meant.
+    pub frame: Option<(FrameId, u64)>,
     pub word: Word,
     /// `{"actor": …, "reason": …}`
     pub body: Value,
@@ -137,10 +137,10 @@ pub struct Answered {
 }
 
 impl Transition {
-    /// The fence that work gets when these turns write it: above all that the frame's work had before, because a run's
-    /// revision only grows and a row is not claimed sixteen million times.
-    pub fn fence(&self) -> u64 {
-        base_fence(self.header.revision) + 1
+    /// The fence of work that is claimed by the commit of turns that lead to `revision`: above all that the frame's work had
+    /// before, because a run's revision only grows and a row is not claimed sixteen million times.
+    pub fn fence_at(revision: u64) -> u64 {
+        base_fence(revision) + 1
     }
 }
 
@@ -210,9 +210,9 @@ pub fn seal(transition: Transition, blobs: &mut Blobs) -> Result<Sealed, StoreEr
         };
         let input = codec::encode_value(&order.input, blobs).map_err(broken)?;
         let claim = order.claim.as_ref();
-        let deadline = claim.and(order.timeout_s).map(|seconds| {
-            at.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000))
-        });
+        let deadline = claim
+            .and(order.timeout_s)
+            .map(|seconds| at.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)));
         work.push(json!([
             frame,
             order.visit,

@@ -126,8 +126,10 @@ async fn look(connection: &mut SqliteConnection, batch: &[Write]) -> Result<Foun
         last: 0,
     };
     for row in fetch(connection, sql::CHECK_RUNS, &runs).await? {
-        let head = hex::decode(row.try_get::<String, _>("head")?).map_err(|error| StoreError::corrupt("head", error))?;
-        let stand = Stand { n: row.try_get("n")?, revision: unsigned(&row, "revision")?, status: row.try_get("status")?, head };
+        let head =
+            hex::decode(row.try_get::<String, _>("head")?).map_err(|error| StoreError::corrupt("head", error))?;
+        let stand =
+            Stand { n: row.try_get("n")?, revision: unsigned(&row, "revision")?, status: row.try_get("status")?, head };
         found.runs.insert(row.try_get("run")?, stand);
     }
     for row in fetch(connection, sql::CHECK_WORK, &held).await? {
@@ -211,6 +213,7 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
 async fn say(connection: &mut SqliteConnection, words: &[&WorkWord], found: &Found) -> Result<(), StoreError> {
     use crate::store::Say;
     let mut rows = Vec::with_capacity(words.len());
+    let mut dropped = Vec::new();
     for word in words {
         let n = found.number(&word.run)?;
         let key = (n, word.frame, word.visit, word.fence);
@@ -221,10 +224,15 @@ async fn say(connection: &mut SqliteConnection, words: &[&WorkWord], found: &Fou
                 (Some(micros(*due_at)), 1, None, Some(checkpoint.to_string()), Some(waiting_for.as_str()), 1)
             }
             Say::Release { due_at } => (Some(micros(*due_at)), 1, None, None, None, 0),
+            Say::Drop => {
+                dropped.push((n, word.frame));
+                continue;
+            }
         };
         rows.push((key.0, key.1, key.2, key.3, due, free, lease, checkpoint, waiting, progressed));
     }
     put(connection, sql::UPDATE_WORK, &rows).await?;
+    put(connection, sql::DELETE_WORK, &dropped).await?;
     Ok(())
 }
 
@@ -301,11 +309,10 @@ fn spread(turn: &Sealed, stand: &Stand, rows: &mut Rows) -> Result<(), StoreErro
         rows.ended.push(n);
         rows.ended_at.push((n, at));
     }
-    rows.signals.extend(
-        turn.signals
-            .iter()
-            .map(|signal| json!([turn.run, signal.frame, signal.word.word(), signal.body.to_string(), turn.at])),
-    );
+    rows.signals.extend(turn.signals.iter().map(|signal| {
+        let (frame, visit) = signal.frame.unzip();
+        json!([turn.run, frame, visit, signal.word.word(), signal.body.to_string(), turn.at])
+    }));
     rows.outbox.extend(turn.notices.iter().map(|notice| (n, turn.at, notice.clone())));
     rows.records.extend(turn.records.iter().map(|record| {
         json!([turn.enterprise, record.collection, record.key, turn.run, turn.at, record.body.to_string()])
@@ -316,17 +323,18 @@ fn spread(turn: &Sealed, stand: &Stand, rows: &mut Rows) -> Result<(), StoreErro
 async fn write_turns(connection: &mut SqliteConnection, turns: &[&Sealed], found: &Found) -> Result<(), StoreError> {
     let mut rows = Rows::default();
     for turn in turns {
-        let stand = found
-            .runs
-            .get(&turn.run)
-            .ok_or_else(|| StoreError::NotFound { what: "run", id: turn.run.clone() })?;
+        let stand =
+            found.runs.get(&turn.run).ok_or_else(|| StoreError::NotFound { what: "run", id: turn.run.clone() })?;
         spread(turn, stand, &mut rows)?;
     }
     put(connection, sql::INSERT_PAYLOADS, &rows.blobs).await?;
     put(connection, sql::INSERT_RUNS, &rows.new).await?;
     let updated = put(connection, sql::UPDATE_RUNS, &rows.old).await?;
     if updated != u64::try_from(rows.old.len()).unwrap_or(u64::MAX) {
-        return Err(StoreError::corrupt("batch", format!("{updated} of {} runs stood where the check saw them", rows.old.len())));
+        return Err(StoreError::corrupt(
+            "batch",
+            format!("{updated} of {} runs stood where the check saw them", rows.old.len()),
+        ));
     }
     put(connection, sql::UPDATE_STATUS, &rows.status).await?;
     put(connection, sql::UPSERT_FRAMES, &rows.frames).await?;

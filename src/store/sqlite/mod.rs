@@ -15,7 +15,7 @@ mod write;
 use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use sqlx::{Acquire, SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 use super::StoreError;
 

@@ -133,9 +133,11 @@ impl SqliteStore {
             };
             let parent: Option<String> = row.try_get("parent")?;
             let parent = match parent {
-                Some(parent) => {
-                    Some(ParentLink { run: parent, frame: number(&row, "parent_frame")?, visit: number(&row, "parent_visit")? })
-                }
+                Some(parent) => Some(ParentLink {
+                    run: parent,
+                    frame: number(&row, "parent_frame")?,
+                    visit: number(&row, "parent_visit")?,
+                }),
                 None => None,
             };
             return Ok(Loaded {

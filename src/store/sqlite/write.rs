@@ -1,5 +1,7 @@
 //! The store's trait on SQLite: each method a transaction or a read.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fail::fail_point;
@@ -7,13 +9,13 @@ use sqlx::Row;
 
 use super::{SqliteStore, commit, sql};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordsPage, RunsPage, Store,
-    StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordsPage, RunsPage,
+    Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
 };
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, batch: Vec<Write>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         fail_point!("commit::before");
         let outcomes =
             self.write(move |connection| Box::pin(async move { commit::commit(connection, &batch).await })).await;
