@@ -8,6 +8,8 @@
 //! claim. A fence that does not hold is a value of [`StoreError`] that says what was expected and what was found.
 
 mod codec;
+#[cfg(test)]
+mod conformance;
 mod error;
 mod rows;
 pub mod sqlite;

@@ -27,7 +27,9 @@ pub(super) async fn run(
     grace: Duration,
 ) -> Result<(), StoreError> {
     core.claims.store(true, Ordering::Release);
-    let renewal = tokio::spawn(super::held::renew(Arc::clone(&core)));
+    // A set ends its tasks when it is dropped, as this future is when its caller goes away.
+    let mut renewal = tokio::task::JoinSet::new();
+    renewal.spawn(super::held::renew(Arc::clone(&core)));
     while !*shutdown.borrow() {
         let nap = round(&core).await;
         tokio::select! {
@@ -42,7 +44,7 @@ pub(super) async fn run(
     }
     core.claims.store(false, Ordering::Release);
     let drained = drain(&core, grace).await;
-    renewal.abort();
+    drop(renewal);
     drained
 }
 

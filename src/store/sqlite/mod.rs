@@ -29,8 +29,8 @@ struct Inner {
     path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Held for as long as the store lives; the system lets it go when the process dies.
-    _lock: std::fs::File,
+    /// Held until the store is closed or dropped; the system lets it go when the process dies.
+    lock: std::fs::File,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -45,10 +45,14 @@ impl SqliteStore {
         &self.inner.path
     }
 
-    /// Closes the connections, so that everything is in the file before the lock is let go.
+    /// Closes the connections and then lets the lock go: another process may open the file. Whatever is asked of this store
+    /// afterwards fails.
     pub async fn close(&self) {
         self.inner.readers.close().await;
         self.inner.writer.close().await;
+        if let Err(error) = self.inner.lock.unlock() {
+            tracing::warn!(%error, "the lock file could not be let go before the end of the process");
+        }
     }
 
     /// Runs `body` in a transaction that begins IMMEDIATE, on a task of its own: a caller that goes away half-way can neither

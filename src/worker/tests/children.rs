@@ -13,7 +13,8 @@ fn asking() -> Value {
 async fn a_child_is_started_seen_through_its_parent_and_its_end_moves_the_parent() {
     let (_folder, path) = place();
     let clock = ManualClock::new(start_of_time());
-    let house = House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
     let run = house.start("parent", json!({})).await;
     let view = house.until(&run, |view| view.status == Standing::Waiting).await;
     assert_eq!(view.children.len(), 1);
@@ -29,7 +30,8 @@ async fn a_child_is_started_seen_through_its_parent_and_its_end_moves_the_parent
 async fn pause_resume_and_cancel_reach_children() {
     let (_folder, path) = place();
     let clock = ManualClock::new(start_of_time());
-    let house = House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
     let run = house.start("parent", json!({})).await;
     let child = house.service.run(&run).await.unwrap().children[0].clone();
     house.service.pause(&run, actor(), "freeze").await.unwrap();
@@ -46,9 +48,11 @@ async fn pause_resume_and_cancel_reach_children() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_childs_failure_is_the_states_error() {
     let (_folder, path) = place();
-    let failing = json!({ "StartAt": "No", "States": { "No": { "Type": "Fail", "Error": "Nope", "Cause": "because" } } });
+    let failing =
+        json!({ "StartAt": "No", "States": { "No": { "Type": "Fail", "Error": "Nope", "Cause": "because" } } });
     let clock = ManualClock::new(start_of_time());
-    let house = House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", failing)]).await;
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", failing)]).await;
     let run = house.start("parent", json!({})).await;
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
     assert_eq!((view.attention[0].error.as_str(), view.attention[0].cause.as_str()), ("Nope", "because"));

@@ -13,7 +13,8 @@ fn sequence(length: usize) -> Value {
 async fn a_sequence_runs_to_its_end_and_its_history_verifies() {
     let (_folder, path) = place();
     let house =
-        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("long", sequence(20))]).await;
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("long", sequence(20))])
+            .await;
     let run = house.start("long", json!({ "n": 7 })).await;
     let view = house.until_ended(&run).await;
     assert_eq!(view.status, Standing::Succeeded);
@@ -32,7 +33,8 @@ async fn a_map_of_a_thousand_items_ends_with_its_results_in_order() {
     let (_folder, path) = place();
     let map = json!({ "StartAt": "Each", "States": { "Each": { "Type": "Map", "End": true, "MaxConcurrency": 50,
         "ItemProcessor": { "StartAt": "Item", "States": { "Item": task("echo", None) } } } } });
-    let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("wide", map)]).await;
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("wide", map)]).await;
     let items: Vec<u64> = (0..1_000).collect();
     let run = house.start("wide", json!(items)).await;
     let view = house.until_ended(&run).await;
@@ -44,7 +46,8 @@ async fn a_map_of_a_thousand_items_ends_with_its_results_in_order() {
 async fn big_values_stand_apart_and_come_back_whole() {
     let (_folder, path) = place();
     let house =
-        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("long", sequence(3))]).await;
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("long", sequence(3))])
+            .await;
     let big = json!({ "text": "x".repeat(50_000) });
     let run = house.start("long", big.clone()).await;
     assert_eq!(house.until_ended(&run).await.output, Some(big));
@@ -64,7 +67,11 @@ async fn parallel_branches_join() {
     let house = House::open(&path, clock, Registry::new().with(echo()), &[("both", both)]).await;
     let run = house.start("both", json!(1)).await;
     let view = house.until(&run, |view| view.status == Standing::Waiting).await;
-    assert!(view.summary.starts_with("waits for the end of B since 2023-11-14T22:13:20Z until 2023-11-14T22:14:20Z"), "{}", view.summary);
+    assert!(
+        view.summary.starts_with("waits for the end of B since 2023-11-14T22:13:20Z until 2023-11-14T22:14:20Z"),
+        "{}",
+        view.summary
+    );
     house.clock.advance(Duration::from_millis(59_999));
     for _ in 0..30 {
         real_pause().await;
@@ -122,7 +129,8 @@ async fn the_same_request_with_the_same_key_starts_one_run() {
     house.service.cancel(&first, actor(), "enough").await.unwrap();
     house.service.start_run(asked(1, None)).await.unwrap();
     let page = house.service.runs(RunFilter { limit: Some(1), ..RunFilter::default() }).await.unwrap();
-    let next = house.service.runs(RunFilter { limit: Some(1), cursor: page.next, ..RunFilter::default() }).await.unwrap();
+    let next =
+        house.service.runs(RunFilter { limit: Some(1), cursor: page.next, ..RunFilter::default() }).await.unwrap();
     assert_eq!(next.items[0].id, first, "newest first");
     assert_eq!(next.next, None);
     let cancelled = RunFilter { status: Some(Standing::Cancelled), ..RunFilter::default() };
@@ -133,7 +141,8 @@ async fn the_same_request_with_the_same_key_starts_one_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_registered_refuses_the_start() {
     let (_folder, path) = place();
-    let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new(), &[("one", one("nowhere"))]).await;
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new(), &[("one", one("nowhere"))]).await;
     let asked = StartRun {
         enterprise: "dave".to_owned(),
         workflow: "one".to_owned(),

@@ -4,16 +4,23 @@ use super::*;
 async fn a_failure_is_retried_and_then_stands_in_attention() {
     let (_folder, path) = place();
     let (flaky, runs) = code("flaky", |_: &StepContext, _: &Value, nth| {
-        if nth == 4 { Ok(Progress::done(json!("at last"))) } else { Err(StepError::new("Keyferry.Throttled", "too fast")) }
+        if nth == 4 {
+            Ok(Progress::done(json!("at last")))
+        } else {
+            Err(StepError::new("Keyferry.Throttled", "too fast"))
+        }
     });
     let mut state = task("flaky", None);
-    state["Retry"] = json!([{ "ErrorEquals": ["Keyferry.Throttled"], "IntervalSeconds": 10, "MaxAttempts": 2, "BackoffRate": 1.0 }]);
+    state["Retry"] =
+        json!([{ "ErrorEquals": ["Keyferry.Throttled"], "IntervalSeconds": 10, "MaxAttempts": 2, "BackoffRate": 1.0 }]);
     let definition = json!({ "StartAt": "Only", "States": { "Only": state } });
-    let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(flaky), &[("one", definition)]).await;
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(flaky), &[("one", definition)])
+            .await;
     let run = house.start("one", json!({})).await;
     for wanted in 1..=3 {
         house.until_counted(&runs, wanted).await;
-        house.until(&run, |view| view.revision == wanted + 1).await;
+        house.until(&run, |view| view.revision == 2 * wanted).await;
         if wanted < 3 {
             let view = house.service.run(&run).await.unwrap();
             assert_eq!(view.status, Standing::Waiting, "nothing runs while a retry waits");
@@ -32,7 +39,9 @@ async fn a_failure_is_retried_and_then_stands_in_attention() {
 async fn a_panic_is_a_failure_with_a_name() {
     let (_folder, path) = place();
     let (broken, _) = code("broken", |_: &StepContext, _: &Value, _| panic!("two and two is five"));
-    let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(broken), &[("one", one("broken"))]).await;
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(broken), &[("one", one("broken"))])
+            .await;
     let run = house.start("one", json!({})).await;
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
     assert_eq!(view.attention[0].error, "Keyferry.Panicked");
@@ -49,14 +58,20 @@ async fn a_pending_step_gives_its_room_back_and_goes_on_from_its_checkpoint() {
         if nth < 3 {
             assert_eq!(context.checkpoint, (nth > 1).then(|| json!({ "seen": nth - 1 })));
             let waiting_for = format!("AWS copies ({nth})");
-            return Ok(Progress::Pending { poll_after: Duration::from_secs(15), checkpoint: json!({ "seen": nth }), waiting_for });
+            return Ok(Progress::Pending {
+                poll_after: Duration::from_secs(15),
+                checkpoint: json!({ "seen": nth }),
+                waiting_for,
+            });
         }
         Ok(Progress::Done {
             output: context.checkpoint.clone().unwrap(),
             records: vec![Record { collection: "purge-ledger", key: "a".to_owned(), body: json!(nth) }],
         })
     });
-    let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(copy), &[("one", one("copy"))]).await;
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(copy), &[("one", one("copy"))])
+            .await;
     let run = house.start("one", json!({})).await;
     for nth in 1..3 {
         house.until_counted(&runs, nth).await;
@@ -81,7 +96,9 @@ async fn time_limits_and_heartbeats_end_a_step_that_hangs() {
         state["TimeoutSeconds"] = json!(100);
         state[limit] = json!(seconds);
         let definition = json!({ "StartAt": "Only", "States": { "Only": state } });
-        let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(Hang), &[("one", definition)]).await;
+        let house =
+            House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(Hang), &[("one", definition)])
+                .await;
         let run = house.start("one", json!({})).await;
         let view = house.until(&run, |view| view.status == Standing::Working).await;
         assert_eq!(view.summary, "works in Only");
@@ -97,7 +114,9 @@ async fn time_limits_and_heartbeats_end_a_step_that_hangs() {
 async fn pause_holds_resume_lets_go_and_cancel_ends() {
     let (_folder, path) = place();
     let definition = json!({ "StartAt": "Nap", "States": { "Nap": { "Type": "Wait", "Seconds": 30, "Next": "Then" }, "Then": task("echo", None) } });
-    let house = House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("nap", definition)]).await;
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("nap", definition)])
+            .await;
     let run = house.start("nap", json!(1)).await;
     let view = house.service.pause(&run, actor(), "a freeze").await.unwrap();
     assert_eq!(view.status, Standing::Paused);
