@@ -173,7 +173,7 @@ pub trait Store: Send + Sync + 'static {
 
 /// Microseconds since 1970, rounded up, so that what is due is never early.
 pub(crate) fn micros(time: DateTime<Utc>) -> i64 {
-    let rest = i64::from(time.timestamp_subsec_nanos() % 1_000 != 0);
+    let rest = i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000));
     time.timestamp_micros().saturating_add(rest)
 }
 

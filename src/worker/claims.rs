@@ -52,7 +52,7 @@ pub(super) async fn run(
 async fn round(core: &Arc<Core>) -> Duration {
     if core.in_trouble() {
         let probed = core.store.probe().await;
-        core.note(probed.as_ref().map(|()| ()));
+        core.note(probed.as_ref());
         if probed.is_err() {
             return core.poll;
         }

@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Notes that the store failed or works; only the change is logged.
-    pub(super) fn note(&self, outcome: Result<(), &StoreError>) {
+    pub(super) fn note(&self, outcome: Result<&(), &StoreError>) {
         let mut trouble = lock(&self.trouble);
         match outcome {
             Ok(()) if trouble.is_some() => {

@@ -234,7 +234,7 @@ impl Core {
                     }
                 }
             };
-            self.note(done.as_ref().map(|()| ()));
+            self.note(done.as_ref());
             match done {
                 Ok(()) => {
                     if matches!(outcome, Outcome::Said(_)) {

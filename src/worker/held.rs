@@ -11,7 +11,10 @@ use std::{
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::core::{Core, later, lock};
+use super::{
+    core::{Core, later, lock},
+    turns::Over,
+};
 use crate::store::{Say, StoreError, WorkWord, Write};
 
 /// By run and frame.
@@ -82,6 +85,21 @@ impl Held {
     pub(super) fn get(&self, run: &str, frame: u64, visit: u64) -> Option<Arc<Claim>> {
         let key = (run.to_owned(), i64::try_from(frame).ok()?);
         lock(&self.claims).get(&key).filter(|claim| claim.visit == visit && !claim.is_lost()).cloned()
+    }
+
+    /// Takes from this process's executions what a commit has ended, without waiting for their next renewal to say so.
+    pub(super) fn end(&self, run: &str, over: &Over) {
+        let claims = lock(&self.claims);
+        match over {
+            Over::Frames(frames) => {
+                for frame in frames {
+                    if let Some(claim) = claims.get(&(run.to_owned(), *frame)) {
+                        claim.lose();
+                    }
+                }
+            }
+            Over::Run => claims.values().filter(|claim| claim.run == run).for_each(|claim| claim.lose()),
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Claim>> {

@@ -206,7 +206,7 @@ impl Core {
         state: State,
         slot: &mut Option<State>,
     ) {
-        self.note(outcome.as_ref().map(|()| ()));
+        self.note(outcome.as_ref());
         match outcome {
             Ok(()) => {
                 let revision = state.snapshot.header.revision;
@@ -241,6 +241,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let sealed = turns::seal_all(self, folded, state, permits)?;
         self.committer.commit(Write::Turns(sealed.group)).await?;
+        self.held.end(&state.snapshot.header.run, &sealed.over);
         if sealed.wakes {
             self.wake.notify_one();
         }

@@ -214,7 +214,7 @@ impl Service {
             let Beginning { folded, mut state } = turns::begin(&core, definition, begin)?;
             let run = state.snapshot.header.run.clone();
             let flushed = core.flush_new(&run, folded, &mut state).await;
-            core.note(flushed.as_ref().map(|()| ()));
+            core.note(flushed.as_ref());
             flushed.map(|()| run)
         });
         let started = started.await.map_err(|failure| StoreError::Unavailable { reason: failure.to_string() })?;
@@ -271,7 +271,7 @@ impl Service {
     /// Whether the store can be written to, tried now.
     pub async fn health(&self) -> Health {
         let probed = self.core.store.probe().await;
-        self.core.note(probed.as_ref().map(|()| ()));
+        self.core.note(probed.as_ref());
         match probed {
             Ok(()) => Health { writable: true, reason: None },
             Err(error) => Health { writable: false, reason: Some(error.to_string()) },

@@ -2,6 +2,7 @@
 
 mod children;
 mod flows;
+mod pace;
 mod random;
 mod recovery;
 mod steps;

@@ -56,6 +56,14 @@ pub(super) struct Ready {
     pub(super) claimed: Vec<(ClaimedWork, OwnedSemaphorePermit)>,
     /// Other work is written that will be due.
     pub(super) wakes: bool,
+    /// Frames of the first run whose earlier work is over; whoever executes it should stop.
+    pub(super) over: Over,
+}
+
+/// Whose claims a commit ends.
+pub(super) enum Over {
+    Frames(Vec<i64>),
+    Run,
 }
 
 fn work_frame(frame: FrameId) -> i64 {
@@ -262,7 +270,12 @@ pub(super) fn seal_all(
     state: &mut State,
     permits: Vec<OwnedSemaphorePermit>,
 ) -> Result<Ready, StoreError> {
-    let mut ready = Ready { group: Vec::new(), claimed: Vec::new(), wakes: false };
+    let over = if state.snapshot.header.outcome.is_some() {
+        Over::Run
+    } else {
+        Over::Frames(folded.work.keys().copied().collect())
+    };
+    let mut ready = Ready { group: Vec::new(), claimed: Vec::new(), wakes: false, over };
     let mut room = Room { core, permits, claiming: core.claiming() };
     seal_one(core, folded, state, &mut room, &mut ready)?;
     Ok(ready)

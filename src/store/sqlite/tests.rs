@@ -11,6 +11,16 @@ async fn fresh() -> (TempDir, SqliteStore) {
     (folder, store)
 }
 
+impl SqliteStore {
+    /// Makes the disk full: no page beyond those there are and some more.
+    pub(crate) async fn limit_pages(&self, more: Option<i64>) {
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&self.inner.writer).await.unwrap();
+        let limit = more.map_or(1_000_000, |more| pages + more);
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {limit}"));
+        sqlx::query(statement).execute(&self.inner.writer).await.unwrap();
+    }
+}
+
 macro_rules! conforms {
     ($($name:ident),* $(,)?) => {
         $(
@@ -85,12 +95,10 @@ async fn writers_are_durable_and_readers_cannot_write() {
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_nothing_is_half_done() {
     let (_folder, store) = fresh().await;
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.inner.writer).await.unwrap();
-    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages));
-    sqlx::query(limit).execute(&store.inner.writer).await.unwrap();
+    store.limit_pages(Some(0)).await;
     let full = store.probe().await.unwrap_err();
     assert!(matches!(&full, StoreError::Unavailable { reason } if reason.contains("full")), "{full:?}");
-    sqlx::query("PRAGMA max_page_count = 1000000").execute(&store.inner.writer).await.unwrap();
+    store.limit_pages(None).await;
     store.probe().await.unwrap();
     conformance::a_turn_is_read_back_whole(&store).await;
 }

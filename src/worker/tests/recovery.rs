@@ -117,6 +117,69 @@ async fn a_time_limit_holds_over_a_restart() {
     house.drain().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_claims_loses_nothing_and_heals_by_itself() {
+    let (_folder, path) = place();
+    let clock = ManualClock::new(start_of_time());
+    let nap = json!({ "StartAt": "Nap", "States": { "Nap": { "Type": "Wait", "Seconds": 30, "Next": "Then" }, "Then": task("echo", None) } });
+    let house = House::open(&path, clock, Registry::new().with(echo()), &[("nap", nap)]).await;
+    let run = house.start("nap", json!("z".repeat(3_000))).await;
+    house.store.limit_pages(Some(0)).await;
+    assert!(!house.service.health().await.writable);
+    let refused = house.service.pause(&run, actor(), &"because ".repeat(2_000)).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused:?}");
+    house.clock.advance(Duration::from_secs(30));
+    for _ in 0..30 {
+        real_pause().await;
+    }
+    let view = house.service.run(&run).await.unwrap();
+    assert_eq!((view.revision, view.ended_at), (1, None), "reads are served, nothing moved");
+    house.store.limit_pages(None).await;
+    for _ in 0..1_000 {
+        house.clock.advance(Duration::from_secs(1));
+        real_pause().await;
+        if house.service.run(&run).await.unwrap().ended_at.is_some() {
+            break;
+        }
+    }
+    house.until_ended(&run).await;
+    assert!(house.service.health().await.writable);
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_stops_its_running_step() {
+    struct Dropped(Arc<AtomicU64>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    struct Long(Arc<AtomicU64>);
+    #[async_trait]
+    impl Step for Long {
+        fn name(&self) -> &'static str {
+            "long"
+        }
+        async fn run(&self, _context: &StepContext, _input: Value) -> Result<Progress, StepError> {
+            let _dropped = Dropped(Arc::clone(&self.0));
+            std::future::pending().await
+        }
+    }
+    let (_folder, path) = place();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let steps = Registry::new().with(Long(Arc::clone(&dropped)));
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("long"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_held(&run).await;
+    for _ in 0..20 {
+        real_pause().await;
+    }
+    house.service.cancel(&run, actor(), "stop").await.unwrap();
+    house.until_counted(&dropped, 1).await;
+    house.drain().await;
+}
+
 impl House {
     async fn until_checkpoint(&self, run: &str) {
         for _ in 0..4_000 {
