@@ -1,10 +1,14 @@
 //! What the worker needs to know of forms: who answers, and whether an answer holds.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{config::Config, store::Enterprise};
+pub use crate::forms::Finding;
+use crate::{
+    config::Config,
+    forms::{FormContext, Forms},
+    store::Enterprise,
+};
 
 /// The forms that there are.
 pub trait FormBook: Send + Sync + 'static {
@@ -28,10 +32,17 @@ pub struct CheckContext<'a> {
     pub enterprise: &'a Enterprise,
 }
 
-/// One thing that does not hold, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// JSON pointer into the answer.
-    pub pointer: String,
-    pub message: String,
+impl FormBook for Forms {
+    fn role(&self, form: &str) -> Option<String> {
+        self.get(form).map(|form| form.role.clone())
+    }
+
+    fn check(&self, form: &str, answer: &Value, context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {
+        let Some(form) = self.get(form) else {
+            let message = format!("there is no form {form} in this version of keyferry");
+            return Err(vec![Finding { pointer: String::new(), code: "form-unknown".to_owned(), message }]);
+        };
+        let CheckContext { config, input, now, enterprise } = context;
+        form.check(answer, &FormContext { config, input, now, partition: &enterprise.partition })
+    }
 }

@@ -2,6 +2,7 @@
 
 mod children;
 mod flows;
+mod kill;
 mod pace;
 mod random;
 mod recovery;
@@ -30,9 +31,9 @@ use crate::{
 };
 
 /// Forms named `ask-<role>`; an answer without `yes` does not hold.
-struct Forms;
+struct TestForms;
 
-impl FormBook for Forms {
+impl FormBook for TestForms {
     fn role(&self, form: &str) -> Option<String> {
         form.strip_prefix("ask-").map(str::to_owned)
     }
@@ -41,7 +42,7 @@ impl FormBook for Forms {
         if answer.get("yes").is_some() {
             Ok(answer.clone())
         } else {
-            Err(vec![Finding { pointer: "/yes".to_owned(), message: "say yes".to_owned() }])
+            Err(vec![Finding { pointer: "/yes".to_owned(), code: "no".to_owned(), message: "say yes".to_owned() }])
         }
     }
 }
@@ -123,7 +124,7 @@ impl House {
             store: Arc::new(store.clone()),
             definitions: loaded,
             steps,
-            forms: Arc::new(Forms),
+            forms: Arc::new(TestForms),
             clock: Arc::new(clock.clone()),
             config: Arc::new(Config::default()),
             poll: None,

@@ -24,7 +24,7 @@ async fn open(path: &Path, definition: Value) -> (Service, SqliteStore) {
         store: Arc::new(store.clone()),
         definitions,
         steps: Registry::new().with(echo()),
-        forms: Arc::new(Forms),
+        forms: Arc::new(TestForms),
         clock: Arc::new(SystemClock),
         config: Arc::new(config),
         poll: None,
