@@ -70,7 +70,11 @@ impl Claim {
 
 impl Held {
     pub(super) fn add(&self, claim: &Arc<Claim>) {
-        lock(&self.claims).insert((claim.run.clone(), claim.frame), Arc::clone(claim));
+        let earlier = lock(&self.claims).insert((claim.run.clone(), claim.frame), Arc::clone(claim));
+        // This process has claimed again what it held too long: the execution under the older fence must end.
+        if let Some(earlier) = earlier {
+            earlier.lose();
+        }
     }
 
     /// Lets go of a claim, unless a later one of the same frame has taken its place.

@@ -29,7 +29,7 @@ mod tests;
 
 pub use crate::store::{Enterprise, OutboxRow, Page, StoredRecord};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use definitions::Definitions;
+pub use definitions::{Definitions, DefinitionsError};
 pub use failure::{ErrorKind, ServiceError};
 pub use form_book::{CheckContext, Finding, FormBook};
 pub use reading::DiagramState;

@@ -69,6 +69,15 @@ impl Service {
         self.run(run).await
     }
 
+    /// What the open form of that name was given, for the person who is to answer it: findings about an earlier answer, for
+    /// example.
+    ///
+    /// # Errors
+    /// `form-not-open`, as for [`Service::answer`].
+    pub async fn form_input(&self, run: &str, form: &str) -> Result<Value, ServiceError> {
+        Ok(self.open_form(run, form).await?.1.into_value())
+    }
+
     async fn open_form(&self, run: &str, form: &str) -> Result<(Place, Payload), ServiceError> {
         let mut found = Vec::new();
         for member in self.family(run).await? {

@@ -96,6 +96,7 @@ async fn a_form_waits_refuses_and_takes_an_answer() {
     let bad = house.service.answer(&run, "ask-customer", json!({}), actor()).await.unwrap_err();
     assert_eq!(bad.code, "answer-invalid");
     assert_eq!(bad.details.unwrap()[0]["pointer"], "/yes");
+    assert_eq!(house.service.form_input(&run, "ask-customer").await.unwrap(), json!({}));
     let mail = house.service.next_mail(10).await.unwrap();
     assert_eq!(mail.len(), 1, "the form's opening is told");
     house.service.mail_failed(mail[0].id, "no", start_of_time() + chrono::TimeDelta::hours(1)).await.unwrap();
@@ -155,4 +156,17 @@ async fn what_is_not_registered_refuses_the_start() {
     let unknown = house.service.start_run(StartRun { workflow: "none".to_owned(), ..asked }).await.unwrap_err();
     assert_eq!(unknown.code, "workflow-not-found");
     house.drain().await;
+}
+
+#[test]
+fn a_folder_of_definitions_is_read_and_a_bad_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good.asl.json"), sequence(2).to_string()).unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "not a definition").unwrap();
+    let mut definitions = Definitions::new();
+    definitions.add_folder(folder.path()).unwrap();
+    assert_eq!(definitions.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["good"]);
+    std::fs::write(folder.path().join("bad.asl.json"), "{}").unwrap();
+    let refused = definitions.add_folder(folder.path()).unwrap_err();
+    assert!(refused.path.ends_with("bad.asl.json") && !refused.problems.is_empty(), "{refused:?}");
 }

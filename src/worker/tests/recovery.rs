@@ -118,6 +118,31 @@ async fn a_time_limit_holds_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_for_as_long_as_its_step_runs() {
+    let (_folder, path) = place();
+    let (steps, runs) = hanging(2);
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("hang"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_checkpoint(&run).await;
+    let lease = Duration::from_secs(Config::default().worker.lease_s);
+    for _ in 0..12 {
+        house.clock.advance(lease / 3);
+        let renewed = house.clock.now() + lease;
+        for _ in 0..1_000 {
+            let work = crate::store::Store::work(&house.store, &run).await.unwrap();
+            if work[0].lease_until == Some(renewed) {
+                break;
+            }
+            real_pause().await;
+        }
+    }
+    let work = crate::store::Store::work(&house.store, &run).await.unwrap();
+    assert_eq!((work[0].attempt, work[0].lease_until), (1, Some(house.clock.now() + lease)));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    house.die().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_claims_loses_nothing_and_heals_by_itself() {
     let (_folder, path) = place();
     let clock = ManualClock::new(start_of_time());

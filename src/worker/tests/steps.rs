@@ -135,3 +135,37 @@ async fn pause_holds_resume_lets_go_and_cancel_ends() {
     assert!(crate::store::Store::work(&house.store, &run).await.unwrap().is_empty());
     house.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_steps_run_at_once_than_there_is_room_for() {
+    struct Counting {
+        now: AtomicU64,
+        most: Arc<AtomicU64>,
+    }
+    #[async_trait]
+    impl Step for Counting {
+        fn name(&self) -> &'static str {
+            "counting"
+        }
+        async fn run(&self, _context: &StepContext, input: Value) -> Result<Progress, StepError> {
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            real_pause().await;
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            Ok(Progress::done(input))
+        }
+    }
+    let (_folder, path) = place();
+    let most = Arc::new(AtomicU64::new(0));
+    let room = u64::try_from(Config::default().worker.concurrency).unwrap();
+    let map = json!({ "StartAt": "Each", "States": { "Each": { "Type": "Map", "End": true,
+        "ItemProcessor": { "StartAt": "Item", "States": { "Item": task("counting", None) } } } } });
+    let steps = Registry::new().with(Counting { now: AtomicU64::new(0), most: Arc::clone(&most) });
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("wide", map)]).await;
+    let items: Vec<u64> = (0..room * 5).collect();
+    let run = house.start("wide", json!(items)).await;
+    house.until_ended(&run).await;
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= room && most > 1, "{most} at once, with room for {room}");
+    house.drain().await;
+}
