@@ -1,8 +1,13 @@
 //! `keyferry.toml`: the vendor is configuration. Nothing in the code knows one vendor's name, accounts or paths.
 
+mod check;
+mod load;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, FILE_NAME};
 
 /// Everything an operator sets. Unknown keys are refused, so that a typo cannot pass as a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,130 @@
+//! What people are shown: runs, what they wait for, history. Plain data, the same in the API, the CLI and the console.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::engine::{Actor, Standing};
+
+/// An enterprise: one customer of the vendor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enterprise {
+    /// Short identifier: 1 to 40 of `a-z`, `0-9` and `-`, beginning with a letter.
+    pub id: String,
+    /// The name that people read.
+    pub name: String,
+    /// `aws` or `aws-us-gov`.
+    pub partition: String,
+    pub customer_email: Option<String>,
+    pub csm_email: Option<String>,
+    pub engineer_email: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a run, or one of its frames, waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingFor {
+    pub frame: u64,
+    pub state: String,
+    /// `customer`, `csm`, `engineer`, `time`, `aws`, `child`, `worker`.
+    pub on: String,
+    /// For people, in one line: `the customer's answer to the form key-arns`.
+    pub what: String,
+    /// The form's name when `on` is a person's role because of a form.
+    pub form: Option<String>,
+    pub since: DateTime<Utc>,
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A frame in attention.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attention {
+    pub frame: u64,
+    pub state: String,
+    pub error: String,
+    pub cause: String,
+    pub since: DateTime<Utc>,
+}
+
+/// A run as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    pub id: String,
+    pub enterprise: String,
+    pub workflow: String,
+    /// Content hash of the definition it keeps.
+    pub definition: String,
+    pub status: Standing,
+    /// The run that waits for this one, when it is a child.
+    pub parent: Option<String>,
+    /// Runs that this one has started.
+    pub children: Vec<String>,
+    pub revision: u64,
+    pub started_at: DateTime<Utc>,
+    pub started_by: Actor,
+    pub ended_at: Option<DateTime<Utc>>,
+    /// One line: what the run does or waits for, on whom, since when.
+    pub summary: String,
+    /// States that work goes on in now.
+    pub working_in: Vec<String>,
+    /// A child's own waits are shown here too, so that the parent's view is enough.
+    pub waiting_for: Vec<WaitingFor>,
+    pub attention: Vec<Attention>,
+    pub output: Option<Value>,
+    pub error: Option<String>,
+    pub cause: Option<String>,
+}
+
+/// One row of a run's history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// From 1, gapless.
+    pub seq: u64,
+    pub at: DateTime<Utc>,
+    /// The event, as it was folded.
+    pub event: Value,
+    /// States entered by it, in order.
+    pub entered: Vec<String>,
+    /// SHA-256 of the row before and this one, in hex.
+    pub hash: String,
+}
+
+/// What `verify` found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    pub run: String,
+    pub rows: u64,
+    pub ok: bool,
+    /// The first row that does not hold, and why.
+    pub first_bad: Option<u64>,
+    pub findings: Vec<String>,
+}
+
+/// A page of a listing, with the cursor of the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+/// Which runs to list. Newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunFilter {
+    pub enterprise: Option<String>,
+    pub workflow: Option<String>,
+    pub status: Option<Standing>,
+    /// At most this many, 1 to 200; 50 if not given.
+    pub limit: Option<u32>,
+    pub cursor: Option<String>,
+}
+
+/// A record that a step left about an enterprise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredRecord {
+    pub enterprise: String,
+    pub collection: String,
+    pub key: String,
+    pub run: String,
+    pub written_at: DateTime<Utc>,
+    pub body: Value,
+}
