@@ -60,7 +60,6 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
-    mail: IntCounterVec,
 }
 
 impl Metrics {
@@ -77,26 +76,16 @@ impl Metrics {
             HistogramOpts::new("keyferry_http_request_seconds", "Seconds from a request's head to its answer's head"),
             &["method", "route"],
         )?;
-        let mail = IntCounterVec::new(
-            Opts::new("keyferry_mail_total", "Attempts to deliver one outbox row, by how they ended"),
-            &["outcome"],
-        )?;
         let registry = Registry::new();
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(request_seconds.clone()))?;
-        registry.register(Box::new(mail.clone()))?;
-        Ok(Self { registry, requests, request_seconds, mail })
+        Ok(Self { registry, requests, request_seconds })
     }
 
     /// Counts an answered request. `route` is the router's pattern, never the path itself: paths have no bound.
     pub fn request(&self, method: &str, route: &str, status: u16, seconds: f64) {
         self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
         self.request_seconds.with_label_values(&[method, route]).observe(seconds);
-    }
-
-    /// Counts one attempt to deliver a row of the outbox.
-    pub fn mail(&self, delivered: bool) {
-        self.mail.with_label_values(&[if delivered { "delivered" } else { "failed" }]).inc();
     }
 
     /// Everything in Prometheus' text format.
@@ -117,10 +106,8 @@ mod tests {
         let metrics = Metrics::new().expect("names differ");
         metrics.request("GET", "/api/v1/runs/{id}", 200, 0.01);
         metrics.request("GET", "/api/v1/runs/{id}", 200, 0.01);
-        metrics.mail(false);
         let text = metrics.render().expect("text");
         let line = r#"keyferry_http_requests_total{method="GET",route="/api/v1/runs/{id}",status="200"} 2"#;
         assert!(text.contains(line), "{text}");
-        assert!(text.contains(r#"keyferry_mail_total{outcome="failed"} 1"#), "{text}");
     }
 }

@@ -1,7 +1,9 @@
 //! Claims due work, executes it, commits what came of it.
 
+mod service;
 mod step;
 mod view;
 
+pub use service::{ErrorKind, NewEnterprise, OutboxRow, Service, ServiceError, StartRun};
 pub use step::{Progress, Record, Step, StepContext, StepError, StepHost};
 pub use view::{Attention, Enterprise, HistoryRow, Page, RunFilter, RunView, StoredRecord, Verification, WaitingFor};
