@@ -1,5 +1,7 @@
 //! KMS.
 
+use super::{Answer, AwsError, Call, Changes, Rows};
+
 /// All keys, aliases and grants.
 #[derive(Debug, Default)]
 pub struct State {}
@@ -8,7 +10,42 @@ pub struct State {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyNotAccessible(pub String);
 
+/// Slow work that a call needs, done before the world is locked: RSA keys take up to seconds to make.
+#[derive(Debug, Default)]
+pub struct Prepared {}
+
+impl Prepared {
+    /// Does the slow work of a call.
+    ///
+    /// # Errors
+    /// There is no randomness to make keys from.
+    pub async fn make(_service: &str, _action: &str, _params: &serde_json::Value) -> Result<Self, AwsError> {
+        Ok(Self {})
+    }
+}
+
+impl Rows for State {
+    fn take_changes(&mut self, _changes: &mut Changes) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    fn load(&mut self, _kind: &str, _key: &str, _body: &str) -> Result<bool, serde_json::Error> {
+        Ok(false)
+    }
+}
+
+/// Answers one KMS call.
+///
+/// # Errors
+/// The error as AWS answers it.
+pub fn handle(_state: &mut State, _call: &Call, _prepared: Prepared) -> Result<Answer, AwsError> {
+    Err(AwsError::new("UnknownOperationException", ""))
+}
+
 impl State {
+    /// Changed policies take effect this much later.
+    pub fn set_policy_delay(&mut self, _delay: std::time::Duration) {}
+
     /// Lets RDS, acting for `caller`, take a key into use for a resource: the key must be a symmetric encryption key, be
     /// Enabled and in `region`, and its policy must allow the caller `kms:DescribeKey` and, with
     /// `kms:GrantIsForAWSResource` true and `kms:ViaService` `rds.<region>.amazonaws.com`, `kms:CreateGrant`. Takes a key
