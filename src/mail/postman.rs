@@ -55,9 +55,9 @@ impl Postman {
                 0
             });
             if delivered == 0 {
-                // Only the end of the wait matters; a sender that is gone is a shutdown too.
-                let woken = tokio::time::timeout(PAUSE, shutdown.wait_for(|stop| *stop)).await;
-                if woken.is_ok() {
+                // A sender that is gone is a shutdown too.
+                let stopped = async { drop(shutdown.wait_for(|stop| *stop).await) };
+                if tokio::time::timeout(PAUSE, stopped).await.is_ok() {
                     return;
                 }
             }
