@@ -1,1 +1,4 @@
 //! The one test binary; its modules mirror `src/`.
+
+mod cli;
+mod http;
