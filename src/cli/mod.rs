@@ -4,12 +4,14 @@
 //! it should be (a run that failed, a history that does not verify, a deviation, a definition with a problem); 2 the
 //! command line cannot be understood.
 
+mod app;
 mod audit;
 mod client;
 mod enterprise;
 mod output;
 mod run;
 mod sandbox;
+mod serve;
 mod signals;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -19,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{config::Config, telemetry};
 
+pub use app::{App, AppOptions, Cloud, Listeners, Pace};
 pub use output::{Failure, Output};
 
 #[derive(Debug, Parser)]
@@ -60,6 +63,8 @@ enum Command {
     /// Audits of what an enterprise's data is encrypted with
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Run keyferry: worker, mail and the operators' API
+    Serve(serve::Command),
     /// Serve the emulated cloud on HTTP, for boto3, the AWS CLI and other clients of AWS
     Sandbox(sandbox::Command),
 }
@@ -111,6 +116,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Enterprise(command) => command.execute(&common).await,
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
+            Command::Serve(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
         }
     });

@@ -1,8 +1,11 @@
 //! The program as a person runs it: real processes, real sockets.
 
+mod over_http;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -37,6 +40,15 @@ impl Drop for Server {
     }
 }
 
+impl Server {
+    /// Sends SIGTERM and gives the exit code.
+    fn terminate(&mut self) -> Option<i32> {
+        let sent = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        self.0.wait().expect("it ends").code()
+    }
+}
+
 fn listening(child: &mut Child) -> String {
     let stdout = child.stdout.take().expect("stdout is piped");
     let mut line = String::new();
@@ -68,7 +80,7 @@ fn wrong_usage_is_exit_code_two_and_says_so_on_standard_error() {
 fn help_and_version_are_data() {
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for noun in ["enterprise", "run", "audit", "sandbox"] {
+    for noun in ["enterprise", "run", "audit", "serve", "sandbox"] {
         assert!(text(&help.stdout).contains(noun), "{noun}");
     }
     assert!(text(&run(&["--version"]).stdout).starts_with("keyferry "));
@@ -115,7 +127,52 @@ fn the_sandbox_listens_on_a_free_port_and_ends_at_sigterm() {
     let answer = ask(&address, &request);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("<Account>127450652264</Account>"), "{answer}");
-    let sent = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status().expect("kill runs");
-    assert!(sent.success());
-    assert_eq!(server.0.wait().expect("it ends").code(), Some(0));
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_server_writes_its_token_once_and_ends_in_order_at_sigterm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let token_file = data.join("admin-token");
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let mut child =
+            keyferry(&["serve", "--listen", "127.0.0.1:0", "--output", "json", "--data-dir", &data.to_string_lossy()])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program runs");
+        let address = listening(&mut child);
+        let mut server = Server(child);
+        let answer = ask(&address, &format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let mode = std::fs::metadata(&token_file).expect("a token").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        tokens.push(std::fs::read_to_string(&token_file).expect("a token"));
+        let listed = run(&[
+            "run",
+            "show",
+            "none",
+            "--url",
+            &format!("http://{address}"),
+            "--token-file",
+            &token_file.to_string_lossy(),
+        ]);
+        assert_eq!(listed.status.code(), Some(1), "there is no such run");
+        assert_eq!(server.terminate(), Some(0));
+    }
+    assert_eq!(tokens[0], tokens[1]);
+}
+
+#[test]
+fn a_database_that_is_not_supported_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = keyferry(&["serve", "--database", "postgres://host/db"])
+        .current_dir(folder.path())
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("PostgreSQL"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }

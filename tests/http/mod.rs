@@ -98,6 +98,7 @@ async fn unknown_paths_and_methods_are_problems() {
     let server = start().await;
     assert_eq!(code(server.ask(Method::GET, "/api/v2/runs")).await, is(404, "not-found"));
     assert_eq!(code(server.ask(Method::GET, "/api/v1/workflows/none")).await, is(404, "not-found"));
+    assert_eq!(code(server.ask(Method::GET, "/api/v1/workflows/%FF")).await, is(400, "bad-request"));
     assert_eq!(code(server.ask(Method::DELETE, "/api/v1/runs")).await, is(405, "method-not-allowed"));
 }
 

@@ -107,11 +107,12 @@ fn guarded_routes() -> Vec<Route> {
 
 /// The whole HTTP surface.
 pub fn router(api: Api) -> Router {
+    let around = layers::Around { metrics: api.metrics.clone(), limit: layers::REQUEST };
     let gather = |routes: Vec<Route>| {
         routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)(route.method)))
     };
     gather(guarded_routes())
-        .route_layer(middleware::from_fn_with_state(api.clone(), layers::require_token))
+        .route_layer(middleware::from_fn_with_state(api.token.clone(), layers::require_token))
         .merge(gather(open_routes()))
         .fallback(|| async { Problem::not_found("such path; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
@@ -121,7 +122,7 @@ pub fn router(api: Api) -> Router {
                 "This path does not take this method; see /openapi.json.",
             )
         })
-        .layer(middleware::from_fn_with_state(api.clone(), layers::around))
+        .layer(middleware::from_fn_with_state(around, layers::around))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(api)
 }
