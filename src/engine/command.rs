@@ -35,6 +35,20 @@ pub enum Command {
     Tell { notice: Notice },
 }
 
+impl Command {
+    /// The frame whose work it sets or clears.
+    pub fn frame(&self) -> Option<FrameId> {
+        match self {
+            Self::RunStep { frame, .. }
+            | Self::SetTimer { frame, .. }
+            | Self::OpenForm { frame, .. }
+            | Self::StartChild { frame, .. }
+            | Self::Forget { frame } => Some(*frame),
+            Self::SetRunTimer { .. } | Self::Tell { .. } => None,
+        }
+    }
+}
+
 /// What the world is told of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "kebab-case")]

@@ -74,6 +74,9 @@ pub struct Frame {
     pub entered_at: DateTime<Utc>,
     /// The state's raw input.
     pub input: Payload,
+    /// The Map item that this frame works on, where the definition reads the context object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Payload>,
     /// Variables assigned in this frame's scope.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub variables: Map<String, Value>,
@@ -93,13 +96,15 @@ pub enum Phase {
     Step { step: String, due_at: DateTime<Utc> },
     /// A Wait state, until then.
     Waiting { until: DateTime<Utc> },
+    /// A state that is retried as a whole, from then on.
+    Backoff { until: DateTime<Utc> },
     /// A person must answer.
     Form { form: String, until: Option<DateTime<Utc>> },
     /// A child run works.
     Child { workflow: String, until: Option<DateTime<Utc>> },
     /// A Parallel or Map state whose children work.
     Joining(Join),
-    /// An error that nothing caught; `standing` is what the frame did when it happened.
+    /// An error that nothing caught.
     Attention { error: String, cause: String, since: DateTime<Utc> },
     /// A branch or item that has ended; its parent's join takes the result.
     Done { output: Payload },
@@ -130,4 +135,39 @@ pub enum Standing {
     Succeeded,
     Failed,
     Cancelled,
+}
+
+impl Phase {
+    /// Whether the frame has a piece of work in the store.
+    pub fn has_work(&self) -> bool {
+        match self {
+            Self::Step { .. }
+            | Self::Waiting { .. }
+            | Self::Backoff { .. }
+            | Self::Form { .. }
+            | Self::Child { .. } => true,
+            Self::Queued | Self::Joining(_) | Self::Attention { .. } | Self::Done { .. } | Self::Failed { .. } => false,
+        }
+    }
+}
+
+impl Snapshot {
+    /// How the run stands: attention comes before work, work before waiting.
+    pub fn standing(&self) -> Standing {
+        match &self.header.outcome {
+            Some(Outcome::Succeeded { .. }) => return Standing::Succeeded,
+            Some(Outcome::Failed { .. }) => return Standing::Failed,
+            Some(Outcome::Cancelled { .. }) => return Standing::Cancelled,
+            None => {}
+        }
+        if self.header.paused {
+            Standing::Paused
+        } else if self.header.in_attention > 0 {
+            Standing::Attention
+        } else if self.frames.values().any(|frame| matches!(frame.phase, Phase::Step { .. })) {
+            Standing::Working
+        } else {
+            Standing::Waiting
+        }
+    }
 }

@@ -1,0 +1,131 @@
+//! The end of a branch, an item or the run.
+
+use serde_json::{Value, json};
+
+use super::{draft::Draft, finish::within_limit};
+use crate::engine::{
+    Frame, FrameId, Join, Outcome, Payload, Phase,
+    definition::{Kind, MapState},
+    language::Failure,
+};
+
+impl Draft<'_> {
+    /// A frame came to its machine's end.
+    pub fn branch_ended(&mut self, id: FrameId, output: Payload) {
+        let Some(parent) = self.frame(id).map(|frame| frame.parent) else { return };
+        match parent {
+            None => self.end(Outcome::Succeeded { output }),
+            Some(parent) => {
+                self.set_phase(id, Phase::Done { output });
+                self.clear(id);
+                self.child_settled(parent, true);
+            }
+        }
+    }
+
+    /// An item whose failure its Map tolerates.
+    pub fn item_failed(&mut self, id: FrameId, parent: FrameId, error: &str, cause: &str) {
+        self.drop_children(id);
+        self.set_phase(id, Phase::Failed { error: error.to_owned(), cause: cause.to_owned() });
+        self.clear(id);
+        self.child_settled(parent, false);
+    }
+
+    /// An ended frame keeps its result alone.
+    fn clear(&mut self, id: FrameId) {
+        if let Some(frame) = self.frame_mut(id) {
+            frame.input = Payload::from(Value::Null);
+            frame.item = None;
+            frame.variables.clear();
+            frame.retries.clear();
+            frame.visit = frame.visit.saturating_add(1);
+        }
+    }
+
+    /// Counts a child's end; lets the next queued one go, or joins.
+    fn child_settled(&mut self, parent: FrameId, succeeded: bool) {
+        let Some(Frame { phase: Phase::Joining(join), .. }) = self.frame(parent) else { return };
+        let mut join = join.clone();
+        if succeeded {
+            join.succeeded = join.succeeded.saturating_add(1);
+        } else {
+            join.failed = join.failed.saturating_add(1);
+        }
+        let next = (join.started < join.total).then(|| join.first.saturating_add(join.started));
+        if next.is_some() {
+            join.started = join.started.saturating_add(1);
+        }
+        let all_ended = join.succeeded.saturating_add(join.failed) >= join.total;
+        self.set_phase(parent, Phase::Joining(join.clone()));
+        if let (Some(next), Some(Kind::Map(map))) = (next, self.state_of(parent).map(|state| &state.kind)) {
+            let input = self.frame(next).map(|frame| frame.input.clone());
+            self.start_machine(next, map.processor, input.unwrap_or_else(|| Payload::from(Value::Null)));
+        }
+        if all_ended {
+            self.join(parent, &join);
+        }
+    }
+
+    /// All children have ended: their results, in order, are the state's. A tolerated failure stands there as
+    /// `{"Error": …, "Cause": …}`.
+    fn join(&mut self, parent: FrameId, join: &Join) {
+        let mut results = Vec::new();
+        for child in join.children() {
+            results.push(match self.frame(child).map(|frame| &frame.phase) {
+                Some(Phase::Done { output }) => (**output).clone(),
+                Some(Phase::Failed { error, cause }) => json!({ "Error": error, "Cause": cause }),
+                _ => Value::Null,
+            });
+            self.remove(child);
+        }
+        let results = Payload::from(Value::Array(results));
+        let Some(state) = self.state_of(parent) else { return };
+        if let Err(failure) = within_limit(&results).and_then(|()| self.complete(parent, state, results)) {
+            self.fail(parent, &failure.error, &failure.cause);
+        }
+    }
+
+    /// Removes everything below a frame: its state was left, or starts anew.
+    pub fn drop_children(&mut self, id: FrameId) {
+        let below: Vec<FrameId> = self.descendants(id);
+        for frame in below {
+            self.remove(frame);
+        }
+    }
+
+    fn descendants(&self, id: FrameId) -> Vec<FrameId> {
+        let mut found = Vec::new();
+        let mut open = vec![id];
+        while let Some(next) = open.pop() {
+            if let Some(Phase::Joining(join)) = self.frame(next).map(|frame| &frame.phase) {
+                for child in join.children().filter(|child| self.frame(*child).is_some()) {
+                    found.push(child);
+                    open.push(child);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a Map goes on after this many of its items have failed.
+    pub fn tolerates(&self, parent: FrameId, map: &MapState, failed: u64, total: u64) -> Result<bool, Failure> {
+        let input = self.frame(parent).map(|frame| frame.input.clone()).unwrap_or_else(|| Payload::from(Value::Null));
+        let count = map.tolerated_count.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
+        let percentage =
+            map.tolerated_percentage.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
+        if let Some(percentage) = percentage.filter(|percentage| *percentage > 100) {
+            return Err(Failure::new("States.Runtime", format!("{percentage} is no percentage from 0 to 100")));
+        }
+        let within_count = count.is_none_or(|count| failed <= count);
+        let within_percentage =
+            percentage.is_none_or(|percentage| u128::from(failed) * 100 <= u128::from(percentage) * u128::from(total));
+        Ok((count.is_some() || percentage.is_some()) && within_count && within_percentage)
+    }
+}
+
+impl Join {
+    /// The children's frames.
+    pub fn children(&self) -> std::ops::Range<FrameId> {
+        self.first..self.first.saturating_add(self.total)
+    }
+}

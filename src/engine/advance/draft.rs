@@ -1,0 +1,272 @@
+//! The turn while it is made: changes laid over the snapshot, and the queue of moves that are still to be made.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
+use super::{Entered, Rejected, Turn};
+use crate::engine::{
+    Command, Definition, Event, Frame, FrameId, Header, Notice, Outcome, Payload, Phase, Snapshot,
+    definition::State,
+    language::{Chance, Failure, Scope},
+};
+
+/// Transitions that one frame may make in one turn: more is a loop that waits for nothing.
+const MAX_TRANSITIONS: u32 = 1_000;
+/// Moves of all frames together in one turn.
+const MAX_MOVES: u32 = 1_000_000;
+
+/// What is still to be done within the turn.
+#[derive(Debug)]
+pub(super) enum Move {
+    Enter {
+        frame: FrameId,
+        state: String,
+        input: Payload,
+    },
+    /// A branch or item ended with this output.
+    End {
+        frame: FrameId,
+        output: Payload,
+    },
+}
+
+pub(super) struct Draft<'a> {
+    pub definition: &'a Definition,
+    base: Option<&'a Snapshot>,
+    pub header: Header,
+    pub at: DateTime<Utc>,
+    chance: Chance,
+    changed: BTreeMap<FrameId, Frame>,
+    removed: BTreeSet<FrameId>,
+    pub commands: Vec<Command>,
+    entered: Vec<Entered>,
+    moves: VecDeque<Move>,
+    moves_made: u32,
+    transitions: BTreeMap<FrameId, u32>,
+}
+
+impl<'a> Draft<'a> {
+    pub fn new(definition: &'a Definition, snapshot: &'a Snapshot, event: &Event) -> Self {
+        let mut draft = Self::fresh(definition, snapshot.header.clone(), event);
+        draft.base = Some(snapshot);
+        draft
+    }
+
+    pub fn fresh(definition: &'a Definition, header: Header, event: &Event) -> Self {
+        Self {
+            definition,
+            base: None,
+            header,
+            at: event.at,
+            chance: Chance::new(event.chance),
+            changed: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            commands: Vec::new(),
+            entered: Vec::new(),
+            moves: VecDeque::new(),
+            moves_made: 0,
+            transitions: BTreeMap::new(),
+        }
+    }
+
+    pub fn chance(&self) -> &Chance {
+        &self.chance
+    }
+
+    pub fn later(&self, seconds: u64) -> Option<DateTime<Utc>> {
+        self.at.checked_add_signed(TimeDelta::try_seconds(i64::try_from(seconds).ok()?)?)
+    }
+
+    pub fn frame(&self, id: FrameId) -> Option<&Frame> {
+        if self.removed.contains(&id) {
+            return None;
+        }
+        self.changed.get(&id).or_else(|| self.base.and_then(|base| base.frames.get(&id)))
+    }
+
+    /// The frame for changing; `None` if it is gone.
+    pub fn frame_mut(&mut self, id: FrameId) -> Option<&mut Frame> {
+        if !self.changed.contains_key(&id) {
+            let copy = self.frame(id)?.clone();
+            self.changed.insert(id, copy);
+        }
+        self.changed.get_mut(&id)
+    }
+
+    /// The state that a frame stands in.
+    pub fn state_of(&self, id: FrameId) -> Option<&'a State> {
+        self.definition.state(&self.frame(id)?.state)
+    }
+
+    /// Refuses an event whose frame is gone, at another visit, or does something else.
+    pub fn expect(&self, id: FrameId, visit: u64, what: &str, fits: impl Fn(&Phase) -> bool) -> Result<(), Rejected> {
+        let frame = self.frame(id).ok_or(Rejected::NoFrame { frame: id })?;
+        if frame.visit != visit {
+            return Err(Rejected::Stale { frame: id, event: visit, frame_at: frame.visit });
+        }
+        if !fits(&frame.phase) {
+            return Err(Rejected::Illegal {
+                reason: format!("frame {id} in state `{}` does not stand at {what}", frame.state),
+            });
+        }
+        Ok(())
+    }
+
+    /// New frames with consecutive numbers, queued, each with its input and its item. Answers the first's number.
+    pub fn open_frames(
+        &mut self,
+        parent: Option<FrameId>,
+        inputs: Vec<Payload>,
+        items: Option<Vec<Payload>>,
+    ) -> FrameId {
+        let first = self.header.next_frame;
+        let mut items = items.unwrap_or_default().into_iter();
+        for (index, input) in (0_u64..).zip(inputs) {
+            let id = first.saturating_add(index);
+            self.changed.insert(
+                id,
+                Frame {
+                    id,
+                    parent,
+                    index,
+                    state: String::new(),
+                    visit: 0,
+                    entered_at: self.at,
+                    input,
+                    item: items.next(),
+                    variables: Map::new(),
+                    retries: Vec::new(),
+                    phase: Phase::Queued,
+                },
+            );
+            self.header.next_frame = id.saturating_add(1);
+        }
+        first
+    }
+
+    pub fn remove(&mut self, id: FrameId) {
+        if matches!(self.frame(id).map(|frame| &frame.phase), Some(Phase::Attention { .. })) {
+            self.header.in_attention = self.header.in_attention.saturating_sub(1);
+        }
+        self.changed.remove(&id);
+        self.removed.insert(id);
+    }
+
+    /// Puts a frame into another phase and keeps the count of those in attention.
+    pub fn set_phase(&mut self, id: FrameId, phase: Phase) {
+        let was = matches!(self.frame(id).map(|frame| &frame.phase), Some(Phase::Attention { .. }));
+        let is = matches!(phase, Phase::Attention { .. });
+        if let Some(frame) = self.frame_mut(id) {
+            frame.phase = phase;
+            match (was, is) {
+                (false, true) => self.header.in_attention = self.header.in_attention.saturating_add(1),
+                (true, false) => self.header.in_attention = self.header.in_attention.saturating_sub(1),
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+
+    pub fn enter(&mut self, frame: FrameId, state: String, input: Payload) {
+        self.moves.push_back(Move::Enter { frame, state, input });
+    }
+
+    pub fn end_frame(&mut self, frame: FrameId, output: Payload) {
+        self.moves.push_back(Move::End { frame, output });
+    }
+
+    /// Makes the moves that are queued, and those that they lead to.
+    pub fn run(&mut self) {
+        while let Some(next) = self.moves.pop_front() {
+            if self.header.outcome.is_some() {
+                return;
+            }
+            self.moves_made = self.moves_made.saturating_add(1);
+            match next {
+                Move::Enter { frame, state, input } => {
+                    let count = self.transitions.entry(frame).or_default();
+                    *count = count.saturating_add(1);
+                    if *count > MAX_TRANSITIONS || self.moves_made > MAX_MOVES {
+                        let cause = format!(
+                            "more than {MAX_TRANSITIONS} transitions without waiting for anything: is there a loop?"
+                        );
+                        self.to_attention(frame, "States.Runtime", &cause);
+                        continue;
+                    }
+                    let at = self.at;
+                    if let Some(entering) = self.frame_mut(frame) {
+                        entering.state.clone_from(&state);
+                        entering.input = input;
+                        entering.entered_at = at;
+                        entering.retries.clear();
+                        self.entered.push(Entered { frame, state });
+                        self.begin(frame);
+                    }
+                }
+                Move::End { frame, output } => self.branch_ended(frame, output),
+            }
+        }
+    }
+
+    /// Evaluates something against the frame's scope: `$` is `input`.
+    pub fn evaluate<T>(
+        &self,
+        id: FrameId,
+        input: &Value,
+        look: impl FnOnce(&Scope) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let context = self.context(id);
+        let variables = self.variables(id);
+        look(&Scope { input, context: &context, variables: &variables, chance: &self.chance })
+    }
+
+    /// The run ends: nothing of it works any more.
+    pub fn end(&mut self, outcome: Outcome) {
+        let all: Vec<FrameId> =
+            self.base.iter().flat_map(|base| base.frames.keys()).chain(self.changed.keys()).copied().collect();
+        for id in all {
+            self.remove(id);
+        }
+        self.commands.retain(|command| matches!(command, Command::Tell { .. }));
+        self.commands.push(Command::Tell { notice: Notice::Ended { outcome: outcome.clone() } });
+        self.moves.clear();
+        self.header.in_attention = 0;
+        self.header.outcome = Some(outcome);
+        self.header.ended_at = Some(self.at);
+    }
+
+    pub fn end_failed(&mut self, error: &str, cause: &str) {
+        self.end(Outcome::Failed { error: error.to_owned(), cause: cause.to_owned() });
+    }
+
+    /// Closes the turn: one command a frame is left, and work that nothing replaced is forgotten.
+    pub fn seal(mut self) -> Turn {
+        self.header.revision = self.header.revision.saturating_add(1);
+        let mut kept: BTreeMap<FrameId, Command> = BTreeMap::new();
+        let mut commands = Vec::new();
+        for command in self.commands {
+            match command.frame() {
+                Some(frame) => {
+                    kept.insert(frame, command);
+                }
+                None => commands.push(command),
+            }
+        }
+        kept.retain(|frame, _| !self.removed.contains(frame));
+        for id in self.changed.keys().chain(&self.removed) {
+            let had = self.base.and_then(|base| base.frames.get(id)).is_some_and(|frame| frame.phase.has_work());
+            if had && !kept.contains_key(id) {
+                kept.insert(*id, Command::Forget { frame: *id });
+            }
+        }
+        let existed = |id: &FrameId| self.base.is_some_and(|base| base.frames.contains_key(id));
+        Turn {
+            header: self.header,
+            removed: self.removed.iter().filter(|id| existed(id)).copied().collect(),
+            changed: self.changed.into_values().collect(),
+            commands: kept.into_values().chain(commands).collect(),
+            entered: self.entered,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What people do to a run: retry, skip, pause, resume, cancel.
+
+use super::{Rejected, draft::Draft};
+use crate::engine::{FrameId, Outcome, Payload, Phase, definition::Kind};
+
+impl Draft<'_> {
+    fn in_attention(&self, id: FrameId) -> Result<(), Rejected> {
+        let frame = self.frame(id).ok_or(Rejected::NoFrame { frame: id })?;
+        match &frame.phase {
+            Phase::Attention { .. } => Ok(()),
+            _ => Err(Rejected::Illegal {
+                reason: format!(
+                    "frame {id} in state `{}` is not in attention: there is nothing to repair",
+                    frame.state
+                ),
+            }),
+        }
+    }
+
+    /// Tries a state again, with all its retries anew.
+    pub fn retry(&mut self, id: FrameId, input: Option<Payload>) -> Result<(), Rejected> {
+        self.in_attention(id)?;
+        self.set_phase(id, Phase::Queued);
+        if let Some(frame) = self.frame_mut(id) {
+            frame.retries.clear();
+            if let Some(input) = input {
+                frame.input = input;
+            }
+        }
+        self.begin(id);
+        Ok(())
+    }
+
+    /// Goes on behind a state as if it had succeeded with `output`; without one its input goes on unchanged.
+    pub fn skip(&mut self, id: FrameId, output: Option<Payload>) -> Result<(), Rejected> {
+        self.in_attention(id)?;
+        let state = self.state_of(id).ok_or(Rejected::NoFrame { frame: id })?;
+        if matches!(state.kind, Kind::Choice { .. }) {
+            let reason =
+                "a Choice state cannot be skipped, since it alone says where to go on: retry it with another input";
+            return Err(Rejected::Illegal { reason: reason.to_owned() });
+        }
+        let input = self.frame(id).map(|frame| frame.input.clone()).ok_or(Rejected::NoFrame { frame: id })?;
+        let placed = match output {
+            None => Ok(input),
+            Some(output) => self.place(id, &state.result_path, output),
+        };
+        let output = placed
+            .and_then(|placed| self.select(id, &state.output_path, &placed))
+            .map_err(|failure| Rejected::Illegal { reason: format!("the output does not fit: {failure}") })?;
+        self.set_phase(id, Phase::Queued);
+        self.go_on(id, state, output);
+        Ok(())
+    }
+
+    /// While a run is paused nothing new is claimed; what runs may end.
+    pub fn pause(&mut self, paused: bool) -> Result<(), Rejected> {
+        if self.header.paused == paused {
+            let reason = if paused { "the run is paused already" } else { "the run is not paused" };
+            return Err(Rejected::Illegal { reason: reason.to_owned() });
+        }
+        self.header.paused = paused;
+        Ok(())
+    }
+
+    pub fn cancel(&mut self, reason: &str) {
+        self.end(Outcome::Cancelled { reason: reason.to_owned() });
+    }
+}

@@ -1,0 +1,212 @@
+use serde_json::{Value, json};
+
+use crate::engine::{Definition, Script, Simulation, Status, simulate};
+
+fn run(definition: Value, input: Value, script: Value) -> Simulation {
+    let definition = Definition::load(&definition.to_string()).unwrap().definition;
+    let script: Script = serde_json::from_value(script).unwrap();
+    simulate(&definition, input, &script, 1).unwrap()
+}
+
+fn task(more: Value) -> Value {
+    let mut task = json!({"Type": "Task", "Resource": "urn:x:y", "End": true});
+    if let (Value::Object(task), Value::Object(more)) = (&mut task, more) {
+        if more.contains_key("Next") {
+            task.remove("End");
+        }
+        task.extend(more);
+    }
+    task
+}
+
+fn machine(start: &str, states: Value) -> Value {
+    json!({"StartAt": start, "States": states})
+}
+
+#[test]
+fn data_flows_through_every_field_in_order() {
+    let definition = machine(
+        "T",
+        json!({
+            "T": task(json!({"InputPath": "$.in", "Parameters": {"x.$": "$.a", "id.$": "$$.State.Name"}, "ResultSelector": {"got.$": "$.x"},
+                "ResultPath": "$.out", "OutputPath": "$", "Assign": {"seen.$": "$.id"}, "Next": "P"})),
+            "P": {"Type": "Pass", "Parameters": {"seen.$": "$seen", "out.$": "$.out.got"}, "End": true}
+        }),
+    );
+    let ended = run(definition, json!({"in": {"a": 7}, "keep": 1}), json!({}));
+    assert_eq!((ended.status, ended.output), (Status::Succeeded, Some(json!({"seen": "T", "out": 7}))));
+    assert_eq!(ended.trace, ["T", "P"]);
+}
+
+#[test]
+fn retries_wait_longer_and_then_the_catcher_takes_over() {
+    let definition = machine(
+        "T",
+        json!({
+            "T": task(json!({"Retry": [{"ErrorEquals": ["E"], "IntervalSeconds": 2, "BackoffRate": 3.0, "MaxAttempts": 3, "MaxDelaySeconds": 10}],
+                "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "C", "ResultPath": "$.error"}]})),
+            "C": {"Type": "Pass", "End": true}
+        }),
+    );
+    let fail = json!({"fail": {"error": "E", "cause": "c"}});
+    let ended = run(definition.clone(), json!({"a": 1}), json!({"T": [fail, fail, fail, fail]}));
+    assert_eq!(ended.elapsed_s, 18.into());
+    assert_eq!(ended.trace, ["T", "C"]);
+    assert_eq!(ended.output, Some(json!({"a": 1, "error": {"Error": "E", "Cause": "c"}})));
+    let ended = run(definition, json!({}), json!({"T": [fail, {"succeed": 5}]}));
+    assert_eq!((ended.status, ended.output, ended.elapsed_s), (Status::Succeeded, Some(json!(5)), 2.into()));
+}
+
+#[test]
+fn what_nothing_catches_stands_in_attention_and_a_fail_state_fails() {
+    let definition = machine("T", json!({"T": task(json!({}))}));
+    let ended = run(definition, json!({}), json!({"T": [{"fail": {"error": "E", "cause": "c"}}]}));
+    assert_eq!(
+        (ended.status, ended.error.as_deref(), ended.cause.as_deref()),
+        (Status::Attention, Some("E"), Some("c"))
+    );
+    let definition =
+        machine("F", json!({"F": {"Type": "Fail", "ErrorPath": "$.e", "CausePath": "States.Format('{}!', $.c)"}}));
+    let ended = run(definition, json!({"e": "E", "c": "why"}), json!({}));
+    assert_eq!(
+        (ended.status, ended.error.as_deref(), ended.cause.as_deref()),
+        (Status::Failed, Some("E"), Some("why!"))
+    );
+}
+
+#[test]
+fn error_names_match_as_documented() {
+    for (error, wanted, caught) in [
+        ("E", "States.TaskFailed", true),
+        ("States.Timeout", "States.TaskFailed", false),
+        ("States.HeartbeatTimeout", "States.Timeout", true),
+        ("States.Timeout", "States.ALL", true),
+        ("States.Runtime", "States.ALL", false),
+        ("States.DataLimitExceeded", "States.ALL", false),
+        ("States.DataLimitExceeded", "States.DataLimitExceeded", true),
+        ("States.Permissions", "States.TaskFailed", true),
+    ] {
+        let definition = machine(
+            "T",
+            json!({
+                "T": task(json!({"Catch": [{"ErrorEquals": [wanted], "Next": "C"}]})), "C": {"Type": "Succeed"}
+            }),
+        );
+        let ended = run(definition, json!({}), json!({"T": [{"fail": {"error": error, "cause": ""}}]}));
+        assert_eq!(ended.status == Status::Succeeded, caught, "{error} by {wanted}");
+    }
+}
+
+#[test]
+fn a_timeout_takes_its_time_and_is_caught_as_one() {
+    let definition = machine(
+        "T",
+        json!({
+            "T": task(json!({"TimeoutSeconds": 30, "Catch": [{"ErrorEquals": ["States.Timeout"], "Next": "C"}]})),
+            "C": {"Type": "Succeed"}
+        }),
+    );
+    let ended = run(definition, json!({}), json!({"T": [{"timeout": true}]}));
+    assert_eq!((ended.status, ended.elapsed_s), (Status::Succeeded, 30.into()));
+}
+
+#[test]
+fn parallel_branches_join_in_order_and_one_failure_stops_all() {
+    let branch = |name: &str| machine(name, json!({name: task(json!({}))}));
+    let definition = machine(
+        "P",
+        json!({
+            "P": {"Type": "Parallel", "Branches": [branch("A"), branch("B")], "ResultPath": "$.both",
+                  "Catch": [{"ErrorEquals": ["States.BranchFailed"], "Next": "C"}], "End": true},
+            "C": {"Type": "Pass", "Result": "caught", "End": true}
+        }),
+    );
+    let ended = run(definition.clone(), json!({"i": 1}), json!({"A": [{"succeed": 1}], "B": [{"succeed": 2}]}));
+    assert_eq!(ended.output, Some(json!({"i": 1, "both": [1, 2]})));
+    let ended = run(definition, json!({}), json!({"B": [{"fail": {"error": "E"}}], "A": [{"timeout": true}]}));
+    assert_eq!(ended.output, Some(json!("caught")));
+    assert_eq!(ended.trace, ["P", "A", "B", "C"]);
+}
+
+#[test]
+fn a_map_keeps_order_limits_concurrency_and_tolerates_failures() {
+    let definition = |more: Value| {
+        let mut map = json!({"Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 2,
+            "ItemSelector": {"v.$": "$$.Map.Item.Value", "i.$": "$$.Map.Item.Index"},
+            "ItemProcessor": machine("I", json!({"I": {"Type": "Wait", "Seconds": 10, "Next": "T"},
+                "T": task(json!({"OutputPath": "$"}))})), "End": true});
+        if let (Value::Object(map), Value::Object(more)) = (&mut map, more) {
+            map.extend(more);
+        }
+        machine("M", json!({"M": map}))
+    };
+    let ended = run(definition(json!({})), json!({"items": ["a", "b", "c"]}), json!({}));
+    assert_eq!(ended.output, Some(json!([{"v": "a", "i": 0}, {"v": "b", "i": 1}, {"v": "c", "i": 2}])));
+    assert_eq!(ended.elapsed_s, 20.into());
+    let one_fails = json!({"T": [{"fail": {"error": "E", "cause": "c"}}]});
+    let ended = run(definition(json!({"ToleratedFailureCount": 1})), json!({"items": [1, 2]}), one_fails.clone());
+    assert_eq!(ended.output, Some(json!([{"Error": "E", "Cause": "c"}, {"v": 2, "i": 1}])));
+    let ended = run(definition(json!({"ToleratedFailurePercentage": 40})), json!({"items": [1, 2]}), one_fails);
+    assert_eq!((ended.status, ended.error.as_deref()), (Status::Attention, Some("E")));
+    let ended = run(definition(json!({})), json!({"items": []}), json!({}));
+    assert_eq!(ended.output, Some(json!([])));
+}
+
+#[test]
+fn variables_are_read_inside_and_assigned_outside_only() {
+    let inner = |assign: Value| {
+        machine("I", json!({"I": {"Type": "Pass", "Parameters": {"o.$": "$outer"}, "Assign": assign, "End": true}}))
+    };
+    let definition = |assign: Value| {
+        machine(
+            "A",
+            json!({
+                "A": {"Type": "Pass", "Assign": {"outer": 5}, "Next": "P"},
+                "P": {"Type": "Parallel", "Branches": [inner(assign)], "Next": "E"},
+                "E": {"Type": "Choice", "Choices": [{"Variable": "$mine", "IsPresent": true, "Next": "Leak"}], "Default": "S"},
+                "Leak": {"Type": "Fail"}, "S": {"Type": "Succeed"}
+            }),
+        )
+    };
+    let ended = run(definition(json!({"mine": 1})), json!({}), json!({}));
+    assert_eq!((ended.status, ended.output), (Status::Succeeded, Some(json!([{"o": 5}]))));
+    assert_eq!(run(definition(json!({"outer": 1})), json!({}), json!({})).status, Status::Attention);
+}
+
+#[test]
+fn a_loop_that_waits_for_nothing_stops_in_attention() {
+    let ended = run(
+        machine("A", json!({"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}})),
+        json!({}),
+        json!({}),
+    );
+    assert_eq!((ended.status, ended.error.as_deref()), (Status::Attention, Some("States.Runtime")));
+}
+
+#[test]
+fn a_form_without_an_answer_is_waited_for() {
+    let definition = machine("F", json!({"F": {"Type": "Task", "Resource": "urn:keyferry:form:window", "End": true}}));
+    assert_eq!(run(definition.clone(), json!({}), json!({})).status, Status::Waiting);
+    assert_eq!(
+        run(definition, json!({}), json!({"F": [{"succeed": {"start": "now"}}]})).output,
+        Some(json!({"start": "now"}))
+    );
+}
+
+#[test]
+fn the_runs_own_timeout_ends_it() {
+    let mut definition = machine("W", json!({"W": {"Type": "Wait", "Seconds": 100, "End": true}}));
+    definition.as_object_mut().unwrap().insert("TimeoutSeconds".to_owned(), json!(40));
+    let ended = run(definition, json!({}), json!({}));
+    assert_eq!(
+        (ended.status, ended.error.as_deref(), ended.elapsed_s),
+        (Status::Failed, Some("States.Timeout"), 40.into())
+    );
+}
+
+#[test]
+fn a_result_over_the_limit_is_refused() {
+    let definition = machine("T", json!({"T": task(json!({}))}));
+    let ended = run(definition, json!({}), json!({"T": [{"succeed": "x".repeat(1 << 20)}]}));
+    assert_eq!(ended.error.as_deref(), Some("States.DataLimitExceeded"));
+}

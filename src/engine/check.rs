@@ -1,0 +1,28 @@
+//! What the author of a definition is told of it.
+
+use serde::Serialize;
+
+use super::{Definition, Resource, language::Problem};
+
+/// Problems refuse a definition; warnings do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// Checks a definition's text. `is_registered` says whether something answers to a resource: what nothing answers to is
+/// a warning here, and refuses a run's start.
+pub fn check(source: &str, is_registered: impl Fn(&Resource) -> bool) -> Report {
+    match Definition::load(source) {
+        Err(problems) => Report { problems, warnings: Vec::new() },
+        Ok(loaded) => {
+            let mut warnings = loaded.warnings;
+            for (state, resource) in loaded.definition.resources().filter(|(_, resource)| !is_registered(resource)) {
+                let pointer = format!("{}/Resource", state.pointer);
+                warnings.push(Problem::new(pointer, format!("nothing is registered under `{}`", resource.uri())));
+            }
+            Report { problems: Vec::new(), warnings }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn load(value: &Value) -> Result<Loaded, Vec<Problem>> {
+    Definition::load(&value.to_string())
+}
+
+/// A definition of one state `S` with the given members.
+fn one(state: Value) -> Value {
+    json!({"StartAt": "S", "States": {"S": state}})
+}
+
+fn problems(value: &Value) -> Vec<(String, String)> {
+    load(value).err().unwrap_or_default().into_iter().map(|problem| (problem.pointer, problem.reason)).collect()
+}
+
+#[test]
+fn every_state_type_loads_with_all_its_fields() {
+    let value = json!({
+        "Comment": "all", "Version": "1.0", "QueryLanguage": "JSONPath", "TimeoutSeconds": 3600, "StartAt": "T",
+        "States": {
+            "T": {"Type": "Task", "Resource": "urn:keyferry:step:probe", "InputPath": "$.a", "OutputPath": null,
+                  "Parameters": {"x.$": "$.y", "id.$": "$$.Execution.Id"}, "ResultSelector": {"r.$": "$.r"}, "ResultPath": "$.out",
+                  "TimeoutSecondsPath": "$.t", "HeartbeatSeconds": 5, "Assign": {"v.$": "$.r"},
+                  "Retry": [{"ErrorEquals": ["E", "States.Timeout"], "IntervalSeconds": 2, "MaxAttempts": 0, "BackoffRate": 1.5,
+                             "MaxDelaySeconds": 10, "JitterStrategy": "FULL"}, {"ErrorEquals": ["States.ALL"]}],
+                  "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "F", "ResultPath": "$.error", "Assign": {"e.$": "$.Error"}}],
+                  "Next": "C"},
+            "C": {"Type": "Choice", "Choices": [{"Variable": "$.a", "IsPresent": true, "Next": "P", "Assign": {"w": 1}}], "Default": "W"},
+            "P": {"Type": "Parallel", "Branches": [{"StartAt": "B1", "States": {"B1": {"Type": "Succeed"}}}], "Next": "M"},
+            "M": {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": {"i.$": "$$.Map.Item.Index"}, "MaxConcurrency": 2,
+                  "ToleratedFailurePercentage": 10, "ToleratedFailureCountPath": "$.n",
+                  "ItemProcessor": {"ProcessorConfig": {"Mode": "INLINE"}, "StartAt": "I", "States": {"I": {"Type": "Pass", "End": true}}}, "Next": "W"},
+            "W": {"Type": "Wait", "TimestampPath": "$.when", "Next": "X"},
+            "X": {"Type": "Pass", "Result": {"a": 1}, "Next": "S"},
+            "S": {"Type": "Succeed"},
+            "F": {"Type": "Fail", "ErrorPath": "$.e", "CausePath": "States.Format('{}', $.c)"}
+        }
+    });
+    let loaded = load(&value).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(loaded.definition.states().count(), 10);
+    assert!(loaded.definition.reads_context);
+    assert_eq!(loaded.definition.hash.len(), 64);
+}
+
+#[test]
+fn what_is_refused_is_refused_at_its_place() {
+    let task = |more: Value| {
+        let mut task = json!({"Type": "Task", "Resource": "urn:x:y", "End": true});
+        if let (Value::Object(task), Value::Object(more)) = (&mut task, more) {
+            task.extend(more);
+        }
+        one(task)
+    };
+    for (value, pointer) in [
+        (json!([]), ""),
+        (json!({"States": {"S": {"Type": "Succeed"}}}), ""),
+        (json!({"StartAt": "X", "States": {"S": {"Type": "Succeed"}}}), "/StartAt"),
+        (json!({"StartAt": "S", "States": {}}), "/States"),
+        (one(json!({"Type": "Nope"})), "/States/S/Type"),
+        (one(json!({"Type": "Pass"})), "/States/S"),
+        (one(json!({"Type": "Pass", "Next": "S", "End": true})), "/States/S/End"),
+        (one(json!({"Type": "Pass", "Next": "Gone"})), "/States/S/Next"),
+        (one(json!({"Type": "Pass", "End": false})), "/States/S/End"),
+        (one(json!({"Type": "Succeed", "Next": "S"})), "/States/S/Next"),
+        (one(json!({"Type": "Succeed", "ResultPath": "$.a"})), "/States/S/ResultPath"),
+        (task(json!({"QueryLanguage": "JSONata"})), "/States/S/QueryLanguage"),
+        (task(json!({"Resource": "no uri"})), "/States/S/Resource"),
+        (task(json!({"Resource": "urn:keyferry:step:Bad_Name"})), "/States/S/Resource"),
+        (task(json!({"TimeoutSeconds": 0})), "/States/S/TimeoutSeconds"),
+        (task(json!({"TimeoutSeconds": 5, "TimeoutSecondsPath": "$.a"})), "/States/S/TimeoutSecondsPath"),
+        (task(json!({"TimeoutSeconds": 5, "HeartbeatSeconds": 5})), "/States/S/HeartbeatSeconds"),
+        (task(json!({"ResultPath": "$$.a"})), "/States/S/ResultPath"),
+        (task(json!({"ResultPath": "$.a[*]"})), "/States/S/ResultPath"),
+        (task(json!({"InputPath": "a"})), "/States/S/InputPath"),
+        (task(json!({"Parameters": {"a.$": 1}})), "/States/S/Parameters/a.$"),
+        (task(json!({"Retry": [{"ErrorEquals": []}]})), "/States/S/Retry/0/ErrorEquals"),
+        (task(json!({"Retry": [{"ErrorEquals": ["States.ALL", "E"]}]})), "/States/S/Retry/0/ErrorEquals"),
+        (
+            task(json!({"Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["E"]}]})),
+            "/States/S/Retry/0/ErrorEquals",
+        ),
+        (task(json!({"Retry": [{"ErrorEquals": ["States.Nope"]}]})), "/States/S/Retry/0/ErrorEquals/0"),
+        (task(json!({"Retry": [{"ErrorEquals": ["E"], "BackoffRate": 0.5}]})), "/States/S/Retry/0/BackoffRate"),
+        (
+            task(json!({"Retry": [{"ErrorEquals": ["E"], "JitterStrategy": "SOME"}]})),
+            "/States/S/Retry/0/JitterStrategy",
+        ),
+        (task(json!({"Retry": [{"ErrorEquals": ["E"], "Delay": 1}]})), "/States/S/Retry/0/Delay"),
+        (task(json!({"Catch": [{"ErrorEquals": ["E"]}]})), "/States/S/Catch/0"),
+        (task(json!({"Catch": [{"ErrorEquals": ["E"], "Next": "Gone"}]})), "/States/S/Catch/0/Next"),
+        (task(json!({"Assign": {"1a": 1}})), "/States/S/Assign/1a"),
+        (task(json!({"Surprise": 1})), "/States/S/Surprise"),
+        (one(json!({"Type": "Wait", "Seconds": 1, "Timestamp": "2026-01-01T00:00:00Z", "End": true})), "/States/S"),
+        (one(json!({"Type": "Wait", "Timestamp": "2026-01-01 00:00:00", "End": true})), "/States/S/Timestamp"),
+        (one(json!({"Type": "Choice"})), "/States/S/Choices"),
+        (one(json!({"Type": "Choice", "Choices": [{"Variable": "$.a", "IsNull": true}]})), "/States/S/Choices/0"),
+        (
+            one(json!({"Type": "Choice", "Choices": [{"Variable": "$.a", "IsNull": true, "Next": "S"}], "End": true})),
+            "/States/S/End",
+        ),
+        (one(json!({"Type": "Parallel", "Branches": [], "End": true})), "/States/S/Branches"),
+        (one(json!({"Type": "Map", "End": true})), "/States/S"),
+        (
+            one(
+                json!({"Type": "Map", "End": true, "ItemReader": {}, "ItemProcessor": {"StartAt": "I", "States": {"I": {"Type": "Succeed"}}}}),
+            ),
+            "/States/S/ItemReader",
+        ),
+        (
+            one(
+                json!({"Type": "Map", "End": true, "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, "StartAt": "I", "States": {"I": {"Type": "Succeed"}}}}),
+            ),
+            "/States/S/ItemProcessor/ProcessorConfig/Mode",
+        ),
+        (
+            one(
+                json!({"Type": "Parallel", "End": true, "Branches": [{"StartAt": "S", "States": {"S": {"Type": "Succeed"}}}]}),
+            ),
+            "/States/S",
+        ),
+        (
+            one(
+                json!({"Type": "Parallel", "End": true, "Branches": [{"StartAt": "B", "States": {"B": {"Type": "Pass", "Next": "S"}}}]}),
+            ),
+            "/States/S/Branches/0/States/B/Next",
+        ),
+        (one(json!({"Type": "Fail", "Error": "E", "ErrorPath": "$.e"})), "/States/S/ErrorPath"),
+        (one(json!({"Type": "Fail", "Retry": []})), "/States/S/Retry"),
+        (json!({"StartAt": "S", "States": {"S": {"Type": "Succeed"}}, "Version": "2.0"}), "/Version"),
+        (json!({"StartAt": "S", "States": {"S": {"Type": "Succeed"}}, "TimeoutSeconds": "1"}), "/TimeoutSeconds"),
+    ] {
+        let found = problems(&value);
+        assert!(found.iter().any(|problem| problem.0 == pointer), "{value}\nwanted {pointer}, found {found:?}");
+    }
+}
+
+#[test]
+fn a_name_given_twice_is_seen() {
+    let text = r#"{"StartAt": "S", "States": {"S": {"Type": "Succeed"}, "S": {"Type": "Succeed"}}}"#;
+    assert_eq!(Definition::load(text).unwrap_err().first().unwrap().pointer, "/States/S");
+    assert!(Definition::load("{").unwrap_err().first().unwrap().reason.contains("line 1"));
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    let value = json!({"StartAt": "S", "States": {"S": {"Type": "Succeed"}, "Lonely": {"Type": "Succeed"}}});
+    assert_eq!(load(&value).unwrap().warnings.first().unwrap().pointer, "/States/Lonely");
+}
