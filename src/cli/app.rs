@@ -21,8 +21,9 @@ use tokio::{
 use super::output::Failure;
 use crate::{
     config::Config,
+    forms::{Form, Forms},
     http::{self, AdminToken, Api, Limits},
-    mail::{Postman, Transport},
+    mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     telemetry::Metrics,
     worker::Service,
@@ -57,6 +58,7 @@ pub struct App {
     config: Arc<Config>,
     metrics: Metrics,
     transport: Transport,
+    forms: Forms,
 }
 
 /// Where an [`App`] listens.
@@ -105,9 +107,10 @@ impl App {
             Cloud::Sandbox => Some(open_sandbox(&config, &options.data_dir, options.speed).await?),
             Cloud::Live => None,
         };
+        let forms = Forms::shipped().map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
-        Ok(Self { service: Service, sandbox, token, config, metrics, transport })
+        Ok(Self { service: Service, sandbox, token, config, metrics, transport, forms })
     }
 
     /// Works until `shutdown` turns true and everything has ended in order.
@@ -117,20 +120,22 @@ impl App {
     pub async fn run(self, listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<(), Failure> {
         let (stop, stopping) = watch::channel(false);
         let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
+        let forms: Vec<&Form> = self.forms.names().filter_map(|name| self.forms.get(name)).collect();
+        let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
+        let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
         if let Some(listener) = listeners.api {
             let api = Api {
                 service: self.service.clone(),
                 token: self.token,
                 metrics: self.metrics,
                 workflows: Arc::new(BTreeMap::new()),
-                form_roles: Arc::new(BTreeMap::new()),
+                form_roles: Arc::new(roles),
                 shutdown: stopping.clone(),
             };
             let served = http::serve(listener, http::router(api), Limits::default(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
-        let postman =
-            Postman::new(self.service.clone(), self.transport, self.config, BTreeMap::new(), Arc::new(super::now));
+        let postman = Postman::new(self.service.clone(), self.transport, self.config, letters, Arc::new(super::now));
         let posting = stopping.clone();
         parts.spawn(async move {
             postman.run(posting).await;
@@ -142,6 +147,10 @@ impl App {
         }
         end_together(parts, stop, shutdown).await
     }
+}
+
+fn form_role(form: &Form) -> FormRole {
+    FormRole { role: form.role.clone(), title: form.title.clone() }
 }
 
 /// Waits for the signal or for the first part that ends, stops the rest, and gives the first failure.

@@ -8,11 +8,13 @@ mod app;
 mod audit;
 mod client;
 mod enterprise;
+mod input;
 mod output;
 mod run;
 mod sandbox;
 mod serve;
 mod signals;
+mod workflow;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -63,6 +65,9 @@ enum Command {
     /// Audits of what an enterprise's data is encrypted with
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Definitions in the Amazon States Language
+    #[command(subcommand)]
+    Workflow(workflow::Command),
     /// Run keyferry: worker, mail and the operators' API
     Serve(serve::Command),
     /// Serve the emulated cloud on HTTP, for boto3, the AWS CLI and other clients of AWS
@@ -116,6 +121,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Enterprise(command) => command.execute(&common).await,
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
+            Command::Workflow(command) => command.execute(&common),
             Command::Serve(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
         }

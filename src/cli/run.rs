@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Common,
     client::{ActAs, Client, Connection},
+    input::read_json,
     output::{Failure, print, print_each, say},
 };
 use crate::{
@@ -137,7 +138,7 @@ impl Start {
     async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = self.connection.client()?;
         let input = match &self.input {
-            Some(file) => verbs::read_json(file)?,
+            Some(file) => read_json(file)?,
             None => json!({}),
         };
         let mut headers = self.acting.headers();

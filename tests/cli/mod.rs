@@ -1,6 +1,7 @@
 //! The program as a person runs it: real processes, real sockets.
 
 mod over_http;
+mod workflow;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

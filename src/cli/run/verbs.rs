@@ -1,10 +1,6 @@
 //! What people do to a run.
 
-use std::{
-    fs,
-    io::{self, Read},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
@@ -12,6 +8,7 @@ use super::change;
 use crate::cli::{
     Common,
     client::{ActAs, Connection},
+    input::read_json,
     output::Failure,
 };
 
@@ -65,18 +62,6 @@ pub struct Plain {
     acting: ActAs,
     #[command(flatten)]
     connection: Connection,
-}
-
-/// Reads a file, or standard input for `-`, as JSON.
-pub fn read_json(file: &str) -> Result<Value, Failure> {
-    let text = if file == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(file)
-    };
-    let text = text.map_err(|error| Failure::Failed(format!("cannot read {file}: {error}")))?;
-    serde_json::from_str(&text).map_err(|error| Failure::Failed(format!("{file} is not JSON: {error}")))
 }
 
 impl Answer {
