@@ -260,23 +260,35 @@ fn report_summary(report: &Value) -> Vec<Block> {
     blocks
 }
 
-/// The findings with which a form was opened again, one line each: the member `findings` of its input, wherever the
-/// definition put it at the top or one level down.
+/// The findings with which a form was opened again, one line each: everything under a member `findings` of its input,
+/// however deep (a Map leaves one list for each key), but for what a probe found in order.
 fn findings(input: &Value) -> Vec<String> {
-    let direct = input.get("findings");
-    let nested = || input.as_object()?.values().find_map(|member| member.get("findings"));
-    let list = direct.or_else(nested).and_then(Value::as_array);
-    list.map(|items| items.iter().map(finding_line).collect()).unwrap_or_default()
+    let mut lines = Vec::new();
+    collect(input, None, false, &mut lines);
+    lines
 }
 
-fn finding_line(finding: &Value) -> String {
-    let member = |name: &str| finding.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    if finding.is_string() || member("message").or(member("seen")).or(member("change")).is_none() {
-        return plain(finding);
+fn collect(value: &Value, region: Option<&str>, inside: bool, lines: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, region, inside, lines)),
+        Value::Object(members) => {
+            let member = |name: &str| members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let region = member("region").or(region);
+            let said: Vec<&str> = ["message", "seen", "cure"].into_iter().filter_map(member).collect();
+            if !inside || said.is_empty() {
+                for (name, value) in members.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
+                    collect(value, region, inside || name == "findings", lines);
+                }
+            } else if member("verdict") != Some("passed") {
+                let place: Vec<&str> =
+                    region.into_iter().chain(["probe", "pointer"].into_iter().filter_map(member)).collect();
+                let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
+                lines.push(format!("{place}{}", said.join(" ")));
+            }
+        }
+        Value::String(text) if inside => lines.push(text.clone()),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-    let place: Vec<&str> = ["region", "key", "probe", "pointer"].into_iter().filter_map(member).collect();
-    let said: Vec<&str> = ["message", "seen", "change"].into_iter().filter_map(member).collect();
-    if place.is_empty() { said.join(" ") } else { format!("{}: {}", place.join(", "), said.join(" ")) }
 }
 
 fn facts(matter: &Matter<'_>, state: &str) -> Block {
