@@ -127,7 +127,7 @@ impl Postman {
         let mut all = Vec::new();
         let mut cursor = None;
         loop {
-            let page = self.service.records(enterprise, collection, Some(200), cursor).await?;
+            let page = self.service.records(enterprise, collection, 200, cursor).await?;
             all.extend(page.items);
             match page.next {
                 Some(next) => cursor = Some(next),

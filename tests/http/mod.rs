@@ -134,6 +134,19 @@ async fn parameters_and_headers_are_read_strictly() {
 }
 
 #[tokio::test]
+async fn a_form_is_answered_in_its_role_alone() {
+    let server = start().await;
+    let answer = |role: &'static str| {
+        let post = server.ask(Method::POST, "/api/v1/runs/r/forms/window").header("keyferry-actor", role);
+        post.header("content-type", "application/json").body(r#"{"start": "now", "duration_hours": 8}"#)
+    };
+    assert_eq!(code(answer("customer; Jane Doe")).await, is(403, "wrong-role"));
+    for role in ["csm", "admin"] {
+        assert_ne!(code(answer(role)).await.0, 403, "{role}");
+    }
+}
+
+#[tokio::test]
 async fn a_definition_is_given_as_it_was_written() {
     let server = start().await;
     let listed: Value =

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, IdempotencyKey, Paging, Parameters, check_limit, committed},
+    extract::{self, Acting, IdempotencyKey, Paging, Parameters, committed, page_size},
     runs,
 };
 use crate::{http::problem::Problem, worker::StartRun};
@@ -36,8 +36,8 @@ pub async fn list(
     Path(enterprise): Path<String>,
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
-    check_limit(paging.limit)?;
-    let page = api.service.records(&enterprise, REPORTS, paging.limit, paging.cursor).await?;
+    let limit = page_size(paging.limit)?;
+    let page = api.service.records(&enterprise, REPORTS, limit, paging.cursor).await?;
     extract::json(StatusCode::OK, &page)
 }
 

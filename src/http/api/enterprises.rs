@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     Api, Reply,
-    extract::{self, Body, Paging, Parameters, check_limit, committed},
+    extract::{self, Body, Paging, Parameters, committed, page_size},
 };
 use crate::{http::problem::Problem, worker::NewEnterprise};
 
@@ -25,8 +25,8 @@ pub struct Add {
 }
 
 pub async fn list(State(api): State<Api>, Parameters(paging): Parameters<Paging>) -> Reply {
-    check_limit(paging.limit)?;
-    extract::json(StatusCode::OK, &api.service.enterprises(paging.limit, paging.cursor).await?)
+    let limit = page_size(paging.limit)?;
+    extract::json(StatusCode::OK, &api.service.enterprises(limit, paging.cursor).await?)
 }
 
 /// Adding the same enterprise again is no error and changes nothing, so that a lost answer can be asked for again.
@@ -53,8 +53,8 @@ pub async fn records(
     Path((enterprise, collection)): Path<(String, String)>,
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
-    check_limit(paging.limit)?;
-    let page = api.service.records(&enterprise, &collection, paging.limit, paging.cursor).await?;
+    let limit = page_size(paging.limit)?;
+    let page = api.service.records(&enterprise, &collection, limit, paging.cursor).await?;
     extract::json(StatusCode::OK, &page)
 }
 

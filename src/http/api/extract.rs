@@ -82,15 +82,19 @@ pub struct Paging {
     pub cursor: Option<String>,
 }
 
-/// `limit` is within 1 to 200, or not given.
-pub fn check_limit(limit: Option<u32>) -> Result<(), Problem> {
+/// Items a page when the request does not say.
+const PAGE: u32 = 50;
+
+/// `limit` within 1 to 200, or the default.
+pub fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
     match limit {
-        Some(limit) if !(1..=200).contains(&limit) => Err(Problem::new(
+        None => Ok(PAGE),
+        Some(limit) if (1..=200).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid-query",
             format!("limit: {limit} is not within 1 to 200"),
         )),
-        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, check_limit, committed},
+    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
 };
 use crate::worker::{RunFilter, RunView, StartRun};
 
@@ -52,12 +52,12 @@ pub fn started(run: &RunView) -> Reply {
 }
 
 pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>) -> Reply {
-    check_limit(filter.limit)?;
+    let limit = page_size(filter.limit)?;
     let filter = RunFilter {
         enterprise: filter.enterprise,
         workflow: filter.workflow,
         status: filter.status,
-        limit: filter.limit,
+        limit: Some(limit),
         cursor: filter.cursor,
     };
     extract::json(StatusCode::OK, &api.service.runs(filter).await?)
@@ -68,8 +68,8 @@ pub async fn show(State(api): State<Api>, Path(run): Path<String>) -> Reply {
 }
 
 pub async fn history(State(api): State<Api>, Path(run): Path<String>, Parameters(paging): Parameters<Paging>) -> Reply {
-    check_limit(paging.limit)?;
-    extract::json(StatusCode::OK, &api.service.history(&run, paging.limit, paging.cursor).await?)
+    let limit = page_size(paging.limit)?;
+    extract::json(StatusCode::OK, &api.service.history(&run, limit, paging.cursor).await?)
 }
 
 /// Folds the history anew and compares: 200 whatever it finds, `ok` says what.

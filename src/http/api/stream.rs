@@ -36,8 +36,10 @@ fn has_ended(run: &RunView) -> bool {
 }
 
 pub async fn events(State(api): State<Api>, Path(run): Path<String>) -> Reply {
-    // Subscribed before the first look: a commit between the two is then seen as a change.
-    let changes = api.service.watch(&run).await?;
+    // A run that does not exist must not be watched: its watcher would stay.
+    api.service.run(&run).await?;
+    // Subscribed before the look that is sent: a commit between the two is then seen as a change.
+    let changes = api.service.watch(&run);
     let first = api.service.run(&run).await?;
     let following = Following { api, run, changes, ready: Some(first), ended: false };
     let events = stream::unfold(following, |mut following| async move {

@@ -20,10 +20,11 @@ pub async fn healthz() -> Reply {
 
 /// The process can do its work: its store takes writes.
 pub async fn readyz(State(api): State<Api>) -> Reply {
-    api.service
-        .health()
-        .await
-        .map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", error.to_string()))?;
+    let health = api.service.health().await;
+    if !health.writable {
+        let reason = health.reason.unwrap_or_else(|| "the store takes no writes".to_owned());
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", reason));
+    }
     extract::json(StatusCode::OK, &json!({"status": "ready"}))
 }
 

@@ -66,9 +66,13 @@ pub async fn answer(
     if_match: IfMatch,
     Body(answer): Body<Value>,
 ) -> Reply {
-    unchanged(&api, &run, if_match).await?;
     let role = api.form_roles.get(&form).map_or(ENGINEER, String::as_str);
     let actor = acting.or(role);
+    if actor.role != role && actor.role != "admin" {
+        let detail = format!("The form {form} is answered in the role {role}, not {}.", actor.role);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "wrong-role", detail));
+    }
+    unchanged(&api, &run, if_match).await?;
     let view = committed(async move { api.service.answer(&run, &form, answer, actor).await }).await?;
     extract::run_answer(StatusCode::OK, &view)
 }
