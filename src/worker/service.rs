@@ -1,5 +1,7 @@
 //! Signatures of the service, until the branch that builds it is merged over this file.
 
+use std::{collections::HashMap, time::Duration};
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -58,6 +60,25 @@ pub struct OutboxRow {
 pub struct Health {
     pub writable: bool,
     pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tally {
+    pub due: u64,
+    pub oldest_due: Option<DateTime<Utc>>,
+    pub leases: u64,
+    pub attention: u64,
+    pub outbox: u64,
+    pub oldest_outbox: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stats {
+    pub tally: Tally,
+    pub claimed: u64,
+    pub leases_lost: u64,
+    pub executing: usize,
+    pub steps: HashMap<String, (u64, Duration)>,
 }
 
 #[derive(Clone)]
@@ -150,6 +171,9 @@ impl Service {
         missing()
     }
     pub async fn mail_failed(&self, _id: i64, _error: &str, _retry_at: DateTime<Utc>) -> Answer<()> {
+        missing()
+    }
+    pub async fn stats(&self) -> Answer<Stats> {
         missing()
     }
     pub async fn health(&self) -> Health {

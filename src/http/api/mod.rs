@@ -4,6 +4,7 @@ mod audits;
 mod enterprises;
 mod extract;
 mod runs;
+mod stats;
 mod stream;
 mod system;
 mod verbs;

@@ -29,8 +29,12 @@ pub async fn readyz(State(api): State<Api>) -> Reply {
 }
 
 pub async fn metrics(State(api): State<Api>) -> Reply {
+    let stats = api.service.stats().await;
     match api.metrics.render() {
-        Ok(text) => Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()),
+        Ok(mut text) => {
+            text.push_str(&super::stats::render(stats.as_ref().ok()));
+            Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+        }
         Err(error) => {
             tracing::error!(error = %error, "the metrics could not be written");
             Err(Problem::internal())
