@@ -1,6 +1,8 @@
 //! The one test binary; its modules mirror `src/`.
 
-#[cfg(test)]
+#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod architecture;
-#[cfg(test)]
+mod cli;
+mod http;
 mod steps;
