@@ -8,6 +8,7 @@ import json
 import os
 import time
 import urllib.request
+import xml.etree.ElementTree as ElementTree
 
 import boto3
 from botocore.config import Config
@@ -31,6 +32,33 @@ def client(service, region):
 
 west, east = client("rds", WEST), client("rds", EAST)
 kms_west, kms_east = client("kms", WEST), client("kms", EAST)
+
+
+def check_members(element, shape, path):
+    """Every element of an answer is a member of AWS's own shape: a misspelt one would be dropped in silence."""
+    name = lambda child: child.tag.split("}")[-1]
+    if shape.type_name == "structure":
+        known = {member.serialization.get("name", key): member for key, member in shape.members.items()}
+        for child in element:
+            assert name(child) in known, f"{path} has the unknown member {name(child)}"
+            check_members(child, known[name(child)], f"{path}/{name(child)}")
+    elif shape.type_name == "list":
+        expected = shape.member.serialization.get("name", "member")
+        for child in element:
+            assert name(child) == expected, f"{path} has an item {name(child)} instead of {expected}"
+            check_members(child, shape.member, f"{path}/{expected}")
+
+
+def before_parse(operation_model, response_dict, **_):
+    if response_dict["status_code"] != 200 or operation_model.output_shape is None:
+        return
+    root = ElementTree.fromstring(response_dict["body"])
+    result = operation_model.output_shape.serialization["resultWrapper"]
+    check_members([child for child in root if child.tag.endswith("}" + result)][0], operation_model.output_shape, result)
+
+
+for rds in (west, east):
+    rds.meta.events.register("before-parse.rds", before_parse)
 
 
 def refused(code, call, **params):
@@ -207,6 +235,23 @@ def data_moves_under_another_key():
             AttributeName="restore", ValuesToAdd=["all"])
 
 
+def a_blue_green_deployment_changes_the_key():
+    blue = instance(west, "blue")
+    key = kms_west.create_key()["KeyMetadata"]["Arn"]
+    made = west.create_blue_green_deployment(
+        BlueGreenDeploymentName="rekey", Source=blue["DBInstanceArn"],
+        TargetResourceConfigurations=[{"SourceArn": blue["DBInstanceArn"], "TargetKmsKeyId": key}],
+    )["BlueGreenDeployment"]
+    name = made["BlueGreenDeploymentIdentifier"]
+    look = lambda: west.describe_blue_green_deployments(BlueGreenDeploymentIdentifier=name)["BlueGreenDeployments"][0]
+    wait(lambda: look()["Status"], "AVAILABLE")
+    wait(lambda: status(west, "blue"), "available")
+    west.switchover_blue_green_deployment(BlueGreenDeploymentIdentifier=name)
+    wait(lambda: look()["Status"], "SWITCHOVER_COMPLETED")
+    row = west.describe_db_instances(DBInstanceIdentifier="blue")["DBInstances"][0]
+    assert row["KmsKeyId"] == key and look()["Target"] == row["DBInstanceArn"]
+
+
 def the_ledger_names_every_effect_once():
     with urllib.request.urlopen(f"{URL}/_sandbox/ledger") as answer:
         entries = [e for e in json.load(answer)["entries"] if e["service"] == "rds"]
@@ -221,6 +266,7 @@ for check in [
     everything_that_an_audit_asks_is_answered,
     clusters_come_with_their_members,
     data_moves_under_another_key,
+    a_blue_green_deployment_changes_the_key,
     the_ledger_names_every_effect_once,
 ]:
     check()

@@ -32,6 +32,8 @@ pub const MODIFY_COMPUTE: TimeDelta = TimeDelta::seconds(180);
 pub const REBOOT: TimeDelta = TimeDelta::seconds(60);
 pub const START: TimeDelta = TimeDelta::seconds(300);
 pub const STOP: TimeDelta = TimeDelta::seconds(180);
+/// After this a stopped instance is started again.
+pub const STOPPED: TimeDelta = TimeDelta::days(7);
 pub const DELETE: TimeDelta = TimeDelta::seconds(120);
 pub const PROMOTE: TimeDelta = TimeDelta::seconds(180);
 pub const SWITCHOVER: TimeDelta = TimeDelta::seconds(45);
