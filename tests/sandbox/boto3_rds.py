@@ -252,6 +252,53 @@ def a_blue_green_deployment_changes_the_key():
     assert row["KmsKeyId"] == key and look()["Target"] == row["DBInstanceArn"]
 
 
+def everything_else_answers_in_awss_shapes():
+    row = instance(west, "wide", EnableCloudwatchLogsExports=["postgresql"])
+    arn = row["DBInstanceArn"]
+    assert row["EnabledCloudwatchLogsExports"] == ["postgresql"]
+    east.start_db_instance_automated_backups_replication(SourceDBInstanceArn=arn, BackupRetentionPeriod=3)
+    found = west.describe_db_instances(DBInstanceIdentifier="wide")["DBInstances"][0]
+    assert len(found["DBInstanceAutomatedBackupsReplications"]) == 1
+    kept = east.stop_db_instance_automated_backups_replication(SourceDBInstanceArn=arn)["DBInstanceAutomatedBackup"]
+    assert kept["Status"] == "retained" and kept["BackupRetentionPeriod"] == 3
+    east.delete_db_instance_automated_backup(DBInstanceAutomatedBackupsArn=kept["DBInstanceAutomatedBackupsArn"])
+    replica = east.create_db_instance_read_replica(DBInstanceIdentifier="wide-r", SourceDBInstanceIdentifier=arn,
+                                                   SourceRegion=WEST)["DBInstance"]
+    assert replica["ReadReplicaSourceDBInstanceIdentifier"] == arn
+    wait(lambda: status(east, "wide-r"), "available")
+    east.promote_read_replica(DBInstanceIdentifier="wide-r")
+    west.restore_db_instance_to_point_in_time(SourceDBInstanceIdentifier="wide", TargetDBInstanceIdentifier="wide-p",
+                                              UseLatestRestorableTime=True)
+    west.create_db_cluster(DBClusterIdentifier="m", Engine="mysql", DBClusterInstanceClass="db.m6g.large", StorageType="io1",
+                           Iops=3000, AllocatedStorage=100, MasterUsername="dave", MasterUserPassword="correct-horse")
+    wait(lambda: west.describe_db_clusters(DBClusterIdentifier="m")["DBClusters"][0]["Status"], "available")
+    assert len(west.describe_db_clusters(DBClusterIdentifier="m")["DBClusters"][0]["DBClusterMembers"]) == 3
+    west.describe_db_cluster_automated_backups(DBClusterIdentifier="m")
+    west.delete_db_cluster(DBClusterIdentifier="m", SkipFinalSnapshot=True)
+    west.create_db_subnet_group(DBSubnetGroupName="mine", DBSubnetGroupDescription="d", SubnetIds=["subnet-1", "subnet-2"])
+    west.create_db_parameter_group(DBParameterGroupName="pg", DBParameterGroupFamily="postgres17", Description="d")
+    west.modify_db_parameter_group(DBParameterGroupName="pg", Parameters=[
+        {"ParameterName": "work_mem", "ParameterValue": "64", "ApplyMethod": "immediate"}])
+    assert west.describe_db_parameters(DBParameterGroupName="pg")["Parameters"][0]["ParameterName"] == "work_mem"
+    west.create_db_cluster_parameter_group(DBClusterParameterGroupName="cpg", DBParameterGroupFamily="aurora-mysql8.0",
+                                           Description="d")
+    west.create_option_group(OptionGroupName="og", EngineName="mysql", MajorEngineVersion="8.0", OptionGroupDescription="d")
+    west.describe_option_groups(EngineName="mysql")
+    west.describe_db_cluster_parameter_groups()
+    west.describe_db_subnet_groups()
+    west.describe_certificates()
+    west.describe_db_cluster_snapshot_attributes(DBClusterSnapshotIdentifier="cs")
+    wait(lambda: status(west, "wide"), "available")
+    west.modify_db_instance(DBInstanceIdentifier="wide", DBInstanceClass="db.m6g.xlarge", AllocatedStorage=60)
+    found = west.describe_db_instances(DBInstanceIdentifier="wide")["DBInstances"][0]
+    assert found["PendingModifiedValues"] == {"DBInstanceClass": "db.m6g.xlarge", "AllocatedStorage": 60}
+    west.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "a", "Value": "1"}])
+    west.remove_tags_from_resource(ResourceName=arn, TagKeys=["keyferry:enterprise"])
+    assert west.list_tags_for_resource(ResourceName=arn)["TagList"] == [{"Key": "a", "Value": "1"}]
+    west.stop_db_instance(DBInstanceIdentifier="wide")
+    wait(lambda: status(west, "wide"), "stopped")
+
+
 def the_ledger_names_every_effect_once():
     with urllib.request.urlopen(f"{URL}/_sandbox/ledger") as answer:
         entries = [e for e in json.load(answer)["entries"] if e["service"] == "rds"]
@@ -267,6 +314,7 @@ for check in [
     clusters_come_with_their_members,
     data_moves_under_another_key,
     a_blue_green_deployment_changes_the_key,
+    everything_else_answers_in_awss_shapes,
     the_ledger_names_every_effect_once,
 ]:
     check()
