@@ -342,6 +342,28 @@ pub fn start(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     Ok(admit(cx, row, "started"))
 }
 
+/// FailoverDBCluster: another member writes, the one named or the first that did not.
+pub fn fail_over(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
+    let p = cx.p;
+    let mut row = cx.cluster(p.required("DBClusterIdentifier")?)?;
+    must_serve(&row)?;
+    let target = p.text("TargetDBInstanceIdentifier");
+    let next = cx
+        .instances()
+        .filter(|member| member.cluster.as_deref() == Some(&row.id) && member.serves())
+        .filter(|member| row.writer.as_deref() != Some(&member.id))
+        .find(|member| target.is_none_or(|target| names(target, &member.id)))
+        .map(|member| member.id.clone());
+    let Some(next) = next else {
+        return Err(error::cluster_state(format!("DB cluster {} has no other instance to fail over to.", row.id)));
+    };
+    let what = format!("failed over to {next}");
+    row.writer = Some(next);
+    "failing-over".clone_into(&mut row.status);
+    row.plan = then(cx.now + timing::REBOOT, "available");
+    Ok(admit(cx, row, &what))
+}
+
 /// CreateDBClusterSnapshot.
 pub fn snapshot(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;

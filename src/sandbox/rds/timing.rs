@@ -16,7 +16,7 @@
 //! | rename | 90 in `renaming`, 30 in `rebooting` |
 //! | modify | 120; class or Multi-AZ 180; storage adds 300 + 2 a GB in `storage-optimization` |
 //! | blue/green switchover | 45; its green instances are read replicas |
-//! | reboot, start, stop, delete | 60, 300, 180, 120 |
+//! | reboot or failover, start, stop, delete | 60, 300, 180, 120 |
 //!
 //! Copies of one snapshot run one after the other, as AWS runs them.
 

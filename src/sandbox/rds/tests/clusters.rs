@@ -35,6 +35,13 @@ fn an_aurora_cluster_has_the_members_it_was_given() {
         .map(|member| (&member["DBInstanceIdentifier"], &member["IsClusterWriter"]))
         .collect();
     assert_eq!(writers, [(&json!("c-1"), &json!(true)), (&json!("c-2"), &json!(false))]);
+    cloud.ok("FailoverDBCluster", json!({ "DBClusterIdentifier": "c" }));
+    cloud.pass(61);
+    let row = cluster(&mut cloud, "c");
+    assert_eq!(
+        (&row["Status"], &items(&row["DBClusterMembers"])[1]["IsClusterWriter"]),
+        (&json!("available"), &json!(true))
+    );
     let direct = json!({ "DBInstanceIdentifier": "c-1", "DBSnapshotIdentifier": "s" });
     assert_eq!(cloud.refused("CreateDBSnapshot", direct).0, "InvalidParameterValue");
     let delete = json!({ "DBClusterIdentifier": "c", "SkipFinalSnapshot": "true" });
