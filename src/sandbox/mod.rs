@@ -3,9 +3,9 @@
 //! It stands behind the AWS SDK's HTTP connector, without a socket, and on HTTP for boto3 and the AWS CLI. It is the
 //! embedded default's cloud and the test environment that every customer gets beside production.
 //!
-//! One request goes through these rooms: [`auth`] says who calls, where and which service; [`wire`] decodes the body into
-//! a [`Call`]; [`fault`] may spoil it; the service (`kms`, `rds`, `sts`) works on the [`World`] in memory; [`data`] makes
-//! what changed durable; [`wire`] encodes the answer. [`frame`] holds them together, [`connector`] and [`listen`] are its
+//! One request goes through these rooms: `auth` says who calls, where and which service; `wire` decodes the body into
+//! a `Call`; `fault` may spoil it; the service (`kms`, `rds`, `sts`) works on the `World` in memory; `data` makes
+//! what changed durable; `wire` encodes the answer. `frame` holds them together, `connector` and `listen` are its
 //! two doors. Signatures are read, never verified: any credentials are good.
 
 mod auth;

@@ -134,3 +134,66 @@ async fn role_and_session_names_are_validated_as_sts_does() {
         assert_eq!((status, between(&body, "<Code>", "<")), (400, code), "{form}");
     }
 }
+
+async fn kms(sandbox: &Sandbox, action: &str, body: serde_json::Value) -> serde_json::Value {
+    let request = signed("kms", "us-west-2", "test", None).header("x-amz-target", format!("TrentService.{action}"));
+    let (status, body) = text(sandbox.handle(request.body(Bytes::from(body.to_string())).unwrap()).await);
+    assert_eq!(status, 200, "{action}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[tokio::test]
+async fn keys_ciphertexts_and_the_ledger_survive_the_process_and_time_goes_on_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let wall = TestWall::default();
+    let options = || wall.options(Some(folder.path().join("cloud.db")));
+    let first = Sandbox::open(options()).await.unwrap();
+    let made = kms(&first, "CreateKey", serde_json::json!({})).await;
+    let key = made["KeyMetadata"]["KeyId"].clone();
+    let sealed = kms(&first, "Encrypt", serde_json::json!({"KeyId": key, "Plaintext": "eA=="})).await;
+    let (ledger, before) = (first.ledger(), first.now());
+    assert_eq!(ledger.len(), 1);
+    drop(first);
+    wall.advance(3600);
+    let again = Sandbox::open(options()).await.unwrap();
+    assert_eq!(again.ledger(), ledger);
+    assert_eq!(again.now() - before, chrono::TimeDelta::hours(1));
+    let opened = kms(&again, "Decrypt", serde_json::json!({"CiphertextBlob": sealed["CiphertextBlob"]})).await;
+    assert_eq!(opened["Plaintext"], "eA==");
+    kms(&again, "DisableKey", serde_json::json!({"KeyId": key})).await;
+    assert_eq!(again.ledger().last().unwrap().seq, 2);
+}
+
+#[tokio::test]
+async fn on_http_a_lost_reply_closes_the_connection_after_the_effect() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (sandbox, _) = in_memory().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(sandbox.clone().listen(listener, async move { drop(stopped.await) }));
+    let exchange = async |request: String| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer).await);
+        answer
+    };
+    let rule = r#"{"action": "CreateKey", "kind": "lost_reply", "remaining": 1}"#;
+    let post = |path: &str, headers: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        )
+    };
+    assert!(exchange(post("/_sandbox/faults", "", rule)).await.starts_with("HTTP/1.1 201"));
+    let headers = "authorization: AWS4-HMAC-SHA256 Credential=a/20260901/us-west-2/kms/aws4_request\r\n\
+                   x-amz-target: TrentService.CreateKey\r\n";
+    assert_eq!(exchange(post("/", headers, "{}")).await, "");
+    assert_eq!(sandbox.ledger().len(), 1);
+    assert!(exchange(post("/", headers, "{}")).await.starts_with("HTTP/1.1 200"));
+    let ledger = exchange("GET /_sandbox/ledger HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned()).await;
+    assert_eq!(ledger.matches("\"action\":\"CreateKey\"").count(), 2, "{ledger}");
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+}

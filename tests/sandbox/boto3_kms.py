@@ -208,6 +208,27 @@ def cryptography():
     fails("InvalidKeyUsageException", kms.generate_mac, KeyId=arn, Message=b"m", MacAlgorithm="HMAC_SHA_256")
 
 
+def signing():
+    for spec, algorithm in (("ECC_NIST_P256", "ECDSA_SHA_256"), ("RSA_2048", "RSASSA_PSS_SHA_256")):
+        arn = new_key(KeySpec=spec, KeyUsage="SIGN_VERIFY")
+        sent = {"KeyId": arn, "Message": b"m", "SigningAlgorithm": algorithm}
+        signature = kms.sign(**sent)["Signature"]
+        same(kms.verify(Signature=signature, **sent)["SignatureValid"], True)
+        fails("KMSInvalidSignatureException", kms.verify, Signature=signature, **{**sent, "Message": b"n"})
+        serialization.load_der_public_key(kms.get_public_key(KeyId=arn)["PublicKey"])
+        fails("InvalidKeyUsageException", kms.sign, **{**sent, "SigningAlgorithm": "ECDSA_SHA_512"})
+        fails("InvalidKeyUsageException", kms.encrypt, KeyId=arn, Plaintext=b"x")
+        fails("ValidationException", kms.sign, MessageType="DIGEST", **sent)
+        fails("UnsupportedOperationException", kms.enable_key_rotation, KeyId=arn)
+    own = new_key()
+    fails("UnsupportedOperationException", kms.get_public_key, KeyId=own)
+    fails("InvalidKeyUsageException", kms.sign, KeyId=own, Message=b"m", SigningAlgorithm="ECDSA_SHA_256")
+    pair = kms.generate_data_key_pair(KeyId=own, KeyPairSpec="ECC_NIST_P256")
+    opened = kms.decrypt(CiphertextBlob=pair["PrivateKeyCiphertextBlob"])["Plaintext"]
+    same(opened, pair["PrivateKeyPlaintext"])
+    serialization.load_der_private_key(opened, None)
+
+
 def aliases():
     arn, other = new_key(), new_key()
     name = f"alias/{uuid.uuid4()}"
@@ -334,7 +355,7 @@ def rotation():
     same(kms.get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"], False)
 
 
-for part in (sts_calls, keys, policies, customer_key, cryptography, aliases, tags, grants, imports, rotation):
+for part in (sts_calls, keys, policies, customer_key, cryptography, signing, aliases, tags, grants, imports, rotation):
     part()
 gov = client("kms", "us-gov-west-1")
 assert new_key(gov).startswith(f"arn:aws-us-gov:kms:us-gov-west-1:{VENDOR}:key/")

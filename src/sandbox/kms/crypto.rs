@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     State,
     access::{ANY, ENCRYPT_DECRYPT, encryption_context_keys, require_enabled, require_usage},
+    asymmetric::{Pair, is_signing_spec},
     condition::Context,
     errors,
     key::{Key, Material},
@@ -305,6 +306,48 @@ pub fn generate_data_key(state: &State, call: &Call, with_plaintext: bool) -> Re
     });
     if with_plaintext {
         body["Plaintext"] = Value::String(BASE64.encode(&data_key));
+    }
+    Ok(Answer::read(body))
+}
+
+pub fn generate_data_key_pair(
+    state: &State,
+    call: &Call,
+    pair: Option<Pair>,
+    with_plaintext: bool,
+) -> Result<Answer, AwsError> {
+    const SPECS: [&str; 9] = [
+        "RSA_2048",
+        "RSA_3072",
+        "RSA_4096",
+        "ECC_NIST_P256",
+        "ECC_NIST_P384",
+        "ECC_NIST_P521",
+        "ECC_SECG_P256K1",
+        "SM2",
+        "ECC_NIST_EDWARDS25519",
+    ];
+    let input = Input(&call.params);
+    let id = key_id(input, "KeyId")?.ok_or_else(|| missing("KeyId"))?;
+    let spec = input.one_of("KeyPairSpec", &SPECS)?.ok_or_else(|| missing("KeyPairSpec"))?;
+    let context = input.map("EncryptionContext")?;
+    grant_tokens(input)?;
+    let key = state.resolve(call, id, ANY)?;
+    let mut conditions = conditions(&context);
+    conditions.set("kms:DataKeyPairSpec", spec);
+    check_with(state, call, key, &call.action, (conditions, &context))?;
+    dry_run(input)?;
+    let unsupported = || errors::unsupported(format!("KeyPairSpec {spec} is not supported here."));
+    let pair = pair.filter(|_| is_signing_spec(spec)).ok_or_else(unsupported)?;
+    let mut body = json!({
+        "PrivateKeyCiphertextBlob": BASE64.encode(seal(key, &pair.private_pkcs8, &context)?),
+        "PublicKey": BASE64.encode(&pair.public_spki),
+        "KeyId": key.arn,
+        "KeyPairSpec": spec,
+        "KeyMaterialId": key.current().map(|material| material.id.clone()),
+    });
+    if with_plaintext {
+        body["PrivateKeyPlaintext"] = Value::String(BASE64.encode(&pair.private_pkcs8));
     }
     Ok(Answer::read(body))
 }

@@ -49,6 +49,7 @@ const FOR_ENCRYPTION: [&str; 8] = [
     "GenerateDataKeyPair",
     "GenerateDataKeyPairWithoutPlaintext",
 ];
+const FOR_SIGNING: [&str; 3] = ["Sign", "Verify", "GetPublicKey"];
 const FOR_MAC: [&str; 2] = ["GenerateMac", "VerifyMac"];
 /// Grants of one key.
 const MOST: usize = 50_000;
@@ -84,7 +85,11 @@ fn operations(input: Input<'_>, key: &Key) -> Result<Vec<String>, AwsError> {
         }
     }
     let fits = |operation: &&str| {
-        let own: &[&str] = if key.is_symmetric() { &FOR_ENCRYPTION } else { &FOR_MAC };
+        let own: &[&str] = match key.usage.as_str() {
+            "ENCRYPT_DECRYPT" => &FOR_ENCRYPTION,
+            "SIGN_VERIFY" => &FOR_SIGNING,
+            _ => &FOR_MAC,
+        };
         FOR_ANY_KEY.contains(operation) || own.contains(operation)
     };
     if asked.is_empty() || !asked.iter().all(fits) {

@@ -3,13 +3,7 @@
 //! The unwrapping is real: RSA-OAEP with the hash the caller asked for. Behaviour after the KMS developer guide, "Importing
 //! key material", and the API reference of ImportKeyMaterial.
 
-use aws_lc_rs::{
-    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
-    rsa::{
-        KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
-        PublicEncryptingKey,
-    },
-};
+use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -17,6 +11,7 @@ use serde_json::json;
 use super::{
     State,
     access::{OWN, require_not_deleting},
+    asymmetric::Pair,
     condition::Context,
     errors,
     key::{ImportParameters, Key, KeyState, Material, MaterialState, Secret},
@@ -40,34 +35,6 @@ const REMEMBERED: TimeDelta = TimeDelta::days(30);
 const LONGEST_EXPIRY: TimeDelta = TimeDelta::days(365);
 const TOKEN_MAGIC: &[u8] = b"KIT1";
 
-/// A fresh wrapping key.
-#[derive(Debug)]
-pub struct WrappingKey {
-    private_pkcs8: Vec<u8>,
-    public_spki: Vec<u8>,
-}
-
-impl WrappingKey {
-    /// Makes one of a `WrappingKeySpec`; none for a spec that has no RSA key. Takes up to seconds.
-    ///
-    /// # Errors
-    /// The generator failed.
-    pub fn generate(spec: &str) -> Result<Option<Self>, AwsError> {
-        let size = match spec {
-            "RSA_2048" => KeySize::Rsa2048,
-            "RSA_3072" => KeySize::Rsa3072,
-            "RSA_4096" => KeySize::Rsa4096,
-            _ => return Ok(None),
-        };
-        let failed = |_| errors::internal("no wrapping key could be made");
-        let key = PrivateDecryptingKey::generate(size).map_err(failed)?;
-        let private: Pkcs8V1Der<'_> = key.as_der().map_err(failed)?;
-        let public_key: PublicEncryptingKey = key.public_key();
-        let public: PublicKeyX509Der<'_> = public_key.as_der().map_err(failed)?;
-        Ok(Some(Self { private_pkcs8: private.as_ref().to_vec(), public_spki: public.as_ref().to_vec() }))
-    }
-}
-
 fn require_external(key: &Key) -> Result<(), AwsError> {
     if key.is_external() {
         return Ok(());
@@ -76,7 +43,7 @@ fn require_external(key: &Key) -> Result<(), AwsError> {
     Err(errors::unsupported(message))
 }
 
-pub fn get_parameters(state: &mut State, call: &Call, wrapping: Option<WrappingKey>) -> Result<Answer, AwsError> {
+pub fn get_parameters(state: &mut State, call: &Call, wrapping: Option<Pair>) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let algorithm = input.one_of("WrappingAlgorithm", &ALGORITHMS)?.ok_or_else(|| missing("WrappingAlgorithm"))?;
     let spec = input.one_of("WrappingKeySpec", &WRAPPING_SPECS)?.ok_or_else(|| missing("WrappingKeySpec"))?;

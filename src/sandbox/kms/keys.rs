@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     State,
     access::{ANY, OWN, require_not_deleting},
+    asymmetric::{self, Pair},
     condition::Context,
     errors,
     key::{Key, KeyState, Material, MaterialState, Replaced, Secret},
@@ -74,14 +75,18 @@ pub fn material_id(key_id: &str, material: &[u8]) -> String {
 pub fn new_material(key_id: &str, length: usize) -> Result<Material, AwsError> {
     let mut bytes = vec![0; length];
     random::fill(&mut bytes)?;
-    Ok(Material {
+    Ok(first_material(key_id, bytes))
+}
+
+fn first_material(key_id: &str, bytes: Vec<u8>) -> Material {
+    Material {
         id: material_id(key_id, &bytes),
         secret: Some(Secret(bytes)),
         state: MaterialState::Current,
         rotated: None,
         valid_to: None,
         description: None,
-    })
+    }
 }
 
 fn spec_and_usage(input: Input<'_>) -> Result<(&'static str, &'static str), AwsError> {
@@ -102,11 +107,15 @@ fn spec_and_usage(input: Input<'_>) -> Result<(&'static str, &'static str), AwsE
         (spec, Some(usage)) if spec == "SYMMETRIC_DEFAULT" || spec.starts_with("HMAC_") => {
             Err(errors::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")))
         }
+        (signing, Some("SIGN_VERIFY")) if asymmetric::is_signing_spec(signing) => Ok((spec, "SIGN_VERIFY")),
+        (curve, Some("GENERATE_VERIFY_MAC")) => {
+            Err(errors::validation(format!("KeyUsage GENERATE_VERIFY_MAC is not compatible with KeySpec {curve}")))
+        }
         (spec, Some(_)) => Err(errors::unsupported(format!("KeySpec {spec} is not supported here."))),
     }
 }
 
-pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
+pub fn create(state: &mut State, call: &Call, pair: Option<Pair>) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let (spec, usage) = spec_and_usage(input)?;
     let origin = input.one_of("Origin", &ORIGINS)?.unwrap_or("AWS_KMS");
@@ -125,9 +134,12 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     if let Some(policy) = policy {
         check_policy(call, &arn, policy, bypass)?;
     }
-    let length =
-        material_length(spec).ok_or_else(|| errors::unsupported(format!("KeySpec {spec} is not supported")))?;
-    let materials = if origin == "EXTERNAL" { Vec::new() } else { vec![new_material(&id, length)?] };
+    let materials = match (origin, material_length(spec), pair) {
+        ("EXTERNAL", Some(_), _) => Vec::new(),
+        ("AWS_KMS", Some(length), _) => vec![new_material(&id, length)?],
+        ("AWS_KMS", None, Some(pair)) => vec![first_material(&id, pair.private_pkcs8)],
+        _ => return Err(errors::unsupported(format!("Origin {origin} is not supported for KeySpec {spec} here."))),
+    };
     let key = Key {
         arn: arn.clone(),
         id,
@@ -190,6 +202,8 @@ pub fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
     put("KeySpec", json!(key.spec));
     if key.is_symmetric() {
         put("EncryptionAlgorithms", json!(["SYMMETRIC_DEFAULT"]));
+    } else if key.usage == asymmetric::SIGN_VERIFY {
+        put("SigningAlgorithms", json!(asymmetric::signing_algorithms(&key.spec)));
     } else if let Some(size) = key.spec.strip_prefix("HMAC_") {
         put("MacAlgorithms", json!([format!("HMAC_SHA_{size}")]));
     }

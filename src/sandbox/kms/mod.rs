@@ -2,11 +2,12 @@
 //!
 //! Every operation runs in the same order, AWS's own: read and validate the input, find the key, ask its policy and grants,
 //! look at the key's state and kind, then (unless it is a dry run) do it. Nothing is changed before all of it is checked.
-//! Codes, fields and limits are those of the KMS API reference; messages are as near to AWS's as is known. Asymmetric
-//! keys, custom key stores and replicas of multi-Region keys are not emulated and say so.
+//! Codes, fields and limits are those of the KMS API reference; messages are as near to AWS's as is known. Keys for
+//! asymmetric encryption, custom key stores and replicas of multi-Region keys are not emulated and say so.
 
 mod access;
 mod aliases;
+mod asymmetric;
 mod attach;
 mod condition;
 mod crypto;
@@ -129,7 +130,7 @@ impl State {
 /// Slow work that a call needs, done before the world is locked: RSA keys take up to seconds to make.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    wrapping: Option<import::WrappingKey>,
+    pair: Option<asymmetric::Pair>,
 }
 
 impl Prepared {
@@ -138,12 +139,10 @@ impl Prepared {
     /// # Errors
     /// There is no randomness to make keys from.
     pub async fn make(service: &str, action: &str, params: &Value) -> Result<Self, AwsError> {
-        let spec = params.get("WrappingKeySpec").and_then(Value::as_str).map(str::to_owned);
-        let Some(spec) = spec.filter(|_| service == "kms" && action == "GetParametersForImport") else {
-            return Ok(Self::default());
-        };
-        let made = tokio::task::spawn_blocking(move || import::WrappingKey::generate(&spec)).await;
-        Ok(Self { wrapping: made.map_err(|_| errors::internal("no wrapping key could be made"))?? })
+        let spec = asymmetric::wanted_spec(action, params).filter(|_| service == "kms").map(str::to_owned);
+        let Some(spec) = spec else { return Ok(Self::default()) };
+        let made = tokio::task::spawn_blocking(move || asymmetric::Pair::generate(&spec)).await;
+        Ok(Self { pair: made.map_err(|_| errors::internal("no key pair could be made"))?? })
     }
 }
 
@@ -153,8 +152,12 @@ impl Prepared {
 /// The error as AWS answers it.
 pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answer, AwsError> {
     state.sweep(call.now);
+    if call.action == "DescribeKey" && call.params.get("KeyId").and_then(Value::as_str) == Some("alias/aws/rds") {
+        // KMS makes an AWS managed key when its alias is first described.
+        state.default_rds_key(call.now, &call.caller, &call.region);
+    }
     match call.action.as_str() {
-        "CreateKey" => keys::create(state, call),
+        "CreateKey" => keys::create(state, call, prepared.pair),
         "DescribeKey" => keys::describe(state, call),
         "ListKeys" => keys::list(state, call),
         "EnableKey" => keys::set_enabled(state, call, true),
@@ -177,6 +180,11 @@ pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answ
         "ReEncrypt" => crypto::re_encrypt(state, call),
         "GenerateDataKey" => crypto::generate_data_key(state, call, true),
         "GenerateDataKeyWithoutPlaintext" => crypto::generate_data_key(state, call, false),
+        "GenerateDataKeyPair" => crypto::generate_data_key_pair(state, call, prepared.pair, true),
+        "GenerateDataKeyPairWithoutPlaintext" => crypto::generate_data_key_pair(state, call, prepared.pair, false),
+        "GetPublicKey" => asymmetric::get_public_key(state, call),
+        "Sign" => asymmetric::sign(state, call),
+        "Verify" => asymmetric::verify(state, call),
         "GenerateRandom" => crypto::generate_random(call),
         "GenerateMac" => crypto::generate_mac(state, call),
         "VerifyMac" => crypto::verify_mac(state, call),
@@ -185,7 +193,7 @@ pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answ
         "ListRetirableGrants" => grants::list_retirable(state, call),
         "RevokeGrant" => grants::revoke(state, call),
         "RetireGrant" => grants::retire(state, call),
-        "GetParametersForImport" => import::get_parameters(state, call, prepared.wrapping),
+        "GetParametersForImport" => import::get_parameters(state, call, prepared.pair),
         "ImportKeyMaterial" => import::import(state, call),
         "DeleteImportedKeyMaterial" => import::delete(state, call),
         "EnableKeyRotation" => rotation::enable(state, call),

@@ -3,7 +3,7 @@
 //! After the IAM JSON policy reference. A principal that is an account (its number or its root ARN) stands for every
 //! principal of that account, because every caller of the sandbox has all rights its account can give.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{condition, condition::Context};
 use crate::sandbox::{AwsError, Caller};
@@ -60,9 +60,9 @@ pub fn check(text: &str, partition: &str) -> Result<(), AwsError> {
     if let Some(unknown) = members.keys().find(|name| !["Version", "Id", "Statement"].contains(&name.as_str())) {
         return Err(malformed(&format!("Policy contains an unknown element {unknown}")));
     }
-    match members.get("Version").and_then(Value::as_str) {
-        Some("2012-10-17" | "2008-10-17") | None if !members.get("Version").is_some_and(|v| !v.is_string()) => {}
-        _ => return Err(malformed("Policy contains an invalid Version")),
+    let versions = [json!("2012-10-17"), json!("2008-10-17")];
+    if members.get("Version").is_some_and(|version| !versions.contains(version)) {
+        return Err(malformed("Policy contains an invalid Version"));
     }
     let statements = statements(&document);
     if statements.is_empty() {
@@ -264,4 +264,97 @@ pub fn like(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn verdict(statements: Value, context: Context) -> Verdict {
+        let caller = Caller {
+            account: "127450652264".to_owned(),
+            partition: "aws".to_owned(),
+            arn: "arn:aws:sts::127450652264:assumed-role/keyferry/session".to_owned(),
+        };
+        let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        let request = Request { caller: &caller, action: "kms:ReEncryptTo".to_owned(), key_arn: "arn:k", context };
+        evaluate(&policy, &request)
+    }
+
+    fn allow(principal: Value, action: &str) -> Value {
+        json!({"Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"})
+    }
+
+    #[test]
+    fn principals_are_accounts_roles_sessions_or_everyone() {
+        for principal in [
+            json!("*"),
+            json!({"AWS": "*"}),
+            json!({"AWS": ["127450652264"]}),
+            json!({"AWS": "arn:aws:iam::127450652264:root"}),
+            json!({"AWS": "arn:aws:iam::127450652264:role/keyferry"}),
+            json!({"AWS": "arn:aws:sts::127450652264:assumed-role/keyferry/session"}),
+        ] {
+            assert_eq!(
+                verdict(allow(principal.clone(), "kms:ReEncrypt*"), Context::default()),
+                Verdict::Allow,
+                "{principal}"
+            );
+        }
+        for principal in [
+            json!({"AWS": "arn:aws:iam::127450652264:role/other"}),
+            json!({"AWS": "123456789012"}),
+            json!({"Service": "rds.amazonaws.com"}),
+        ] {
+            assert_eq!(verdict(allow(principal.clone(), "kms:*"), Context::default()), Verdict::Silent, "{principal}");
+        }
+    }
+
+    #[test]
+    fn a_deny_beats_every_allow_and_actions_match_whole() {
+        let deny = json!({"Effect": "Deny", "Principal": "*", "NotAction": "kms:Describe*", "Resource": "*"});
+        let both = json!([allow(json!("*"), "kms:*"), deny]);
+        assert_eq!(verdict(both, Context::default()), Verdict::ExplicitDeny);
+        assert_eq!(verdict(allow(json!("*"), "kms:ReEncrypt"), Context::default()), Verdict::Silent);
+    }
+
+    #[test]
+    fn conditions_hold_only_when_every_operator_does() {
+        let with = |condition: Value, context: Context| {
+            let mut statement = allow(json!("*"), "*");
+            statement["Condition"] = condition;
+            verdict(statement, context) == Verdict::Allow
+        };
+        let via = || {
+            let mut context = Context::default();
+            context.set("kms:ViaService", "rds.us-west-2.amazonaws.com");
+            context.set_all("kms:EncryptionContextKeys", ["a".to_owned(), "b".to_owned()]);
+            context.set("kms:EncryptionContext:Dept", "it");
+            context
+        };
+        let like = json!({"StringLike": {"kms:viaservice": "rds.*.amazonaws.com"}});
+        assert!(with(like.clone(), via()));
+        assert!(!with(like, Context::default()));
+        assert!(with(json!({"StringEqualsIfExists": {"kms:ViaService": "x"}}), Context::default()));
+        assert!(with(json!({"StringNotEquals": {"kms:ViaService": "x"}}), Context::default()));
+        assert!(with(json!({"Null": {"kms:ViaService": "true"}}), Context::default()));
+        assert!(!with(json!({"Null": {"kms:ViaService": true}}), via()));
+        assert!(with(json!({"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["a", "b", "c"]}}), via()));
+        assert!(!with(json!({"ForAllValues:StringEquals": {"kms:EncryptionContextKeys": ["a"]}}), via()));
+        assert!(with(json!({"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "a"}}), via()));
+        assert!(!with(json!({"ForAnyValue:StringEquals": {"kms:EncryptionContextKeys": "a"}}), Context::default()));
+        assert!(with(json!({"StringEquals": {"kms:EncryptionContext:Dept": "it"}}), via()));
+        assert!(!with(json!({"StringEquals": {"kms:EncryptionContext:dept": "it"}}), via()));
+        assert!(!with(json!({"Bool": {"kms:GrantIsForAWSResource": "true"}}), Context::default()));
+    }
+
+    #[test]
+    fn wildcards_match_with_backtracking() {
+        assert!(super::like("a*b?c*", "axxbbycz"));
+        assert!(!super::like("a*b", "a"));
+        assert!(super::like("*", ""));
+        assert!(!super::like("", "a"));
+    }
 }

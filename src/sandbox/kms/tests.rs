@@ -68,7 +68,7 @@ async fn customer_credentials(sandbox: &Sandbox) -> Credentials {
 }
 
 fn code<T: std::fmt::Debug, E: ProvideErrorMetadata>(result: Result<T, SdkError<E, HttpResponse>>) -> String {
-    let error = result.err().expect("the call must fail");
+    let error = result.expect_err("the call must fail");
     error.code().unwrap_or("no code").to_owned()
 }
 
