@@ -8,6 +8,7 @@ import json
 import os
 import time
 import urllib.request
+import xml.etree.ElementTree as ElementTree
 
 import boto3
 from botocore.config import Config
@@ -31,6 +32,33 @@ def client(service, region):
 
 west, east = client("rds", WEST), client("rds", EAST)
 kms_west, kms_east = client("kms", WEST), client("kms", EAST)
+
+
+def check_members(element, shape, path):
+    """Every element of an answer is a member of AWS's own shape: a misspelt one would be dropped in silence."""
+    name = lambda child: child.tag.split("}")[-1]
+    if shape.type_name == "structure":
+        known = {member.serialization.get("name", key): member for key, member in shape.members.items()}
+        for child in element:
+            assert name(child) in known, f"{path} has the unknown member {name(child)}"
+            check_members(child, known[name(child)], f"{path}/{name(child)}")
+    elif shape.type_name == "list":
+        expected = shape.member.serialization.get("name", "member")
+        for child in element:
+            assert name(child) == expected, f"{path} has an item {name(child)} instead of {expected}"
+            check_members(child, shape.member, f"{path}/{expected}")
+
+
+def before_parse(operation_model, response_dict, **_):
+    if response_dict["status_code"] != 200 or operation_model.output_shape is None:
+        return
+    root = ElementTree.fromstring(response_dict["body"])
+    result = operation_model.output_shape.serialization["resultWrapper"]
+    check_members([child for child in root if child.tag.endswith("}" + result)][0], operation_model.output_shape, result)
+
+
+for rds in (west, east):
+    rds.meta.events.register("before-parse.rds", before_parse)
 
 
 def refused(code, call, **params):
@@ -207,6 +235,70 @@ def data_moves_under_another_key():
             AttributeName="restore", ValuesToAdd=["all"])
 
 
+def a_blue_green_deployment_changes_the_key():
+    blue = instance(west, "blue")
+    key = kms_west.create_key()["KeyMetadata"]["Arn"]
+    made = west.create_blue_green_deployment(
+        BlueGreenDeploymentName="rekey", Source=blue["DBInstanceArn"],
+        TargetResourceConfigurations=[{"SourceArn": blue["DBInstanceArn"], "TargetKmsKeyId": key}],
+    )["BlueGreenDeployment"]
+    name = made["BlueGreenDeploymentIdentifier"]
+    look = lambda: west.describe_blue_green_deployments(BlueGreenDeploymentIdentifier=name)["BlueGreenDeployments"][0]
+    wait(lambda: look()["Status"], "AVAILABLE")
+    wait(lambda: status(west, "blue"), "available")
+    west.switchover_blue_green_deployment(BlueGreenDeploymentIdentifier=name)
+    wait(lambda: look()["Status"], "SWITCHOVER_COMPLETED")
+    row = west.describe_db_instances(DBInstanceIdentifier="blue")["DBInstances"][0]
+    assert row["KmsKeyId"] == key and look()["Target"] == row["DBInstanceArn"]
+
+
+def everything_else_answers_in_awss_shapes():
+    row = instance(west, "wide", EnableCloudwatchLogsExports=["postgresql"])
+    arn = row["DBInstanceArn"]
+    assert row["EnabledCloudwatchLogsExports"] == ["postgresql"]
+    east.start_db_instance_automated_backups_replication(SourceDBInstanceArn=arn, BackupRetentionPeriod=3)
+    found = west.describe_db_instances(DBInstanceIdentifier="wide")["DBInstances"][0]
+    assert len(found["DBInstanceAutomatedBackupsReplications"]) == 1
+    kept = east.stop_db_instance_automated_backups_replication(SourceDBInstanceArn=arn)["DBInstanceAutomatedBackup"]
+    assert kept["Status"] == "retained" and kept["BackupRetentionPeriod"] == 3
+    east.delete_db_instance_automated_backup(DBInstanceAutomatedBackupsArn=kept["DBInstanceAutomatedBackupsArn"])
+    replica = east.create_db_instance_read_replica(DBInstanceIdentifier="wide-r", SourceDBInstanceIdentifier=arn,
+                                                   SourceRegion=WEST)["DBInstance"]
+    assert replica["ReadReplicaSourceDBInstanceIdentifier"] == arn
+    wait(lambda: status(east, "wide-r"), "available")
+    east.promote_read_replica(DBInstanceIdentifier="wide-r")
+    west.restore_db_instance_to_point_in_time(SourceDBInstanceIdentifier="wide", TargetDBInstanceIdentifier="wide-p",
+                                              UseLatestRestorableTime=True)
+    west.create_db_cluster(DBClusterIdentifier="m", Engine="mysql", DBClusterInstanceClass="db.m6g.large", StorageType="io1",
+                           Iops=3000, AllocatedStorage=100, MasterUsername="dave", MasterUserPassword="correct-horse")
+    wait(lambda: west.describe_db_clusters(DBClusterIdentifier="m")["DBClusters"][0]["Status"], "available")
+    assert len(west.describe_db_clusters(DBClusterIdentifier="m")["DBClusters"][0]["DBClusterMembers"]) == 3
+    west.describe_db_cluster_automated_backups(DBClusterIdentifier="m")
+    west.delete_db_cluster(DBClusterIdentifier="m", SkipFinalSnapshot=True)
+    west.create_db_subnet_group(DBSubnetGroupName="mine", DBSubnetGroupDescription="d", SubnetIds=["subnet-1", "subnet-2"])
+    west.create_db_parameter_group(DBParameterGroupName="pg", DBParameterGroupFamily="postgres17", Description="d")
+    west.modify_db_parameter_group(DBParameterGroupName="pg", Parameters=[
+        {"ParameterName": "work_mem", "ParameterValue": "64", "ApplyMethod": "immediate"}])
+    assert west.describe_db_parameters(DBParameterGroupName="pg")["Parameters"][0]["ParameterName"] == "work_mem"
+    west.create_db_cluster_parameter_group(DBClusterParameterGroupName="cpg", DBParameterGroupFamily="aurora-mysql8.0",
+                                           Description="d")
+    west.create_option_group(OptionGroupName="og", EngineName="mysql", MajorEngineVersion="8.0", OptionGroupDescription="d")
+    west.describe_option_groups(EngineName="mysql")
+    west.describe_db_cluster_parameter_groups()
+    west.describe_db_subnet_groups()
+    west.describe_certificates()
+    west.describe_db_cluster_snapshot_attributes(DBClusterSnapshotIdentifier="cs")
+    wait(lambda: status(west, "wide"), "available")
+    west.modify_db_instance(DBInstanceIdentifier="wide", DBInstanceClass="db.m6g.xlarge", AllocatedStorage=60)
+    found = west.describe_db_instances(DBInstanceIdentifier="wide")["DBInstances"][0]
+    assert found["PendingModifiedValues"] == {"DBInstanceClass": "db.m6g.xlarge", "AllocatedStorage": 60}
+    west.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "a", "Value": "1"}])
+    west.remove_tags_from_resource(ResourceName=arn, TagKeys=["keyferry:enterprise"])
+    assert west.list_tags_for_resource(ResourceName=arn)["TagList"] == [{"Key": "a", "Value": "1"}]
+    west.stop_db_instance(DBInstanceIdentifier="wide")
+    wait(lambda: status(west, "wide"), "stopped")
+
+
 def the_ledger_names_every_effect_once():
     with urllib.request.urlopen(f"{URL}/_sandbox/ledger") as answer:
         entries = [e for e in json.load(answer)["entries"] if e["service"] == "rds"]
@@ -221,6 +313,8 @@ for check in [
     everything_that_an_audit_asks_is_answered,
     clusters_come_with_their_members,
     data_moves_under_another_key,
+    a_blue_green_deployment_changes_the_key,
+    everything_else_answers_in_awss_shapes,
     the_ledger_names_every_effect_once,
 ]:
     check()

@@ -88,7 +88,7 @@ fn restore(
         row.class.clone_from(&source.class);
     }
     clusters::overlay(cx, &mut row, &version)?;
-    clusters::within_quota(cx, &row)?;
+    clusters::may_add(cx, &row)?;
     if let Some(key) = &source.kms {
         cx.key_works(key, "source")?;
     }

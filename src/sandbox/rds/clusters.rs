@@ -95,27 +95,35 @@ pub fn overlay(cx: &Context<'_>, row: &mut Cluster, version: &Version) -> Result
     Ok(())
 }
 
+/// The identifiers of the instances that a Multi-AZ DB cluster brings.
+fn member_ids(row: &Cluster) -> Vec<String> {
+    if row.class.is_none() {
+        return Vec::new();
+    }
+    (1..=3).map(|n| format!("{}-instance-{n}", row.id)).collect()
+}
+
+/// Whether the account may have this cluster, with the instances that it brings.
+///
 /// # Errors
-/// `DBClusterQuotaExceededFault`, and the instances' quotas for a Multi-AZ DB cluster.
-pub fn within_quota(cx: &Context<'_>, row: &Cluster) -> Result<(), AwsError> {
+/// `DBClusterQuotaExceededFault`, the instances' quotas, or a name that one of its instances needs is taken.
+pub fn may_add(cx: &Context<'_>, row: &Cluster) -> Result<(), AwsError> {
     if cx.clusters().count() >= MOST_CLUSTERS {
         let text = format!("Cannot create more than {MOST_CLUSTERS} DB clusters");
         return Err(fault("DBClusterQuotaExceededFault", text));
     }
-    placement::within_quota(cx, if row.class.is_some() { 3 } else { 0 }, row.gb)
+    let members = member_ids(row);
+    members.iter().try_for_each(|id| cx.instance_id_is_free(id))?;
+    placement::within_quota(cx, members.len(), row.gb)
 }
 
 /// Puts a new cluster into the table, with the instances that a Multi-AZ DB cluster brings.
 ///
 /// # Errors
-/// A name that its instances need is taken.
+/// None after [`may_add`] has let the cluster through.
 pub fn admit_new(cx: &mut Context<'_>, mut row: Cluster, what: &str) -> Result<Answer, AwsError> {
     if let Some(class) = row.class.clone() {
-        let ids: Vec<String> = (1..=3).map(|n| format!("{}-instance-{n}", row.id)).collect();
-        for id in &ids {
-            cx.instance_id_is_free(id)?;
-        }
-        for (n, id) in ids.into_iter().enumerate() {
+        for (n, id) in member_ids(&row).into_iter().enumerate() {
             let mut member = instances::member(cx, id, class.clone(), &row)?;
             member.zone = cx.place.zone(n);
             member.plan.clone_from(&row.plan);
@@ -159,7 +167,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         None => return Err(invalid_value("Invalid master password")),
     }
     row.db_name = p.text("DatabaseName").map(str::to_owned);
-    within_quota(cx, &row)?;
+    may_add(cx, &row)?;
     let key = p.text("KmsKeyId");
     let encrypted = p.flag("StorageEncrypted")?.unwrap_or(false);
     if key.is_some() && !encrypted {
@@ -332,6 +340,28 @@ pub fn start(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     row.plan = then(cx.now + timing::START, "available");
     lifecycle::set_members(cx.state, &row, "starting", &row.plan);
     Ok(admit(cx, row, "started"))
+}
+
+/// FailoverDBCluster: another member writes, the one named or the first that did not.
+pub fn fail_over(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
+    let p = cx.p;
+    let mut row = cx.cluster(p.required("DBClusterIdentifier")?)?;
+    must_serve(&row)?;
+    let target = p.text("TargetDBInstanceIdentifier");
+    let next = cx
+        .instances()
+        .filter(|member| member.cluster.as_deref() == Some(&row.id) && member.serves())
+        .filter(|member| row.writer.as_deref() != Some(&member.id))
+        .find(|member| target.is_none_or(|target| names(target, &member.id)))
+        .map(|member| member.id.clone());
+    let Some(next) = next else {
+        return Err(error::cluster_state(format!("DB cluster {} has no other instance to fail over to.", row.id)));
+    };
+    let what = format!("failed over to {next}");
+    row.writer = Some(next);
+    "failing-over".clone_into(&mut row.status);
+    row.plan = then(cx.now + timing::REBOOT, "available");
+    Ok(admit(cx, row, &what))
 }
 
 /// CreateDBClusterSnapshot.

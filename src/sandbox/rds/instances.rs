@@ -250,7 +250,12 @@ pub fn stop(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         snapshots::take_manual(cx, &row, name, row.tags.clone())?;
     }
     "stopping".clone_into(&mut row.status);
-    row.replan(then(cx.now + timing::STOP, "stopped"));
+    // AWS starts a stopped instance again after seven days.
+    let stopped = cx.now + timing::STOP;
+    let mut plan = then(stopped, "stopped");
+    plan.extend(then(stopped + timing::STOPPED, "starting"));
+    plan.extend(then(stopped + timing::STOPPED + timing::START, "available"));
+    row.replan(plan);
     Ok(placement::admit(cx, row, "stopped"))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The contract is AWS's RDS API 2014-10-31 as its own service model describes it: operations, members, error codes and
 //! HTTP statuses. [`handle`] answers one call in two moves. First every row is brought to the call's time
-//! ([`lifecycle`]): states are a function of what was asked and of the clock, so nothing runs in the background and a
+//! (`lifecycle`): states are a function of what was asked and of the clock, so nothing runs in the background and a
 //! crash loses no transition. Then the operation checks everything that can refuse it and only then touches rows, so a
 //! refused call has no effect of its own.
 //!
@@ -187,6 +187,7 @@ pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<An
         "DescribeDBClusters" => clusters::describe(cx),
         "ModifyDBCluster" => clusters::modify(cx),
         "DeleteDBCluster" => clusters::delete(cx),
+        "FailoverDBCluster" => clusters::fail_over(cx),
         "StopDBCluster" => clusters::stop(cx),
         "StartDBCluster" => clusters::start(cx),
         "CreateDBClusterSnapshot" => clusters::snapshot(cx),

@@ -6,13 +6,45 @@ use serde_json::{Map, Value, json};
 use super::State;
 use super::ids::{Place, base32};
 use super::params::{list_of, tag_list};
-use super::rows::{Cluster, Group, GroupBody, Instance, Snapshot};
+use super::rows::{Change, Cluster, Group, GroupBody, Instance, Snapshot};
 use super::settings::Settings;
 use super::timing;
 
 /// A time as RDS writes it: UTC, milliseconds.
 pub fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Kept members that only a `DBInstance` has.
+const INSTANCE_ONLY: &[&str] = &[
+    "BackupTarget",
+    "CACertificateIdentifier",
+    "CustomIamInstanceProfile",
+    "CustomerOwnedIpEnabled",
+    "DedicatedLogVolume",
+    "LicenseModel",
+    "MaxAllocatedStorage",
+    "MultiTenant",
+    "NcharCharacterSetName",
+    "ProcessorFeatures",
+    "PromotionTier",
+    "ReplicaMode",
+    "TdeCredentialArn",
+    "Timezone",
+];
+
+/// Kept members that only a `DBCluster` has.
+const CLUSTER_ONLY: &[&str] = &[
+    "BacktrackWindow",
+    "ClusterScalabilityType",
+    "EngineMode",
+    "HttpEndpointEnabled",
+    "ServerlessV2ScalingConfiguration",
+];
+
+fn without(settings: &Settings, names: &[&str]) -> Settings {
+    let kept = settings.iter().filter(|(member, _)| !names.contains(&member.as_str()));
+    kept.map(|(member, value)| (member.clone(), value.clone())).collect()
 }
 
 /// Lays the members of `over` over those of `settings`.
@@ -63,6 +95,11 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
     let copies = copies.map(|(key, _)| json!({ "DBInstanceAutomatedBackupsArn": key })).collect();
     let restorable = (row.retention_days > 0 && row.cluster.is_none() && row.last_backup.is_some())
         .then(|| time(now - timing::RESTORABLE_LAG));
+    let restart = row
+        .plan
+        .iter()
+        .find(|next| row.status == "stopped" && matches!(&next.change, Change::Status(to) if to == "starting"));
+    let restart = restart.map(|next| time(next.at));
     let identity = json!({
         "DBInstanceIdentifier": row.id,
         "DBInstanceArn": arn,
@@ -75,6 +112,7 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
         "DBName": row.db_name,
         "Endpoint": endpoint,
         "DbInstancePort": 0,
+        "AutomaticRestartTime": restart,
         "AllocatedStorage": row.gb,
         "InstanceCreateTime": (row.status != "creating").then(|| time(row.created_at)),
         "BackupRetentionPeriod": row.retention_days,
@@ -108,7 +146,7 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
         "ActivityStreamStatus": "stopped",
         "TagList": tag_list(&row.tags),
     });
-    let mut body = with(&row.settings, identity);
+    let mut body = with(&without(&row.settings, CLUSTER_ONLY), identity);
     if let (Value::Object(body), Value::Object(groups)) = (&mut body, groups) {
         body.extend(groups);
     }
@@ -140,7 +178,7 @@ pub fn cluster(state: &State, row: &Cluster, now: DateTime<Utc>) -> Value {
         .collect();
     let restorable = |at: DateTime<Utc>| (made && row.retention_days > 0).then(|| time(at));
     with(
-        &row.settings,
+        &without(&row.settings, INSTANCE_ONLY),
         json!({
             "DBClusterIdentifier": row.id,
             "DBClusterArn": row.arn(),

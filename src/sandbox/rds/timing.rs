@@ -16,7 +16,7 @@
 //! | rename | 90 in `renaming`, 30 in `rebooting` |
 //! | modify | 120; class or Multi-AZ 180; storage adds 300 + 2 a GB in `storage-optimization` |
 //! | blue/green switchover | 45; its green instances are read replicas |
-//! | reboot, start, stop, delete | 60, 300, 180, 120 |
+//! | reboot or failover, start, stop, delete | 60, 300, 180, 120 |
 //!
 //! Copies of one snapshot run one after the other, as AWS runs them.
 
@@ -32,6 +32,8 @@ pub const MODIFY_COMPUTE: TimeDelta = TimeDelta::seconds(180);
 pub const REBOOT: TimeDelta = TimeDelta::seconds(60);
 pub const START: TimeDelta = TimeDelta::seconds(300);
 pub const STOP: TimeDelta = TimeDelta::seconds(180);
+/// After this a stopped instance is started again.
+pub const STOPPED: TimeDelta = TimeDelta::days(7);
 pub const DELETE: TimeDelta = TimeDelta::seconds(120);
 pub const PROMOTE: TimeDelta = TimeDelta::seconds(180);
 pub const SWITCHOVER: TimeDelta = TimeDelta::seconds(45);

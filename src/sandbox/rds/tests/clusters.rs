@@ -35,6 +35,13 @@ fn an_aurora_cluster_has_the_members_it_was_given() {
         .map(|member| (&member["DBInstanceIdentifier"], &member["IsClusterWriter"]))
         .collect();
     assert_eq!(writers, [(&json!("c-1"), &json!(true)), (&json!("c-2"), &json!(false))]);
+    cloud.ok("FailoverDBCluster", json!({ "DBClusterIdentifier": "c" }));
+    cloud.pass(61);
+    let row = cluster(&mut cloud, "c");
+    assert_eq!(
+        (&row["Status"], &items(&row["DBClusterMembers"])[1]["IsClusterWriter"]),
+        (&json!("available"), &json!(true))
+    );
     let direct = json!({ "DBInstanceIdentifier": "c-1", "DBSnapshotIdentifier": "s" });
     assert_eq!(cloud.refused("CreateDBSnapshot", direct).0, "InvalidParameterValue");
     let delete = json!({ "DBClusterIdentifier": "c", "SkipFinalSnapshot": "true" });
@@ -52,12 +59,14 @@ fn an_aurora_cluster_has_the_members_it_was_given() {
 fn a_multi_az_cluster_brings_three_instances_and_takes_them_along() {
     let mut cloud = Cloud::new();
     let extra = json!({ "Engine": "postgres", "DBClusterInstanceClass": "db.m6g.large", "AllocatedStorage": "100" });
+    cloud.ok("CreateDBInstance", create("n-instance-2", json!({})));
+    assert_eq!(cloud.refused("CreateDBCluster", create_cluster("n", extra.clone())).0, "DBInstanceAlreadyExists");
     cloud.ok("CreateDBCluster", create_cluster("m", extra));
     cloud.pass(500);
     assert_eq!(items(&cluster(&mut cloud, "m")["DBClusterMembers"]).len(), 3);
     cloud.ok("DeleteDBCluster", json!({ "DBClusterIdentifier": "m", "SkipFinalSnapshot": "true" }));
     cloud.pass(300);
-    assert_eq!(items(&cloud.ok("DescribeDBInstances", json!({}))["DBInstances"]).len(), 0);
+    assert_eq!(items(&cloud.ok("DescribeDBInstances", json!({}))["DBInstances"]).len(), 1, "the one that is no member");
 }
 
 #[test]

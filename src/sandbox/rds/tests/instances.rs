@@ -117,9 +117,14 @@ fn a_stopped_instance_starts_again() {
     cloud.pass(200);
     assert_eq!(cloud.status("one"), "stopped");
     assert_eq!(cloud.refused("StopDBInstance", one.clone()).0, "InvalidDBInstanceState");
-    cloud.ok("StartDBInstance", one);
+    cloud.ok("StartDBInstance", one.clone());
     cloud.pass(301);
     assert_eq!(cloud.status("one"), "available");
+    cloud.ok("StopDBInstance", one);
+    cloud.pass(200 + 6 * 86_400);
+    assert_eq!(cloud.status("one"), "stopped");
+    cloud.pass(86_400 + 301);
+    assert_eq!(cloud.status("one"), "available", "AWS lets nothing stand for more than seven days");
 }
 
 #[test]
