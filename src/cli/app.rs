@@ -18,15 +18,18 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::output::Failure;
+use super::{output::Failure, shipped};
 use crate::{
+    aws::{Aws, AwsOptions},
     config::Config,
     forms::{Form, Forms},
-    http::{self, AdminToken, Api, Limits},
+    http::{self, AdminToken, Api, Limits, Workflow},
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
+    steps::{self, Domain},
+    store::SqliteStore,
     telemetry::Metrics,
-    worker::Service,
+    worker::{Clock as _, Registry, Service, ServiceOptions, SystemClock},
 };
 
 /// What stands behind the AWS SDK.
@@ -58,8 +61,12 @@ pub struct App {
     config: Arc<Config>,
     metrics: Metrics,
     transport: Transport,
-    forms: Forms,
+    forms: Arc<Forms>,
+    workflows: BTreeMap<String, Workflow>,
 }
+
+/// How long steps that run may go on after the signal.
+const DRAIN: Duration = Duration::from_secs(20);
 
 /// Where an [`App`] listens.
 #[derive(Debug, Default)]
@@ -67,31 +74,6 @@ pub struct Listeners {
     pub api: Option<TcpListener>,
     /// The emulated cloud's own, if it is to be reached from outside.
     pub sandbox: Option<TcpListener>,
-}
-
-/// How long the steps wait between two looks at the cloud, and for a key policy to spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    pub poll: Duration,
-    pub grace: Duration,
-}
-
-impl Pace {
-    /// The configuration's times, divided by the sandbox's speed if there is one. No pace is faster than 20 ms: a busy
-    /// loop would starve what it waits for.
-    pub fn new(config: &Config, speed: Option<f64>) -> Self {
-        let at_speed = |seconds: u64| {
-            let seconds = Duration::from_secs(seconds);
-            let scaled = match speed {
-                Some(speed) if speed.is_finite() && speed > 0.0 => {
-                    Duration::try_from_secs_f64(seconds.as_secs_f64() / speed).unwrap_or(seconds)
-                }
-                _ => seconds,
-            };
-            scaled.max(Duration::from_millis(20))
-        };
-        Self { poll: at_speed(config.aws.poll_s), grace: at_speed(config.aws.policy_grace_s) }
-    }
 }
 
 impl App {
@@ -107,10 +89,33 @@ impl App {
             Cloud::Sandbox => Some(open_sandbox(&config, &options.data_dir, options.speed).await?),
             Cloud::Live => None,
         };
-        let forms = Forms::shipped().map_err(failed)?;
+        let forms = Arc::new(Forms::shipped().map_err(failed)?);
+        let aws = match &sandbox {
+            Some(sandbox) => Aws::sandboxed(&config, sandbox),
+            None => Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() }),
+        };
+        let speed = sandbox.as_ref().map_or(1.0, |_| options.speed.unwrap_or(config.sandbox.speed));
+        let mut steps = Registry::new();
+        steps::register(&Domain::new(Arc::new(aws), Arc::clone(&config), speed))
+            .into_iter()
+            .for_each(|step| steps.add(step));
+        let store = SqliteStore::open(&options.data_dir.join("keyferry.db")).await.map_err(failed)?;
+        let definitions = shipped::definitions().map_err(failed)?;
+        let workflows = shipped::as_shown(&definitions);
+        let service = Service::open(ServiceOptions {
+            store: Arc::new(store),
+            definitions,
+            steps,
+            forms: Arc::<Forms>::clone(&forms),
+            clock: Arc::new(SystemClock),
+            config: Arc::clone(&config),
+            poll: None,
+        })
+        .await
+        .map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
-        Ok(Self { service: Service, sandbox, token, config, metrics, transport, forms })
+        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows })
     }
 
     /// Works until `shutdown` turns true and everything has ended in order.
@@ -120,7 +125,7 @@ impl App {
     pub async fn run(self, listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<(), Failure> {
         let (stop, stopping) = watch::channel(false);
         let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
-        let forms: Vec<&Form> = self.forms.names().filter_map(|name| self.forms.get(name)).collect();
+        let forms: Vec<&Form> = self.forms.iter().collect();
         let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
         let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
         if let Some(listener) = listeners.api {
@@ -128,14 +133,17 @@ impl App {
                 service: self.service.clone(),
                 token: self.token,
                 metrics: self.metrics,
-                workflows: Arc::new(BTreeMap::new()),
+                workflows: Arc::new(self.workflows),
                 form_roles: Arc::new(roles),
                 shutdown: stopping.clone(),
             };
             let served = http::serve(listener, http::router(api), Limits::default(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
-        let postman = Postman::new(self.service.clone(), self.transport, self.config, letters, Arc::new(super::now));
+        let (service, working) = (self.service.clone(), stopping.clone());
+        parts.spawn(async move { service.run_worker(working, DRAIN).await.map_err(failed) });
+        let postman =
+            Postman::new(self.service.clone(), self.transport, self.config, letters, Arc::new(|| SystemClock.now()));
         let posting = stopping.clone();
         parts.spawn(async move {
             postman.run(posting).await;
@@ -177,7 +185,7 @@ async fn open_sandbox(config: &Config, data_dir: &Path, speed: Option<f64>) -> R
     let options = Options {
         data: Some(data_dir.join("sandbox.db")),
         speed: speed.unwrap_or(config.sandbox.speed),
-        wall: Arc::new(super::now),
+        wall: Arc::new(|| SystemClock.now()),
         default_account,
     };
     Sandbox::open(options).await.map_err(failed)
@@ -198,16 +206,6 @@ fn failed(error: impl std::error::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sandbox_pace_follows_its_speed_and_aws_keeps_its_own() {
-        let config = Config::default();
-        let live = Pace::new(&config, None);
-        assert_eq!((live.poll, live.grace), (Duration::from_secs(30), Duration::from_secs(300)));
-        let sped = Pace::new(&config, Some(60.0));
-        assert_eq!((sped.poll, sped.grace), (Duration::from_millis(500), Duration::from_secs(5)));
-        assert_eq!(Pace::new(&config, Some(1e9)).poll, Duration::from_millis(20));
-    }
 
     #[tokio::test]
     async fn a_part_that_fails_stops_the_others_and_is_told() {

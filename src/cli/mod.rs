@@ -13,17 +13,17 @@ mod output;
 mod run;
 mod sandbox;
 mod serve;
+mod shipped;
 mod signals;
 mod workflow;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 
 use crate::{config::Config, telemetry};
 
-pub use app::{App, AppOptions, Cloud, Listeners, Pace};
+pub use app::{App, AppOptions, Cloud, Listeners};
 pub use output::{Failure, Output};
 
 #[derive(Debug, Parser)]
@@ -82,12 +82,6 @@ impl Common {
     pub fn load_config(&self) -> Result<Config, Failure> {
         Config::load(self.config.as_deref()).map_err(|error| Failure::from_error(&error))
     }
-}
-
-/// The wall's time.
-#[expect(clippy::disallowed_methods, reason = "the process's edge: here the wall's time becomes data")]
-fn now() -> DateTime<Utc> {
-    Utc::now()
 }
 
 /// Parses the process's arguments and does what they say.

@@ -39,7 +39,7 @@ impl Command {
         let options = Options {
             data: self.data,
             speed: self.speed.unwrap_or(config.sandbox.speed),
-            wall: Arc::new(super::now),
+            wall: Arc::new(|| crate::worker::Clock::now(&crate::worker::SystemClock)),
             default_account: account.clone(),
         };
         let sandbox = Sandbox::open(options).await.map_err(|error| Failure::from_error(&error))?;

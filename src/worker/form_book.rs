@@ -40,9 +40,9 @@ impl FormBook for Forms {
     fn check(&self, form: &str, answer: &Value, context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {
         let Some(form) = self.get(form) else {
             let message = format!("there is no form {form} in this version of keyferry");
-            return Err(vec![Finding { pointer: String::new(), code: "form-unknown".to_owned(), message }]);
+            return Err(vec![Finding { pointer: String::new(), message }]);
         };
         let CheckContext { config, input, now, enterprise } = context;
-        form.check(answer, &FormContext { config, input, now, partition: &enterprise.partition })
+        form.check(answer, &FormContext { config, input, now, enterprise })
     }
 }

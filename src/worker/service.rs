@@ -79,7 +79,7 @@ pub struct Health {
 }
 
 /// Counts for metrics.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     pub tally: Tally,
     pub claimed: u64,

@@ -42,7 +42,7 @@ impl FormBook for TestForms {
         if answer.get("yes").is_some() {
             Ok(answer.clone())
         } else {
-            Err(vec![Finding { pointer: "/yes".to_owned(), code: "no".to_owned(), message: "say yes".to_owned() }])
+            Err(vec![Finding { pointer: "/yes".to_owned(), message: "say yes".to_owned() }])
         }
     }
 }

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use keyferry::{
+    config::Config,
+    forms::Forms,
     http::{AdminToken, Api, Limits, Workflow, router, serve},
+    store::SqliteStore,
     telemetry::Metrics,
-    worker::Service,
+    worker::{Definitions, Registry, Service, ServiceOptions, SystemClock},
 };
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -20,11 +23,32 @@ struct Server {
     _stop: watch::Sender<bool>,
 }
 
+/// A service over a store in a folder that lives as long as the process.
+async fn service() -> Service {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    let store = SqliteStore::open(&folder.join("keyferry.db")).await.expect("a store");
+    let mut definitions = Definitions::new();
+    definitions.add("noop", NOOP).expect("a definition");
+    Service::open(ServiceOptions {
+        store: Arc::new(store),
+        definitions,
+        steps: Registry::new(),
+        forms: Arc::new(Forms::shipped().expect("forms")),
+        clock: Arc::new(SystemClock),
+        config: Arc::new(Config::default()),
+        poll: None,
+    })
+    .await
+    .expect("a service")
+}
+
+const NOOP: &str = r#"{"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}"#;
+
 async fn start() -> Server {
     let (stop, shutdown) = watch::channel(false);
-    let source = r#"{"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}"#.to_owned();
+    let source = NOOP.to_owned();
     let api = Api {
-        service: Service,
+        service: service().await,
         token: AdminToken::from_secret(TOKEN),
         metrics: Metrics::new().expect("names differ"),
         workflows: Arc::new(BTreeMap::from([("noop".to_owned(), Workflow { definition: "0".repeat(64), source })])),
