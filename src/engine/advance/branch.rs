@@ -69,19 +69,35 @@ impl Draft<'_> {
     /// All children have ended: their results, in order, are the state's. A tolerated failure stands there as
     /// `{"Error": …, "Cause": …}`.
     fn join(&mut self, parent: FrameId, join: &Join) {
-        let mut results = Vec::new();
-        for child in join.children() {
-            results.push(match self.frame(child).map(|frame| &frame.phase) {
-                Some(Phase::Done { output }) => (**output).clone(),
-                Some(Phase::Failed { error, cause }) => json!({ "Error": error, "Cause": cause }),
-                _ => Value::Null,
-            });
+        let children = self.children(parent, join);
+        let results: Vec<Value> = children.iter().filter_map(|child| self.result_of(*child)).collect();
+        for child in children {
             self.remove(child);
         }
+        let complete = u64::try_from(results.len()).is_ok_and(|count| count == join.total);
+        let (Some(state), true) = (self.state_of(parent), complete) else {
+            let cause = "results of branches or items are missing: the run's snapshot is damaged";
+            self.to_attention(parent, "States.Runtime", cause);
+            return;
+        };
         let results = Payload::from(Value::Array(results));
-        let Some(state) = self.state_of(parent) else { return };
         if let Err(failure) = within_limit(&results).and_then(|()| self.complete(parent, state, results)) {
             self.fail(parent, &failure.error, &failure.cause);
+        }
+    }
+
+    fn result_of(&self, child: FrameId) -> Option<Value> {
+        match &self.frame(child)?.phase {
+            Phase::Done { output } => Some((**output).clone()),
+            Phase::Failed { error, cause } => Some(json!({ "Error": error, "Cause": cause })),
+            Phase::Queued
+            | Phase::Step { .. }
+            | Phase::Waiting { .. }
+            | Phase::Backoff { .. }
+            | Phase::Form { .. }
+            | Phase::Child { .. }
+            | Phase::Joining(_)
+            | Phase::Attention { .. } => None,
         }
     }
 
@@ -98,10 +114,9 @@ impl Draft<'_> {
         let mut open = vec![id];
         while let Some(next) = open.pop() {
             if let Some(Phase::Joining(join)) = self.frame(next).map(|frame| &frame.phase) {
-                for child in join.children().filter(|child| self.frame(*child).is_some()) {
-                    found.push(child);
-                    open.push(child);
-                }
+                let children = self.children(next, join);
+                found.extend(&children);
+                open.extend(children);
             }
         }
         found
@@ -109,7 +124,8 @@ impl Draft<'_> {
 
     /// Whether a Map goes on after this many of its items have failed.
     pub fn tolerates(&self, parent: FrameId, map: &MapState, failed: u64, total: u64) -> Result<bool, Failure> {
-        let input = self.frame(parent).map(|frame| frame.input.clone()).unwrap_or_else(|| Payload::from(Value::Null));
+        let (Some(frame), Some(state)) = (self.frame(parent), self.state_of(parent)) else { return Ok(false) };
+        let input = self.select(parent, &state.input_path, &frame.input)?;
         let count = map.tolerated_count.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
         let percentage =
             map.tolerated_percentage.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
@@ -120,12 +136,5 @@ impl Draft<'_> {
         let within_percentage =
             percentage.is_none_or(|percentage| u128::from(failed) * 100 <= u128::from(percentage) * u128::from(total));
         Ok((count.is_some() || percentage.is_some()) && within_count && within_percentage)
-    }
-}
-
-impl Join {
-    /// The children's frames.
-    pub fn children(&self) -> std::ops::Range<FrameId> {
-        self.first..self.first.saturating_add(self.total)
     }
 }

@@ -3,7 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
-use crate::engine::{FrameId, Payload};
+use crate::engine::{Frame, FrameId, Payload, language::Context};
+
+/// Where the Map item stands in the context object.
+const ITEM: &[&str] = &["Map", "Item", "Value"];
 
 /// How timestamps stand in the context object: RFC 3339 with milliseconds and `Z`, as in AWS.
 fn stamp(at: chrono::DateTime<chrono::Utc>) -> String {
@@ -13,22 +16,22 @@ fn stamp(at: chrono::DateTime<chrono::Utc>) -> String {
 impl Draft<'_> {
     /// The context object as the frame sees it; empty where the definition never reads it. `Execution.Enterprise` is an
     /// addition to the specification's members.
-    pub fn context(&self, id: FrameId) -> Value {
+    pub fn context(&self, id: FrameId) -> Context<'_> {
         if !self.definition.reads_context {
-            return Value::Null;
+            return Context::default();
         }
         let header = &self.header;
-        let mut context = json!({
+        let mut own = json!({
             "Execution": {
                 "Id": header.run,
                 "Name": header.run,
                 "Enterprise": header.enterprise,
                 "StartTime": stamp(header.started_at),
-                "Input": header.input,
             },
             "StateMachine": { "Id": header.definition, "Name": header.workflow },
         });
-        if let (Some(frame), Some(members)) = (self.frame(id), context.as_object_mut()) {
+        let mut lent: Vec<(&'static [&'static str], &Value)> = vec![(&["Execution", "Input"], &header.input)];
+        if let (Some(frame), Some(members)) = (self.frame(id), own.as_object_mut()) {
             let retries: u64 = frame.retries.iter().copied().map(u64::from).sum();
             members.insert(
                 "State".to_owned(),
@@ -37,48 +40,44 @@ impl Draft<'_> {
             members
                 .insert("Task".to_owned(), json!({ "Token": format!("{}.{}.{}", header.run, frame.id, frame.visit) }));
             if let Some((index, item)) = self.item_of(id) {
-                members.insert("Map".to_owned(), json!({ "Item": { "Index": index, "Value": item } }));
+                members.insert("Map".to_owned(), json!({ "Item": { "Index": index } }));
+                lent.push((ITEM, item));
             }
+        }
+        Context { own, lent }
+    }
+
+    /// The context object in which a Map's ItemSelector is evaluated for one of its items.
+    pub fn context_of_item<'b>(around: &Context<'b>, index: u64, item: &'b Value) -> Context<'b> {
+        let mut context = around.clone();
+        if let Some(members) = context.own.as_object_mut() {
+            members.insert("Map".to_owned(), json!({ "Item": { "Index": index } }));
+            context.lent.retain(|(place, _)| *place != ITEM);
+            context.lent.push((ITEM, item));
         }
         context
     }
 
     /// The innermost Map item that the frame works on.
-    fn item_of(&self, id: FrameId) -> Option<(u64, Payload)> {
-        let mut next = Some(id);
-        while let Some(frame) = next.and_then(|id| self.frame(id)) {
-            if let Some(item) = &frame.item {
-                return Some((frame.index, item.clone()));
-            }
-            next = frame.parent;
-        }
-        None
+    fn item_of(&self, id: FrameId) -> Option<(u64, &Payload)> {
+        self.outwards(id).find_map(|frame| Some((frame.index, frame.item.as_ref()?)))
     }
 
-    /// The variables that the frame reads: its own, over those of the frames around it.
-    pub fn variables(&self, id: FrameId) -> Map<String, Value> {
-        let mut seen = Map::new();
-        let mut next = Some(id);
-        while let Some(frame) = next.and_then(|id| self.frame(id)) {
-            for (name, value) in &frame.variables {
-                if !seen.contains_key(name) {
-                    seen.insert(name.clone(), value.clone());
-                }
-            }
-            next = frame.parent;
-        }
-        seen
+    /// The frame and those around it. A parent is older than its children: the walk ends on a damaged snapshot too.
+    pub fn outwards(&self, id: FrameId) -> impl Iterator<Item = &Frame> {
+        let parent = |frame: &&Frame| frame.parent.filter(|parent| *parent < frame.id).and_then(|id| self.frame(id));
+        std::iter::successors(self.frame(id).filter(|frame| frame.id == id), move |frame| {
+            parent(frame).filter(|around| around.id < frame.id)
+        })
+    }
+
+    /// The scopes of variables that the frame reads: its own, then those of the frames around it.
+    pub fn variables(&self, id: FrameId) -> Vec<&Map<String, Value>> {
+        self.outwards(id).map(|frame| &frame.variables).filter(|variables| !variables.is_empty()).collect()
     }
 
     /// Whether a frame around this one has the variable: it may be read here, not assigned.
     pub fn is_outer_variable(&self, id: FrameId, name: &str) -> bool {
-        let mut next = self.frame(id).and_then(|frame| frame.parent);
-        while let Some(frame) = next.and_then(|id| self.frame(id)) {
-            if frame.variables.contains_key(name) {
-                return true;
-            }
-            next = frame.parent;
-        }
-        false
+        self.outwards(id).skip(1).any(|frame| frame.variables.contains_key(name))
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Entered, Rejected, Turn};
 use crate::engine::{
-    Command, Definition, Event, Frame, FrameId, Header, Notice, Outcome, Payload, Phase, Snapshot,
+    Command, Definition, Event, Frame, FrameId, Header, Join, Notice, Outcome, Payload, Phase, Snapshot,
     definition::State,
     language::{Chance, Failure, Scope},
 };
@@ -16,6 +16,8 @@ use crate::engine::{
 const MAX_TRANSITIONS: u32 = 1_000;
 /// Moves of all frames together in one turn.
 const MAX_MOVES: u32 = 1_000_000;
+/// Frames that one turn may open: nested Maps multiply.
+const MAX_OPENED: usize = 1_000_000;
 
 /// What is still to be done within the turn.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ pub(super) struct Draft<'a> {
     entered: Vec<Entered>,
     moves: VecDeque<Move>,
     moves_made: u32,
+    opened: usize,
     transitions: BTreeMap<FrameId, u32>,
 }
 
@@ -67,6 +70,7 @@ impl<'a> Draft<'a> {
             entered: Vec::new(),
             moves: VecDeque::new(),
             moves_made: 0,
+            opened: 0,
             transitions: BTreeMap::new(),
         }
     }
@@ -120,8 +124,14 @@ impl<'a> Draft<'a> {
         parent: Option<FrameId>,
         inputs: Vec<Payload>,
         items: Option<Vec<Payload>>,
-    ) -> FrameId {
+    ) -> Result<FrameId, Failure> {
         let first = self.header.next_frame;
+        self.opened = self.opened.saturating_add(inputs.len());
+        let last = u64::try_from(inputs.len()).ok().and_then(|count| first.checked_add(count));
+        if self.opened > MAX_OPENED || last.is_none() {
+            let cause = format!("more than {MAX_OPENED} branches and items would begin at once: split the work");
+            return Err(Failure::new("States.DataLimitExceeded", cause));
+        }
         let mut items = items.unwrap_or_default().into_iter();
         for (index, input) in (0_u64..).zip(inputs) {
             let id = first.saturating_add(index);
@@ -143,7 +153,7 @@ impl<'a> Draft<'a> {
             );
             self.header.next_frame = id.saturating_add(1);
         }
-        first
+        Ok(first)
     }
 
     pub fn remove(&mut self, id: FrameId) {
@@ -185,24 +195,24 @@ impl<'a> Draft<'a> {
             self.moves_made = self.moves_made.saturating_add(1);
             match next {
                 Move::Enter { frame, state, input } => {
+                    let at = self.at;
+                    let Some(entering) = self.frame_mut(frame) else { continue };
+                    entering.state.clone_from(&state);
+                    entering.input = input;
+                    entering.entered_at = at;
+                    entering.retries.clear();
+                    self.entered.push(Entered { frame, state });
                     let count = self.transitions.entry(frame).or_default();
                     *count = count.saturating_add(1);
                     if *count > MAX_TRANSITIONS || self.moves_made > MAX_MOVES {
+                        // The frame stands in the state that it was about to enter, so that a retry goes on from there.
                         let cause = format!(
                             "more than {MAX_TRANSITIONS} transitions without waiting for anything: is there a loop?"
                         );
                         self.to_attention(frame, "States.Runtime", &cause);
                         continue;
                     }
-                    let at = self.at;
-                    if let Some(entering) = self.frame_mut(frame) {
-                        entering.state.clone_from(&state);
-                        entering.input = input;
-                        entering.entered_at = at;
-                        entering.retries.clear();
-                        self.entered.push(Entered { frame, state });
-                        self.begin(frame);
-                    }
+                    self.begin(frame);
                 }
                 Move::End { frame, output } => self.branch_ended(frame, output),
             }
@@ -218,7 +228,7 @@ impl<'a> Draft<'a> {
     ) -> Result<T, Failure> {
         let context = self.context(id);
         let variables = self.variables(id);
-        look(&Scope { input, context: &context, variables: &variables, chance: &self.chance })
+        look(&Scope { input, context: &context, variables: variables.as_slice(), chance: &self.chance })
     }
 
     /// The run ends: nothing of it works any more.
@@ -236,8 +246,49 @@ impl<'a> Draft<'a> {
         self.header.ended_at = Some(self.at);
     }
 
-    pub fn end_failed(&mut self, error: &str, cause: &str) {
-        self.end(Outcome::Failed { error: error.to_owned(), cause: cause.to_owned() });
+    /// The run's own TimeoutSeconds passed.
+    pub fn time_out(&mut self) -> Result<(), Rejected> {
+        let Some(seconds) = self.definition.timeout_s else {
+            return Err(Rejected::Illegal { reason: "the run's definition sets no TimeoutSeconds".to_owned() });
+        };
+        let limit = i64::try_from(seconds).ok().and_then(TimeDelta::try_seconds);
+        let due_at = limit.and_then(|limit| self.header.started_at.checked_add_signed(limit));
+        if due_at.is_none_or(|due_at| self.at < due_at) {
+            return Err(Rejected::Illegal { reason: format!("the run has {seconds} seconds: they are not over") });
+        }
+        let cause = "the run's TimeoutSeconds passed".to_owned();
+        self.end(Outcome::Failed { error: "States.Timeout".to_owned(), cause });
+        Ok(())
+    }
+
+    /// Whether there is still what the world would be told of: a branch may have opened a form, or come to attention, before
+    /// another branch's failure in the same turn swept it away.
+    fn is_current(&self, command: &Command) -> bool {
+        match command {
+            Command::Tell {
+                notice: Notice::FormOpened { frame, visit, .. } | Notice::Attention { frame, visit, .. },
+            } => self.frame(*frame).is_some_and(|standing| standing.visit == *visit),
+            Command::Tell { notice: Notice::Ended { .. } }
+            | Command::SetRunTimer { .. }
+            | Command::RunStep { .. }
+            | Command::SetTimer { .. }
+            | Command::OpenForm { .. }
+            | Command::StartChild { .. }
+            | Command::Forget { .. } => true,
+        }
+    }
+
+    /// The numbers of a join's children that are there, in order.
+    pub fn children(&self, parent: FrameId, join: &Join) -> Vec<FrameId> {
+        let numbers = join.first.max(parent.saturating_add(1))..join.first.saturating_add(join.total);
+        if numbers.is_empty() {
+            return Vec::new();
+        }
+        let base = self.base.iter().flat_map(|base| base.frames.range(numbers.clone())).map(|(id, _)| *id);
+        let mut found: BTreeSet<FrameId> = base.collect();
+        found.extend(self.changed.range(numbers).map(|(id, _)| *id));
+        found.retain(|id| self.frame(*id).is_some_and(|frame| frame.id == *id && frame.parent == Some(parent)));
+        found.into_iter().collect()
     }
 
     /// Closes the turn: one command a frame is left, and work that nothing replaced is forgotten.
@@ -245,12 +296,13 @@ impl<'a> Draft<'a> {
         self.header.revision = self.header.revision.saturating_add(1);
         let mut kept: BTreeMap<FrameId, Command> = BTreeMap::new();
         let mut commands = Vec::new();
-        for command in self.commands {
+        for command in std::mem::take(&mut self.commands) {
             match command.frame() {
                 Some(frame) => {
                     kept.insert(frame, command);
                 }
-                None => commands.push(command),
+                None if self.is_current(&command) => commands.push(command),
+                None => {}
             }
         }
         kept.retain(|frame, _| !self.removed.contains(frame));

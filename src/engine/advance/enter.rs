@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{Rejected, draft::Draft};
+use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Join, Notice, Outcome, Payload, Phase,
     definition::{Amount, Choice, Kind, MapState, Resource, Selection, State, Text, Until},
-    language::{Failure, Path},
+    language::{Failure, Path, Scope},
 };
 
 impl Draft<'_> {
@@ -52,7 +52,7 @@ impl Draft<'_> {
             Kind::Choice { choices, default } => self.choose(id, state, choices, default.as_deref(), &selected),
             Kind::Parallel { branches, .. } => {
                 let input = self.shape(id, state, selected)?;
-                let first = self.open_frames(Some(id), vec![input.clone(); branches.len()], None);
+                let first = self.open_frames(Some(id), vec![input.clone(); branches.len()], None)?;
                 let total = u64::try_from(branches.len()).unwrap_or(u64::MAX);
                 self.set_phase(id, Phase::Joining(Join { first, total, started: total, succeeded: 0, failed: 0 }));
                 for (index, branch) in (0_u64..).zip(branches) {
@@ -148,10 +148,12 @@ impl Draft<'_> {
             Phase::Backoff { .. } => self.begin(id),
             _ => {
                 let raw = frame.input.clone();
-                let finished = self.state_of(id).map(|state| {
-                    self.select(id, &state.input_path, &raw).and_then(|selected| self.complete(id, state, selected))
-                });
-                if let Some(Err(failure)) = finished {
+                let Some(state) = self.state_of(id) else {
+                    self.to_attention(id, "States.Runtime", "the definition has no such state");
+                    return Ok(());
+                };
+                let selected = self.select(id, &state.input_path, &raw);
+                if let Err(failure) = selected.and_then(|selected| self.complete(id, state, selected)) {
                     self.fail(id, &failure.error, &failure.cause);
                 }
             }
@@ -225,38 +227,39 @@ impl Draft<'_> {
         if items.is_empty() {
             return self.complete(id, state, Payload::from(Value::Array(Vec::new())));
         }
-        let mut inputs = Vec::with_capacity(items.len());
-        for (index, item) in (0_u64..).zip(items) {
-            inputs.push(match &map.item_selector {
-                Some(selector) => {
-                    let mut context = self.context(id);
-                    if let Some(members) = context.as_object_mut() {
-                        let item = serde_json::json!({ "Item": { "Index": index, "Value": item } });
-                        members.insert("Map".to_owned(), item);
-                    }
-                    let variables = self.variables(id);
-                    let scope = crate::engine::language::Scope {
-                        input,
-                        context: &context,
-                        variables: &variables,
-                        chance: self.chance(),
-                    };
-                    Payload::from(selector.evaluate(&scope)?)
-                }
-                None => Payload::from(item.clone()),
-            });
-        }
+        let inputs = self.item_inputs(id, map, items, input)?;
         let total = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
         let started = if limit == 0 { total } else { limit.min(total) };
         let items = self.definition.reads_context.then(|| items.iter().cloned().map(Payload::from).collect());
         let first_inputs: Vec<Payload> =
             inputs.iter().take(usize::try_from(started).unwrap_or(usize::MAX)).cloned().collect();
-        let first = self.open_frames(Some(id), inputs, items);
+        let first = self.open_frames(Some(id), inputs, items)?;
         self.set_phase(id, Phase::Joining(Join { first, total, started, succeeded: 0, failed: 0 }));
         for (index, input) in (0_u64..).zip(first_inputs) {
             self.start_machine(first.saturating_add(index), map.processor, input);
         }
         Ok(())
+    }
+
+    /// Each item's input: itself, or what ItemSelector makes of it.
+    fn item_inputs(
+        &self,
+        id: FrameId,
+        map: &MapState,
+        items: &[Value],
+        input: &Value,
+    ) -> Result<Vec<Payload>, Failure> {
+        let Some(selector) = &map.item_selector else { return Ok(items.iter().cloned().map(Payload::from).collect()) };
+        let (around, variables) = (self.context(id), self.variables(id));
+        let mut inputs = Vec::with_capacity(items.len());
+        for (index, item) in (0_u64..).zip(items) {
+            let context = Self::context_of_item(&around, index, item);
+            let scope = Scope { input, context: &context, variables: &variables, chance: self.chance() };
+            let selected = selector.evaluate(&scope)?;
+            within_limit(&selected)?;
+            inputs.push(Payload::from(selected));
+        }
+        Ok(inputs)
     }
 
     /// InputPath or OutputPath.
@@ -275,7 +278,11 @@ impl Draft<'_> {
     /// Parameters.
     fn shape(&self, id: FrameId, state: &State, selected: Payload) -> Result<Payload, Failure> {
         match &state.parameters {
-            Some(template) => self.evaluate(id, &selected, |scope| template.evaluate(scope)).map(Payload::from),
+            Some(template) => {
+                let shaped = self.evaluate(id, &selected, |scope| template.evaluate(scope))?;
+                within_limit(&shaped)?;
+                Ok(Payload::from(shaped))
+            }
             None => Ok(selected),
         }
     }

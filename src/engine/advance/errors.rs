@@ -7,7 +7,7 @@
 
 use serde_json::json;
 
-use super::draft::Draft;
+use super::{draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Notice, Payload, Phase,
     definition::{Catcher, Jitter, Kind, Retrier, State},
@@ -32,16 +32,17 @@ enum Origin {
 impl Draft<'_> {
     /// An error in the frame's state.
     pub fn fail(&mut self, id: FrameId, error: &str, cause: &str) {
-        self.handle(id, error, cause, Origin::Error);
+        self.handle(id, error, cause, Origin::Error, true);
     }
 
     /// A Fail state was reached.
     pub fn fail_by_state(&mut self, id: FrameId, error: &str, cause: &str) {
-        self.handle(id, error, cause, Origin::FailState);
+        self.handle(id, error, cause, Origin::FailState, true);
     }
 
-    fn handle(&mut self, id: FrameId, error: &str, cause: &str, origin: Origin) {
-        let (handler, error, cause) = self.handler(id, error, cause);
+    /// `by_own_state` is false where the state's own Retry and Catch have had their say.
+    fn handle(&mut self, id: FrameId, error: &str, cause: &str, origin: Origin, by_own_state: bool) {
+        let (handler, error, cause) = self.handler(id, error, cause, by_own_state);
         match handler {
             Handler::Retry { frame, retrier, delay_ms } => self.retry_later(frame, retrier, delay_ms),
             Handler::Catch { frame, catcher } => {
@@ -57,13 +58,13 @@ impl Draft<'_> {
     }
 
     /// Finds who takes the error; on its way outwards the error may become States.ExceedToleratedFailureThreshold.
-    fn handler(&self, id: FrameId, error: &str, cause: &str) -> (Handler, String, String) {
+    fn handler(&self, id: FrameId, error: &str, cause: &str, by_own_state: bool) -> (Handler, String, String) {
         let (first_error, first_cause) = (error.to_owned(), cause.to_owned());
         let (mut error, mut cause) = (first_error.clone(), first_cause.clone());
         let mut at = id;
         let mut from_branch = false;
         loop {
-            if let Some(state) = self.state_of(at) {
+            if let Some(state) = self.state_of(at).filter(|_| by_own_state || from_branch) {
                 if let Some((retrier, delay_ms)) = self.retrier(at, state, &error, from_branch) {
                     return (Handler::Retry { frame: at, retrier, delay_ms }, error, cause);
                 }
@@ -73,7 +74,7 @@ impl Draft<'_> {
                     return (Handler::Catch { frame: at, catcher }, error, cause);
                 }
             }
-            let Some(parent) = self.frame(at).and_then(|frame| frame.parent) else { break };
+            let Some(parent) = self.outwards(at).nth(1).map(|frame| frame.id) else { break };
             from_branch = true;
             if let (Some(Kind::Map(map)), Some(Phase::Joining(join))) =
                 (self.state_of(parent).map(|state| &state.kind), self.frame(parent).map(|frame| &frame.phase))
@@ -124,6 +125,7 @@ impl Draft<'_> {
         self.drop_children(id);
         let output = Payload::from(json!({ "Error": error, "Cause": cause }));
         let placed = self.place(id, &catcher.result_path, output.clone()).and_then(|placed| {
+            within_limit(&placed)?;
             if let Some(assign) = &catcher.assign {
                 self.assign(id, assign, &output)?;
             }
@@ -131,7 +133,7 @@ impl Draft<'_> {
         });
         match placed {
             Ok(placed) => self.enter(id, catcher.next.clone(), placed),
-            Err(failure) => self.to_attention(id, &failure.error, &failure.cause),
+            Err(failure) => self.handle(id, &failure.error, &failure.cause, Origin::Error, false),
         }
     }
 

@@ -6,10 +6,10 @@ use super::draft::Draft;
 use crate::engine::{
     FrameId, Payload,
     definition::{Kind, Placement, State, Transition},
-    language::{Failure, Template},
+    language::{Failure, MAX_DEPTH, Template},
 };
 
-/// The largest result of a step, form, child run or join, as compact JSON: 1 MiB (AWS stops at 256 KiB).
+/// The largest result, output, or set of variables of one frame, as compact JSON: 1 MiB (AWS stops at 256 KiB).
 const MAX_RESULT_BYTES: usize = 1 << 20;
 
 impl Draft<'_> {
@@ -33,6 +33,10 @@ impl Draft<'_> {
         };
         let output = self.place(id, &state.result_path, selected)?;
         let output = self.select(id, &state.output_path, &output)?;
+        // What came in and what came back have been measured; only what was put together here is new.
+        if !output.is_same(&result) && self.frame(id).is_none_or(|frame| !frame.input.is_same(&output)) {
+            within_limit(&output)?;
+        }
         if let Some(assign) = &state.assign {
             self.assign(id, assign, &result)?;
         }
@@ -60,8 +64,13 @@ impl Draft<'_> {
                 format!("the variable `${outer}` belongs to the scope outside: a branch or item cannot assign it");
             return Err(Failure::new("States.Runtime", cause));
         }
-        if let Some(frame) = self.frame_mut(id) {
-            frame.variables.extend(assigned);
+        let Some(frame) = self.frame_mut(id) else { return Ok(()) };
+        let mut variables = frame.variables.clone();
+        variables.extend(assigned);
+        let variables = Value::Object(variables);
+        within_limit(&variables)?;
+        if let Value::Object(variables) = variables {
+            frame.variables = variables;
         }
         Ok(())
     }
@@ -83,8 +92,26 @@ impl Draft<'_> {
     }
 }
 
-/// Refuses a result that is too large to carry in every later commit.
+/// Whether a value is nested deeper than this language's parsers and the JSON reader go, and so could not be read back.
+pub(super) fn too_deep(value: &Value) -> bool {
+    fn within(value: &Value, left: usize) -> bool {
+        let Some(below) = left.checked_sub(1) else { return false };
+        match value {
+            Value::Array(items) => items.iter().all(|item| within(item, below)),
+            Value::Object(members) => members.values().all(|member| within(member, below)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        }
+    }
+    !within(value, MAX_DEPTH)
+}
+
+/// Refuses a value that is too large to carry in every later commit, or too deep to be read back from one. Without this a
+/// loop that doubles its data, or wraps it once a round, would end the process and not the run.
 pub(super) fn within_limit(result: &Value) -> Result<(), Failure> {
+    if too_deep(result) {
+        let cause = format!("the data is nested more than {MAX_DEPTH} deep: flatten it");
+        return Err(Failure::new("States.DataLimitExceeded", cause));
+    }
     struct Counter(usize);
     impl std::io::Write for Counter {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -96,8 +123,7 @@ pub(super) fn within_limit(result: &Value) -> Result<(), Failure> {
         }
     }
     serde_json::to_writer(Counter(0), result).map_err(|_| {
-        let cause =
-            format!("the result has more than {MAX_RESULT_BYTES} bytes: keep it elsewhere and pass a reference");
+        let cause = format!("the data has more than {MAX_RESULT_BYTES} bytes: keep it elsewhere and pass a reference");
         Failure::new("States.DataLimitExceeded", cause)
     })
 }

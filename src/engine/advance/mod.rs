@@ -17,11 +17,14 @@ mod finish;
 mod operator;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use super::{Command, Definition, Event, EventKind, Frame, FrameId, Header, Phase, Snapshot, event::ChildEnd};
 
 use draft::Draft;
+use finish::too_deep;
 
 /// What an event did to a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +73,9 @@ pub fn advance(definition: &Definition, snapshot: Option<&Snapshot>, event: &Eve
     if snapshot.header.outcome.is_some() {
         return Err(Rejected::Ended);
     }
+    if snapshot.header.definition != definition.hash {
+        return Err(other_definition(&snapshot.header.definition, definition));
+    }
     let mut draft = Draft::new(definition, snapshot, event);
     apply(&mut draft, &event.kind)?;
     Ok(draft.seal())
@@ -80,9 +86,10 @@ fn start(definition: &Definition, event: &Event) -> Result<Turn, Rejected> {
         return Err(Rejected::NotStarted);
     };
     if *hash != definition.hash {
-        return Err(Rejected::Illegal {
-            reason: format!("the run keeps the definition {hash}, here is {}", definition.hash),
-        });
+        return Err(other_definition(hash, definition));
+    }
+    if too_deep(input) {
+        return Err(Rejected::Illegal { reason: "the input is nested too deep: flatten it".to_owned() });
     }
     let header = Header {
         run: run.clone(),
@@ -105,10 +112,16 @@ fn start(definition: &Definition, event: &Event) -> Result<Turn, Rejected> {
     {
         draft.commands.push(Command::SetRunTimer { due_at });
     }
-    let root = draft.open_frames(None, vec![input.clone()], None);
+    let root = draft
+        .open_frames(None, vec![input.clone()], None)
+        .map_err(|failure| Rejected::Illegal { reason: failure.to_string() })?;
     draft.enter(root, definition.start_at().to_owned(), input.clone());
     draft.run();
     Ok(draft.seal())
+}
+
+fn other_definition(kept: &str, here: &Definition) -> Rejected {
+    Rejected::Illegal { reason: format!("the run keeps the definition {kept}, here is {}", here.hash) }
 }
 
 fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
@@ -158,7 +171,7 @@ fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
                 }
             }
         }
-        EventKind::RunTimedOut => draft.end_failed("States.Timeout", "the run's TimeoutSeconds passed"),
+        EventKind::RunTimedOut => draft.time_out()?,
         EventKind::Retried { frame, input, actor: _, reason: _ } => draft.retry(*frame, input.clone())?,
         EventKind::Skipped { frame, output, actor: _, reason: _ } => draft.skip(*frame, output.clone())?,
         EventKind::Paused { .. } => draft.pause(true)?,

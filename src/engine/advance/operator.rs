@@ -1,6 +1,10 @@
 //! What people do to a run: retry, skip, pause, resume, cancel.
 
-use super::{Rejected, draft::Draft};
+use super::{
+    Rejected,
+    draft::Draft,
+    finish::{too_deep, within_limit},
+};
 use crate::engine::{FrameId, Outcome, Payload, Phase, definition::Kind};
 
 impl Draft<'_> {
@@ -20,6 +24,9 @@ impl Draft<'_> {
     /// Tries a state again, with all its retries anew.
     pub fn retry(&mut self, id: FrameId, input: Option<Payload>) -> Result<(), Rejected> {
         self.in_attention(id)?;
+        if input.as_ref().is_some_and(|input| too_deep(input)) {
+            return Err(Rejected::Illegal { reason: "the input is nested too deep: flatten it".to_owned() });
+        }
         self.set_phase(id, Phase::Queued);
         if let Some(frame) = self.frame_mut(id) {
             frame.retries.clear();
@@ -31,7 +38,8 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Goes on behind a state as if it had succeeded with `output`; without one its input goes on unchanged.
+    /// Goes on behind a state as if it had succeeded with `output`; without one its input goes on unchanged and no variable
+    /// is assigned.
     pub fn skip(&mut self, id: FrameId, output: Option<Payload>) -> Result<(), Rejected> {
         self.in_attention(id)?;
         let state = self.state_of(id).ok_or(Rejected::NoFrame { frame: id })?;
@@ -41,16 +49,12 @@ impl Draft<'_> {
             return Err(Rejected::Illegal { reason: reason.to_owned() });
         }
         let input = self.frame(id).map(|frame| frame.input.clone()).ok_or(Rejected::NoFrame { frame: id })?;
-        let placed = match output {
-            None => Ok(input),
-            Some(output) => self.place(id, &state.result_path, output),
-        };
-        let output = placed
-            .and_then(|placed| self.select(id, &state.output_path, &placed))
-            .map_err(|failure| Rejected::Illegal { reason: format!("the output does not fit: {failure}") })?;
         self.set_phase(id, Phase::Queued);
-        self.go_on(id, state, output);
-        Ok(())
+        let skipped = match output {
+            None => self.select(id, &state.output_path, &input).map(|output| self.go_on(id, state, output)),
+            Some(output) => within_limit(&output).and_then(|()| self.complete(id, state, output)),
+        };
+        skipped.map_err(|failure| Rejected::Illegal { reason: format!("the output does not fit: {failure}") })
     }
 
     /// While a run is paused nothing new is claimed; what runs may end.

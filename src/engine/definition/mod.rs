@@ -172,7 +172,7 @@ impl Definition {
             source: source.to_owned(),
             comment,
             timeout_s,
-            reads_context: source.contains("$$"),
+            reads_context: value.to_string().contains("$$"),
             machines: loader.machines,
             states: loader.states,
         };

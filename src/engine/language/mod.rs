@@ -17,7 +17,7 @@ mod tests;
 
 pub use path::{Path, ReferencePath};
 pub use rule::Rule;
-pub use scope::{Chance, Scope};
+pub use scope::{Chance, Context, Scope};
 pub use template::{Expression, Template};
 pub use time::parse_timestamp;
 

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
 
-use super::{Failure, MAX_DEPTH, Scope};
+use super::{Context, Failure, MAX_DEPTH, Scope};
 
 /// A parsed path.
 #[derive(Debug, Clone)]
@@ -74,8 +74,7 @@ impl Path {
     /// What the path stands for.
     ///
     /// # Errors
-    /// `States.ParameterPathFailure` when a definite path matches nothing; `States.QueryEvaluationError` when its variable
-    /// has never been assigned.
+    /// `States.ParameterPathFailure` when a definite path matches nothing or its variable has never been assigned.
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, Failure> {
         self.evaluate_optional(scope)?.ok_or_else(|| {
             Failure::parameter_path(format!("the path `{}` matches nothing in {}", self.text, self.root.of_what()))
@@ -89,16 +88,42 @@ impl Path {
     pub fn evaluate_optional(&self, scope: &Scope) -> Result<Option<Value>, Failure> {
         let root = match &self.root {
             Root::Input => scope.input,
-            Root::Context => scope.context,
-            Root::Variable(name) => match scope.variables.get(name) {
+            Root::Context => return Ok(self.query.find_in_context(scope.context)),
+            Root::Variable(name) => match scope.variables.iter().find_map(|variables| variables.get(name)) {
                 Some(value) => value,
                 None => return Ok(None),
             },
         };
-        Ok(match &self.query {
-            Query::Definite(segments) => walk(root, segments).cloned(),
-            Query::Indefinite(query) => Some(Value::Array(query.query(root).all().into_iter().cloned().collect())),
-        })
+        Ok(self.query.find(root))
+    }
+}
+
+impl Query {
+    fn find(&self, root: &Value) -> Option<Value> {
+        match self {
+            Self::Definite(segments) => walk(root, segments).cloned(),
+            Self::Indefinite(query) => Some(Value::Array(query.query(root).all().into_iter().cloned().collect())),
+        }
+    }
+
+    /// Copies what is asked for and nothing beside it, unless the query looks at more than one member.
+    fn find_in_context(&self, context: &Context) -> Option<Value> {
+        let Self::Definite(segments) = self else { return self.find(&context.whole()) };
+        for (place, value) in &context.lent {
+            let together = segments.iter().zip(*place).all(|(segment, name)| *segment == **name);
+            match segments.get(place.len()..) {
+                Some(rest) if together => return walk(value, rest).cloned(),
+                None if together => return self.find(&context.whole()),
+                Some(_) | None => {}
+            }
+        }
+        self.find(&context.own)
+    }
+}
+
+impl PartialEq<str> for Segment {
+    fn eq(&self, other: &str) -> bool {
+        matches!(self, Self::Name(name) if name == other)
     }
 }
 

@@ -8,9 +8,38 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     pub input: &'a Value,
-    pub context: &'a Value,
-    pub variables: &'a Map<String, Value>,
+    pub context: &'a Context<'a>,
+    /// Scopes of variables, the innermost first: it hides a name that an outer one has too.
+    pub variables: &'a [&'a Map<String, Value>],
     pub chance: &'a Chance,
+}
+
+/// The context object: its small members, and the big ones, which are lent and not copied. An execution's input may have
+/// a member for each of ten thousand items, and each of these asks for the context.
+#[derive(Debug, Clone, Default)]
+pub struct Context<'a> {
+    pub own: Value,
+    /// Members that stand elsewhere, by their place in the context object.
+    pub lent: Vec<(&'static [&'static str], &'a Value)>,
+}
+
+impl Context<'_> {
+    /// The whole context object, copied.
+    pub fn whole(&self) -> Value {
+        let mut whole = self.own.clone();
+        for (place, value) in &self.lent {
+            let mut node = &mut whole;
+            for name in *place {
+                if !node.is_object() {
+                    *node = Value::Object(Map::new());
+                }
+                let Value::Object(members) = node else { break };
+                node = members.entry((*name).to_owned()).or_insert(Value::Null);
+            }
+            (*value).clone_into(node);
+        }
+        whole
+    }
 }
 
 impl<'a> Scope<'a> {

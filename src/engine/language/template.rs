@@ -35,7 +35,7 @@ impl Expression {
     /// The value.
     ///
     /// # Errors
-    /// `States.ParameterPathFailure`, `States.QueryEvaluationError` or `States.IntrinsicFailure`.
+    /// `States.ParameterPathFailure` or `States.IntrinsicFailure`.
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, Failure> {
         match self {
             Self::Path(path) => path.evaluate(scope),

@@ -4,11 +4,13 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 fn with_scope<T>(input: &Value, look: impl FnOnce(&Scope) -> T) -> T {
-    let context = json!({"Execution": {"Id": "run-1"}, "State": {"Name": "Here"}});
+    let own = json!({"Execution": {"Id": "run-1"}, "State": {"Name": "Here"}});
+    let lent = json!({"deep": [1, 2]});
+    let context = Context { own, lent: vec![(&["Execution", "Input"], &lent), (&["Map", "Item", "Value"], &lent)] };
     let mut variables = Map::new();
     variables.insert("order".to_owned(), json!({"items": [10, 20, 30]}));
     let chance = Chance::new(7);
-    look(&Scope { input, context: &context, variables: &variables, chance: &chance })
+    look(&Scope { input, context: &context, variables: &[&variables], chance: &chance })
 }
 
 fn path(text: &str, input: &Value) -> Result<Value, String> {
@@ -37,6 +39,11 @@ fn definite_paths_stand_for_the_node_itself() {
         ("$.ü", json!(1)),
         ("$.a.b-c[-2]", json!(1)),
         ("$$.Execution.Id", json!("run-1")),
+        ("$$.Execution.Input.deep[1]", json!(2)),
+        ("$$.Execution.Input", json!({"deep": [1, 2]})),
+        ("$$.Execution", json!({"Id": "run-1", "Input": {"deep": [1, 2]}})),
+        ("$$.Map", json!({"Item": {"Value": {"deep": [1, 2]}}})),
+        ("$$..deep[0]", json!([1, 1])),
         ("$order.items[1]", json!(20)),
         ("$order", json!({"items": [10, 20, 30]})),
     ] {
