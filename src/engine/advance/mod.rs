@@ -17,6 +17,8 @@ mod finish;
 mod operator;
 
 #[cfg(test)]
+mod adversarial;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

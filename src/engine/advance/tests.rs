@@ -2,13 +2,13 @@ use serde_json::{Value, json};
 
 use crate::engine::{Definition, Script, Simulation, Status, simulate};
 
-fn run(definition: Value, input: Value, script: Value) -> Simulation {
+pub(super) fn run(definition: Value, input: Value, script: Value) -> Simulation {
     let definition = Definition::load(&definition.to_string()).unwrap().definition;
     let script: Script = serde_json::from_value(script).unwrap();
     simulate(&definition, input, &script, 1).unwrap()
 }
 
-fn task(more: Value) -> Value {
+pub(super) fn task(more: Value) -> Value {
     let mut task = json!({"Type": "Task", "Resource": "urn:x:y", "End": true});
     if let (Value::Object(task), Value::Object(more)) = (&mut task, more) {
         if more.contains_key("Next") {
@@ -19,7 +19,7 @@ fn task(more: Value) -> Value {
     task
 }
 
-fn machine(start: &str, states: Value) -> Value {
+pub(super) fn machine(start: &str, states: Value) -> Value {
     json!({"StartAt": start, "States": states})
 }
 
