@@ -3,7 +3,7 @@
 //! A script says how the Task states end. A Task that the script does not name, or whose outcomes are used up, succeeds
 //! with its own input; a form that the script does not answer is left open, and the simulation ends `waiting`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,8 @@ struct Simulator<'a> {
     now: DateTime<Utc>,
     snapshot: Snapshot,
     due: BTreeMap<FrameId, Due>,
+    /// The same by time, so that a wide run's next event is found without looking at all.
+    order: BTreeSet<(DateTime<Utc>, FrameId)>,
     run_timer: Option<DateTime<Utc>>,
     invocations: HashMap<String, usize>,
     trace: Vec<String>,
@@ -138,6 +140,7 @@ impl<'a> Simulator<'a> {
             now: began,
             snapshot: Snapshot::begin(&turn),
             due: BTreeMap::new(),
+            order: BTreeSet::new(),
             run_timer: None,
             invocations: HashMap::new(),
             trace: Vec::new(),
@@ -151,10 +154,10 @@ impl<'a> Simulator<'a> {
             if self.snapshot.header.outcome.is_some() {
                 return Ok(self.report());
             }
-            let next = self.due.iter().map(|(frame, due)| (due.at, *frame)).min();
+            let next = self.order.first().copied();
             let (at, kind) = match (next, self.run_timer) {
                 (Some((at, _)), Some(limit)) if limit <= at => (limit, EventKind::RunTimedOut),
-                (Some((at, frame)), _) => match self.due.remove(&frame) {
+                (Some((at, frame)), _) => match self.forget(frame) {
                     Some(due) => (at, due.event),
                     None => return Ok(self.report()),
                 },
@@ -184,10 +187,10 @@ impl<'a> Simulator<'a> {
                 }
                 Command::SetTimer { frame, visit, due_at } => {
                     let event = EventKind::TimerFired { frame: *frame, visit: *visit };
-                    self.due.insert(*frame, Due { at: *due_at, event });
+                    self.plan(*frame, Due { at: *due_at, event });
                 }
                 Command::Forget { frame } => {
-                    self.due.remove(frame);
+                    self.forget(*frame);
                 }
                 Command::SetRunTimer { due_at } => self.run_timer = Some(*due_at),
                 Command::Tell { .. } => {}
@@ -221,7 +224,19 @@ impl<'a> Simulator<'a> {
         };
         let wait = i64::try_from(seconds).ok().and_then(TimeDelta::try_seconds);
         let at = wait.and_then(|wait| self.now.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        self.due.insert(frame, Due { at, event });
+        self.plan(frame, Due { at, event });
+    }
+
+    fn plan(&mut self, frame: FrameId, due: Due) {
+        self.forget(frame);
+        self.order.insert((due.at, frame));
+        self.due.insert(frame, due);
+    }
+
+    fn forget(&mut self, frame: FrameId) -> Option<Due> {
+        let due = self.due.remove(&frame)?;
+        self.order.remove(&(due.at, frame));
+        Some(due)
     }
 
     fn report(self) -> Simulation {

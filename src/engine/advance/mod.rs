@@ -22,6 +22,8 @@ mod adversarial;
 mod properties;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod width;
 
 use super::{Command, Definition, Event, EventKind, Frame, FrameId, Header, Phase, Snapshot, event::ChildEnd};
 

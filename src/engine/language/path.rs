@@ -9,6 +9,10 @@ use serde_json_path::JsonPath;
 
 use super::{Context, Failure, MAX_DEPTH, Scope};
 
+/// Filters nested deeper than this are refused: their parser calls itself for each level. A `!` counts as one that stays
+/// open, so that a long filter has room for this many of them too.
+const MAX_NESTING: usize = 40;
+
 /// A parsed path.
 #[derive(Debug, Clone)]
 pub struct Path {
@@ -277,10 +281,18 @@ impl Reader<'_> {
 
     /// From `[` to its `]`, quotes and nesting respected.
     fn bracket(&mut self) -> Result<String, String> {
-        let mut depth = 0_usize;
+        let (mut depth, mut nesting) = (0_usize, 0_usize);
         let mut quote = None;
         let mut letters = self.rest.char_indices();
         while let Some((at, letter)) = letters.next() {
+            if nesting > MAX_NESTING {
+                return Err(format!("brackets and negations are nested more than {MAX_NESTING} deep"));
+            }
+            match letter {
+                '[' | '(' | '!' if quote.is_none() => nesting += 1,
+                ']' | ')' if quote.is_none() => nesting = nesting.saturating_sub(1),
+                _ => {}
+            }
             match (quote, letter) {
                 (Some(_), '\\') => {
                     letters.next();

@@ -308,3 +308,17 @@ proptest! {
         }
     }
 }
+
+/// A parser that calls itself for each parenthesis must be stopped before the stack ends, or time does.
+#[test]
+fn filters_nest_a_little_and_not_without_end() {
+    let nested = |depth: usize| format!("$.a[?{}@.b == 1{}]", "(".repeat(depth), ")".repeat(depth));
+    assert_eq!(path(&nested(5), &json!({"a": [{"b": 1}, {"b": 2}]})), Ok(json!([{"b": 1}])));
+    assert!(Path::parse(&nested(35)).is_ok());
+    for depth in [50, 1_000, 100_000] {
+        assert!(Path::parse(&nested(depth)).is_err(), "{depth}");
+        assert!(Path::parse(&format!("$.a[?{}@.b]", "!(".repeat(depth))).is_err(), "{depth}");
+        assert!(Path::parse(&format!("$.a{}", "[?@".repeat(depth))).is_err(), "{depth}");
+        assert!(Path::parse(&format!("$.a[?{}@.b]", "!".repeat(depth))).is_err(), "{depth}");
+    }
+}

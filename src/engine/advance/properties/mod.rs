@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::advance;
 use crate::engine::{Definition, Event, Snapshot, language::Chance};
 use definitions::{Maker, damage};
-use driver::{Driver, Seen, any_event, first_event};
+pub(super) use driver::first_event;
+use driver::{Driver, Seen, any_event};
 
 fn definition(chance: &Chance) -> (Value, Definition) {
     let source = Maker::definition(chance);
