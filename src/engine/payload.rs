@@ -41,3 +41,29 @@ impl Payload {
         Arc::unwrap_or_clone(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::engine::{EventKind, Frame};
+
+    #[test]
+    fn a_null_that_was_given_is_read_back_as_given() {
+        let actor = json!({"name": "a", "role": "engineer"});
+        let retried = json!({"event": "retried", "frame": 1, "input": null, "actor": actor, "reason": "r"});
+        let Ok(EventKind::Retried { input, .. }) = serde_json::from_value(retried.clone()) else {
+            panic!("{retried}");
+        };
+        assert!(input.is_some_and(|input| input.is_null()));
+        let mut without = retried;
+        without.as_object_mut().unwrap().remove("input");
+        let kind: EventKind = serde_json::from_value(without.clone()).unwrap();
+        assert!(matches!(&kind, EventKind::Retried { input: None, .. }));
+        assert_eq!(serde_json::to_value(&kind).unwrap(), without);
+        let frame = json!({"id": 1, "parent": 0, "index": 0, "state": "S", "visit": 0, "entered_at": "2026-01-01T00:00:00Z",
+            "input": null, "item": null, "phase": {"phase": "queued"}});
+        let frame: Frame = serde_json::from_value(frame).unwrap();
+        assert!(frame.item.is_some_and(|item| item.is_null()));
+    }
+}

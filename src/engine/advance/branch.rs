@@ -77,7 +77,7 @@ impl Draft<'_> {
         let complete = u64::try_from(results.len()).is_ok_and(|count| count == join.total);
         let (Some(state), true) = (self.state_of(parent), complete) else {
             let cause = "results of branches or items are missing: the run's snapshot is damaged";
-            self.to_attention(parent, "States.Runtime", cause);
+            self.park(parent, "States.Runtime", cause);
             return;
         };
         let results = Payload::from(Value::Array(results));

@@ -209,7 +209,7 @@ impl<'a> Draft<'a> {
                         let cause = format!(
                             "more than {MAX_TRANSITIONS} transitions without waiting for anything: is there a loop?"
                         );
-                        self.to_attention(frame, "States.Runtime", &cause);
+                        self.park(frame, "States.Runtime", &cause);
                         continue;
                     }
                     self.begin(frame);

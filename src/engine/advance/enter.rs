@@ -17,7 +17,7 @@ impl Draft<'_> {
         frame.visit = frame.visit.saturating_add(1);
         let name = frame.state.clone();
         let Some(state) = self.definition.state(&name) else {
-            self.to_attention(id, "States.Runtime", &format!("the definition has no state `{name}`"));
+            self.park(id, "States.Runtime", &format!("the definition has no state `{name}`"));
             return;
         };
         if let Err(failure) = self.perform(id, state) {
@@ -149,7 +149,7 @@ impl Draft<'_> {
             _ => {
                 let raw = frame.input.clone();
                 let Some(state) = self.state_of(id) else {
-                    self.to_attention(id, "States.Runtime", "the definition has no such state");
+                    self.park(id, "States.Runtime", "the definition has no such state");
                     return Ok(());
                 };
                 let selected = self.select(id, &state.input_path, &raw);

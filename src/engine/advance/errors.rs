@@ -53,7 +53,7 @@ impl Draft<'_> {
             }
             Handler::Tolerate { item, map } => self.item_failed(item, map, &error, &cause),
             Handler::Nobody if origin == Origin::FailState => self.end_by_fail_state(&error, &cause),
-            Handler::Nobody => self.to_attention(id, &error, &cause),
+            Handler::Nobody => self.park(id, &error, &cause),
         }
     }
 
@@ -138,7 +138,7 @@ impl Draft<'_> {
     }
 
     /// The frame waits for an engineer.
-    pub fn to_attention(&mut self, id: FrameId, error: &str, cause: &str) {
+    pub fn park(&mut self, id: FrameId, error: &str, cause: &str) {
         self.drop_children(id);
         let since = self.at;
         let Some(frame) = self.frame_mut(id) else { return };

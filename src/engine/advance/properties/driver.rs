@@ -201,7 +201,7 @@ impl<'a> Driver<'a> {
             17 => operator(chance, chance.below(12)),
             18 => match frames.is_empty() {
                 true => EventKind::RunTimedOut,
-                false => answer(chance, *pick(chance, &frames), chance.below(9)),
+                false => answer(chance, pick::<&Frame>(chance, &frames), chance.below(9)),
             },
             _ => any_event(chance, &frames),
         };

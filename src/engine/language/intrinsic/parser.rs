@@ -124,11 +124,8 @@ impl Reader<'_> {
         let mut letters = body.char_indices();
         while let Some((at, letter)) = letters.next() {
             match letter {
-                '\\' => {
-                    if letters.next().is_none() {
-                        break;
-                    }
-                }
+                // The guard takes the escaped character away.
+                '\\' if letters.next().is_none() => break,
                 '\'' => {
                     let raw = body.get(..at).unwrap_or_default().to_owned();
                     self.rest = body.get(at + 1..).unwrap_or_default();
