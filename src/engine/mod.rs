@@ -10,6 +10,8 @@ mod definition;
 mod event;
 pub mod language;
 mod payload;
+#[cfg(test)]
+mod properties;
 mod replay;
 mod simulate;
 mod snapshot;

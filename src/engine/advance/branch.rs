@@ -12,8 +12,8 @@ use crate::engine::{
 impl Draft<'_> {
     /// A frame came to its machine's end.
     pub fn branch_ended(&mut self, id: FrameId, output: Payload) {
-        let Some(parent) = self.frame(id).map(|frame| frame.parent) else { return };
-        match parent {
+        let Some(frame) = self.frame(id) else { return };
+        match frame.parent {
             None => self.end(Outcome::Succeeded { output }),
             Some(parent) => {
                 self.set_phase(id, Phase::Done { output });
@@ -45,6 +45,9 @@ impl Draft<'_> {
     /// Counts a child's end; lets the next queued one go, or joins.
     fn child_settled(&mut self, parent: FrameId, succeeded: bool) {
         let Some(Frame { phase: Phase::Joining(join), .. }) = self.frame(parent) else { return };
+        if join.first <= parent {
+            return;
+        }
         let mut join = join.clone();
         if succeeded {
             join.succeeded = join.succeeded.saturating_add(1);
@@ -70,7 +73,13 @@ impl Draft<'_> {
     /// `{"Error": …, "Cause": …}`.
     fn join(&mut self, parent: FrameId, join: &Join) {
         let mut results = Vec::new();
-        for child in join.children() {
+        let children = self.children(parent);
+        if u64::try_from(children.len()) != Ok(join.total) {
+            let cause = format!("{} of {} branches or items are left: the run is damaged", children.len(), join.total);
+            self.to_attention(parent, "States.Runtime", &cause);
+            return;
+        }
+        for child in children {
             results.push(match self.frame(child).map(|frame| &frame.phase) {
                 Some(Phase::Done { output }) => (**output).clone(),
                 Some(Phase::Failed { error, cause }) => json!({ "Error": error, "Cause": cause }),
@@ -80,7 +89,9 @@ impl Draft<'_> {
         }
         let results = Payload::from(Value::Array(results));
         let Some(state) = self.state_of(parent) else { return };
-        if let Err(failure) = within_limit(&results).and_then(|()| self.complete(parent, state, results)) {
+        if let Err(failure) =
+            within_limit("the results together", &results).and_then(|()| self.complete(parent, state, results))
+        {
             self.fail(parent, &failure.error, &failure.cause);
         }
     }
@@ -97,12 +108,9 @@ impl Draft<'_> {
         let mut found = Vec::new();
         let mut open = vec![id];
         while let Some(next) = open.pop() {
-            if let Some(Phase::Joining(join)) = self.frame(next).map(|frame| &frame.phase) {
-                for child in join.children().filter(|child| self.frame(*child).is_some()) {
-                    found.push(child);
-                    open.push(child);
-                }
-            }
+            let children = self.children(next);
+            found.extend(&children);
+            open.extend(children);
         }
         found
     }

@@ -1,5 +1,7 @@
 //! The context object and the variables that a frame sees.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
@@ -50,34 +52,37 @@ impl Draft<'_> {
             if let Some(item) = &frame.item {
                 return Some((frame.index, item.clone()));
             }
-            next = frame.parent;
+            next = self.parent(frame.id);
         }
         None
     }
 
     /// The variables that the frame reads: its own, over those of the frames around it.
-    pub fn variables(&self, id: FrameId) -> Map<String, Value> {
-        let mut seen = Map::new();
+    pub fn variables(&self, id: FrameId) -> Cow<'_, Map<String, Value>> {
+        let mut seen: Cow<'_, Map<String, Value>> = Cow::Owned(Map::new());
         let mut next = Some(id);
         while let Some(frame) = next.and_then(|id| self.frame(id)) {
-            for (name, value) in &frame.variables {
-                if !seen.contains_key(name) {
-                    seen.insert(name.clone(), value.clone());
+            if seen.is_empty() {
+                seen = Cow::Borrowed(&frame.variables);
+            } else if !frame.variables.is_empty() {
+                let merged = seen.to_mut();
+                for (name, value) in &frame.variables {
+                    merged.entry(name).or_insert_with(|| value.clone());
                 }
             }
-            next = frame.parent;
+            next = self.parent(frame.id);
         }
         seen
     }
 
     /// Whether a frame around this one has the variable: it may be read here, not assigned.
     pub fn is_outer_variable(&self, id: FrameId, name: &str) -> bool {
-        let mut next = self.frame(id).and_then(|frame| frame.parent);
+        let mut next = self.parent(id);
         while let Some(frame) = next.and_then(|id| self.frame(id)) {
             if frame.variables.contains_key(name) {
                 return true;
             }
-            next = frame.parent;
+            next = self.parent(frame.id);
         }
         false
     }

@@ -95,6 +95,26 @@ impl<'a> Draft<'a> {
         self.changed.get_mut(&id)
     }
 
+    /// The frame that opened this one. Children are newer than their parents, so that every walk outwards ends, also in
+    /// a snapshot that was damaged.
+    pub fn parent(&self, id: FrameId) -> Option<FrameId> {
+        self.frame(id)?.parent.filter(|parent| *parent < id)
+    }
+
+    /// The children of a frame that joins, in order: those that exist, however many its counters claim.
+    pub fn children(&self, id: FrameId) -> Vec<FrameId> {
+        let Some(Phase::Joining(join)) = self.frame(id).map(|frame| &frame.phase) else { return Vec::new() };
+        let range = join.children();
+        if range.start <= id {
+            return Vec::new();
+        }
+        let mut found: BTreeSet<FrameId> = self.changed.range(range.clone()).map(|(id, _)| *id).collect();
+        if let Some(base) = self.base {
+            found.extend(base.frames.range(range).map(|(id, _)| *id).filter(|id| !self.removed.contains(id)));
+        }
+        found.into_iter().filter(|child| self.parent(*child) == Some(id)).collect()
+    }
+
     /// The state that a frame stands in.
     pub fn state_of(&self, id: FrameId) -> Option<&'a State> {
         self.definition.state(&self.frame(id)?.state)
@@ -216,7 +236,8 @@ impl<'a> Draft<'a> {
         input: &Value,
         look: impl FnOnce(&Scope) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let context = self.context(id);
+        let reads_context = self.state_of(id).is_none_or(|state| state.reads_context);
+        let context = if reads_context { self.context(id) } else { Value::Null };
         let variables = self.variables(id);
         look(&Scope { input, context: &context, variables: &variables, chance: &self.chance })
     }

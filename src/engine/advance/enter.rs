@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use super::{Rejected, draft::Draft};
+use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Join, Notice, Outcome, Payload, Phase,
     definition::{Amount, Choice, Kind, MapState, Resource, Selection, State, Text, Until},
-    language::{Failure, Path},
+    language::{Failure, Path, Scope, Template},
 };
 
 impl Draft<'_> {
@@ -190,10 +190,10 @@ impl Draft<'_> {
     ) -> Result<(), Failure> {
         for choice in choices {
             if self.evaluate(id, input, |scope| choice.rule.evaluate(scope))? {
+                let output = self.select(id, &state.output_path, input)?;
                 if let Some(assign) = &choice.assign {
                     self.assign(id, assign, input)?;
                 }
-                let output = self.select(id, &state.output_path, input)?;
                 self.enter(id, choice.next.clone(), output);
                 return Ok(());
             }
@@ -201,10 +201,10 @@ impl Draft<'_> {
         let Some(default) = default else {
             return Err(Failure::new("States.NoChoiceMatched", "no rule matched and there is no Default"));
         };
+        let output = self.select(id, &state.output_path, input)?;
         if let Some(assign) = &state.assign {
             self.assign(id, assign, input)?;
         }
-        let output = self.select(id, &state.output_path, input)?;
         self.enter(id, default.to_owned(), output);
         Ok(())
     }
@@ -225,27 +225,10 @@ impl Draft<'_> {
         if items.is_empty() {
             return self.complete(id, state, Payload::from(Value::Array(Vec::new())));
         }
-        let mut inputs = Vec::with_capacity(items.len());
-        for (index, item) in (0_u64..).zip(items) {
-            inputs.push(match &map.item_selector {
-                Some(selector) => {
-                    let mut context = self.context(id);
-                    if let Some(members) = context.as_object_mut() {
-                        let item = serde_json::json!({ "Item": { "Index": index, "Value": item } });
-                        members.insert("Map".to_owned(), item);
-                    }
-                    let variables = self.variables(id);
-                    let scope = crate::engine::language::Scope {
-                        input,
-                        context: &context,
-                        variables: &variables,
-                        chance: self.chance(),
-                    };
-                    Payload::from(selector.evaluate(&scope)?)
-                }
-                None => Payload::from(item.clone()),
-            });
-        }
+        let inputs = match &map.item_selector {
+            Some(selector) => self.select_items(id, selector, input, items)?,
+            None => items.iter().cloned().map(Payload::from).collect(),
+        };
         let total = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
         let started = if limit == 0 { total } else { limit.min(total) };
         let items = self.definition.reads_context.then(|| items.iter().cloned().map(Payload::from).collect());
@@ -259,12 +242,37 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// ItemSelector, for each item. The context object is built once: it holds the run's whole input.
+    fn select_items(
+        &self,
+        id: FrameId,
+        selector: &Template,
+        input: &Value,
+        items: &[Value],
+    ) -> Result<Vec<Payload>, Failure> {
+        let mut context = self.context(id);
+        let variables = self.variables(id);
+        let mut inputs = Vec::with_capacity(items.len());
+        for (index, item) in (0_u64..).zip(items) {
+            if let Some(members) = context.as_object_mut() {
+                members.insert("Map".to_owned(), serde_json::json!({ "Item": { "Index": index, "Value": item } }));
+            }
+            let scope = Scope { input, context: &context, variables: &variables, chance: self.chance() };
+            inputs.push(Payload::from(selector.evaluate(&scope)?));
+        }
+        Ok(inputs)
+    }
+
     /// InputPath or OutputPath.
     pub fn select(&self, id: FrameId, selection: &Selection, value: &Payload) -> Result<Payload, Failure> {
         match selection {
             Selection::Whole => Ok(value.clone()),
             Selection::Nothing => Ok(Payload::from(Value::Object(Map::new()))),
-            Selection::Path(path) => self.read(id, path, value).map(Payload::from),
+            Selection::Path(path) => {
+                let found = self.read(id, path, value)?;
+                within_limit("what a path selects", &found)?;
+                Ok(Payload::from(found))
+            }
         }
     }
 
@@ -275,7 +283,11 @@ impl Draft<'_> {
     /// Parameters.
     fn shape(&self, id: FrameId, state: &State, selected: Payload) -> Result<Payload, Failure> {
         match &state.parameters {
-            Some(template) => self.evaluate(id, &selected, |scope| template.evaluate(scope)).map(Payload::from),
+            Some(template) => {
+                let shaped = self.evaluate(id, &selected, |scope| template.evaluate(scope))?;
+                within_limit("the input after Parameters", &shaped)?;
+                Ok(Payload::from(shaped))
+            }
             None => Ok(selected),
         }
     }

@@ -7,7 +7,7 @@
 
 use serde_json::json;
 
-use super::draft::Draft;
+use super::{draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Notice, Payload, Phase,
     definition::{Catcher, Jitter, Kind, Retrier, State},
@@ -73,7 +73,7 @@ impl Draft<'_> {
                     return (Handler::Catch { frame: at, catcher }, error, cause);
                 }
             }
-            let Some(parent) = self.frame(at).and_then(|frame| frame.parent) else { break };
+            let Some(parent) = self.parent(at) else { break };
             from_branch = true;
             if let (Some(Kind::Map(map)), Some(Phase::Joining(join))) =
                 (self.state_of(parent).map(|state| &state.kind), self.frame(parent).map(|frame| &frame.phase))
@@ -124,6 +124,7 @@ impl Draft<'_> {
         self.drop_children(id);
         let output = Payload::from(json!({ "Error": error, "Cause": cause }));
         let placed = self.place(id, &catcher.result_path, output.clone()).and_then(|placed| {
+            within_limit("the output", &placed)?;
             if let Some(assign) = &catcher.assign {
                 self.assign(id, assign, &output)?;
             }

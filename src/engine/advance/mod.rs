@@ -70,6 +70,9 @@ pub fn advance(definition: &Definition, snapshot: Option<&Snapshot>, event: &Eve
     if snapshot.header.outcome.is_some() {
         return Err(Rejected::Ended);
     }
+    if snapshot.header.definition != definition.hash {
+        return Err(other_definition(&snapshot.header.definition, definition));
+    }
     let mut draft = Draft::new(definition, snapshot, event);
     apply(&mut draft, &event.kind)?;
     Ok(draft.seal())
@@ -80,10 +83,9 @@ fn start(definition: &Definition, event: &Event) -> Result<Turn, Rejected> {
         return Err(Rejected::NotStarted);
     };
     if *hash != definition.hash {
-        return Err(Rejected::Illegal {
-            reason: format!("the run keeps the definition {hash}, here is {}", definition.hash),
-        });
+        return Err(other_definition(hash, definition));
     }
+    finish::within_limit("the run's input", input).map_err(|failure| Rejected::Illegal { reason: failure.cause })?;
     let header = Header {
         run: run.clone(),
         enterprise: enterprise.clone(),
@@ -109,6 +111,10 @@ fn start(definition: &Definition, event: &Event) -> Result<Turn, Rejected> {
     draft.enter(root, definition.start_at().to_owned(), input.clone());
     draft.run();
     Ok(draft.seal())
+}
+
+fn other_definition(kept: &str, given: &Definition) -> Rejected {
+    Rejected::Illegal { reason: format!("the run keeps the definition {kept}, here is {}", given.hash) }
 }
 
 fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
