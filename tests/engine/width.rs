@@ -1,6 +1,7 @@
 //! A transition's cost does not grow with the run's width.
 
 #[path = "../../benches/width.rs"]
+#[expect(clippy::expect_used, reason = "a benchmark that cannot be set up says so and ends, and so does its test")]
 mod cost;
 
 #[test]

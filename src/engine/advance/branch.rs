@@ -76,7 +76,7 @@ impl Draft<'_> {
         let children = self.children(parent);
         if u64::try_from(children.len()) != Ok(join.total) {
             let cause = format!("{} of {} branches or items are left: the run is damaged", children.len(), join.total);
-            self.to_attention(parent, "States.Runtime", &cause);
+            self.attend(parent, "States.Runtime", &cause);
             return;
         }
         for child in children {

@@ -211,7 +211,7 @@ impl<'a> Draft<'a> {
                         let cause = format!(
                             "more than {MAX_TRANSITIONS} transitions without waiting for anything: is there a loop?"
                         );
-                        self.to_attention(frame, "States.Runtime", &cause);
+                        self.attend(frame, "States.Runtime", &cause);
                         continue;
                     }
                     let at = self.at;

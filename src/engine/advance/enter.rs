@@ -17,7 +17,7 @@ impl Draft<'_> {
         frame.visit = frame.visit.saturating_add(1);
         let name = frame.state.clone();
         let Some(state) = self.definition.state(&name) else {
-            self.to_attention(id, "States.Runtime", &format!("the definition has no state `{name}`"));
+            self.attend(id, "States.Runtime", &format!("the definition has no state `{name}`"));
             return;
         };
         if let Err(failure) = self.perform(id, state) {

@@ -52,7 +52,7 @@ impl Draft<'_> {
             }
             Handler::Tolerate { item, map } => self.item_failed(item, map, &error, &cause),
             Handler::Nobody if origin == Origin::FailState => self.end_by_fail_state(&error, &cause),
-            Handler::Nobody => self.to_attention(id, &error, &cause),
+            Handler::Nobody => self.attend(id, &error, &cause),
         }
     }
 
@@ -132,12 +132,12 @@ impl Draft<'_> {
         });
         match placed {
             Ok(placed) => self.enter(id, catcher.next.clone(), placed),
-            Err(failure) => self.to_attention(id, &failure.error, &failure.cause),
+            Err(failure) => self.attend(id, &failure.error, &failure.cause),
         }
     }
 
     /// The frame waits for an engineer.
-    pub fn to_attention(&mut self, id: FrameId, error: &str, cause: &str) {
+    pub fn attend(&mut self, id: FrameId, error: &str, cause: &str) {
         self.drop_children(id);
         let since = self.at;
         let Some(frame) = self.frame_mut(id) else { return };

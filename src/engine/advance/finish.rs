@@ -16,7 +16,7 @@ impl Draft<'_> {
     /// The frame's state has succeeded with `result` from outside.
     pub fn succeed(&mut self, id: FrameId, result: Payload) {
         let Some(state) = self.state_of(id) else {
-            self.to_attention(id, "States.Runtime", "the definition has no such state");
+            self.attend(id, "States.Runtime", "the definition has no such state");
             return;
         };
         let finished = within_limit("the result", &result).and_then(|()| self.complete(id, state, result));

@@ -136,7 +136,7 @@ fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
             draft.expect(*frame, *visit, "a step", |phase| matches!(phase, Phase::Step { .. }))?;
             let cause =
                 format!("the process died {crashes} times while this step ran: look at its log before you retry");
-            draft.to_attention(*frame, "Keyferry.StepCrashed", &cause);
+            draft.attend(*frame, "Keyferry.StepCrashed", &cause);
         }
         EventKind::TimedOut { frame, visit } => {
             draft.expect(*frame, *visit, "a step, form or child run", |phase| {

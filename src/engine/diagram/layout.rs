@@ -291,15 +291,19 @@ fn draw(
         layout.height = top + height;
         top += height + GAP_Y;
     }
-    for (link, way) in links.iter().zip(ways) {
+    let ports = ports(slots, ways);
+    for ((link, way), (leaves, arrives)) in links.iter().zip(ways).zip(ports) {
         let mut line = Line::default();
         let at = |number: &usize| slots.get(*number).zip(spans.get(*number));
         for (index, number) in way.iter().enumerate() {
             let Some((slot, (upper, lower, row))) = at(number) else { continue };
             if index == 0 {
-                line.points.extend([(slot.x, *lower), (slot.x, *row)]);
+                line.points.push((slot.x + leaves, *lower));
+                if row - lower > 0.05 {
+                    line.points.push((slot.x + leaves, *row));
+                }
             } else if index.saturating_add(1) == way.len() {
-                line.points.push((slot.x, *upper));
+                line.points.push((slot.x + arrives, *upper));
             } else {
                 line.points.extend([(slot.x, *upper), (slot.x, *row)]);
                 if slot.size.height > 0.0 {
@@ -313,4 +317,33 @@ fn draw(
         layout.lines.push(line);
     }
     layout
+}
+
+/// How far from the middle of its box each link leaves the lower side and arrives at the upper side, so that lines of one
+/// side stand apart, in the order of where they go.
+fn ports(slots: &[Slot], ways: &[Vec<usize>]) -> Vec<(f64, f64)> {
+    let mut ports = vec![(0.0, 0.0); ways.len()];
+    for at_upper in [true, false] {
+        let mut sides: std::collections::BTreeMap<usize, Vec<(f64, usize)>> = std::collections::BTreeMap::new();
+        for (link, way) in ways.iter().enumerate() {
+            let ends = if at_upper { way.first().zip(way.get(1)) } else { way.last().zip(way.iter().rev().nth(1)) };
+            let Some((own, next)) = ends else { continue };
+            let x = slots.get(*next).map_or(0.0, |slot| slot.x);
+            sides.entry(*own).or_default().push((x, link));
+        }
+        for (own, mut side) in sides {
+            side.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let width = slots.get(own).map_or(0.0, |slot| slot.size.width);
+            let count = u32::try_from(side.len()).map_or(1.0, f64::from);
+            let apart = (width * 0.8 / count).min(16.0);
+            let mut offset = -apart * (count - 1.0) / 2.0;
+            for (_, link) in side {
+                if let Some(port) = ports.get_mut(link) {
+                    *(if at_upper { &mut port.0 } else { &mut port.1 }) = offset;
+                }
+                offset += apart;
+            }
+        }
+    }
+    ports
 }

@@ -125,9 +125,7 @@ impl Reader<'_> {
         while let Some((at, letter)) = letters.next() {
             match letter {
                 '\\' => {
-                    if letters.next().is_none() {
-                        break;
-                    }
+                    letters.next();
                 }
                 '\'' => {
                     let raw = body.get(..at).unwrap_or_default().to_owned();
