@@ -1,11 +1,16 @@
 //! `keyferry.toml`: the vendor is configuration. Nothing in the code knows one vendor's name, accounts or paths.
 
+mod check;
+mod load;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use load::{ConfigError, FILE_NAME};
+
 /// Everything an operator sets. Unknown keys are refused, so that a typo cannot pass as a default.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub vendor: Vendor,
@@ -101,19 +106,6 @@ pub struct Worker {
     pub lease_s: u64,
     /// Crashes of its process after which a step is parked in attention.
     pub crash_limit: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vendor: Vendor::default(),
-            aws: Aws::default(),
-            windows: Windows::default(),
-            mail: Mail::default(),
-            sandbox: Sandbox::default(),
-            worker: Worker::default(),
-        }
-    }
 }
 
 impl Default for Vendor {

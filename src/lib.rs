@@ -14,4 +14,5 @@ pub mod schedule;
 pub mod steps;
 pub mod store;
 pub mod systems;
+pub mod telemetry;
 pub mod worker;

@@ -1,4 +1,9 @@
 //! The one test binary; its modules mirror `src/`.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod architecture;
+mod cli;
 mod engine;
+mod http;
+mod steps;

@@ -1,137 +1,168 @@
-//! The one adapter to AWS: the SDK's clients, acting as the vendor's role of each region's partition.
+//! The one adapter to AWS: SDK clients that act as the vendor's role in a region's partition.
 //!
-//! What stands behind them is a matter of the connection: AWS (the SDK's own environment variables and profiles apply),
-//! another emulator (`AWS_ENDPOINT_URL`), or the sandbox, whose connector needs no socket.
+//! Whether AWS, another emulator or the sandbox stands behind it is a matter of the HTTP client and of the SDK's own
+//! environment variables; nothing above this module knows. Credentials come from one AssumeRole per partition and
+//! region, cached with five minutes to spare. Timeouts are set because the SDK has none by default. Calls that create
+//! something go out once: the SDK would retry a lost reply without knowing that the first call took effect, so the
+//! step looks first when it is run again.
 
-mod errors;
+mod failure;
+mod sandboxed;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, sts::AssumeRoleProvider,
     timeout::TimeoutConfig,
 };
-use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_sts::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::Mutex;
 
-use crate::config::Config;
+pub use failure::{Failure, failure};
 
-pub use errors::{Described, describe};
+use crate::{config::Config, worker::StepError};
 
-/// The SDK's clients by role and region, made when first asked for.
-#[derive(Clone)]
+/// How the adapter reaches AWS.
+#[derive(Default)]
+pub struct AwsOptions<'a> {
+    /// Where the vendor is; the default configuration if none.
+    pub config: Option<&'a Config>,
+    /// The sandbox's connector. With it, no credential or endpoint of the environment is looked at.
+    pub http: Option<SharedHttpClient>,
+    /// The time by which requests are signed and sessions expire: the sandbox's own, when `http` is the sandbox.
+    pub time: Option<SharedTimeSource>,
+}
+
+/// SDK clients by region, for the vendor's account.
 pub struct Aws {
-    inner: Arc<Inner>,
+    config: Config,
+    http: Option<SharedHttpClient>,
+    time: Option<SharedTimeSource>,
+    assumed: Mutex<HashMap<(String, String), SdkConfig>>,
 }
 
-struct Inner {
-    config: Arc<Config>,
-    /// The sandbox's connector; `None` is the SDK's own HTTP client.
-    sandbox: Option<SharedHttpClient>,
-    loaded: Mutex<HashMap<(String, String), SdkConfig>>,
-}
-
-/// A region that no configured partition supports.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the region {region} belongs to no partition of the configuration: add it under [aws.partitions]")]
-pub struct UnknownRegion {
-    pub region: String,
-}
-
-/// The partition that a region belongs to, by its name.
-/// Source: the `regionRegex` of botocore's `partitions.json`.
-pub fn partition_of(region: &str) -> &'static str {
-    match region {
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        region if region.starts_with("cn-") => "aws-cn",
-        region if region.starts_with("eusc-") => "aws-eusc",
-        region if region.starts_with("us-iso") => "aws-iso",
-        _ => "aws",
-    }
-}
+/// The session's name in CloudTrail.
+const SESSION: &str = "keyferry";
 
 impl Aws {
-    /// An adapter over the sandbox's connector, or over AWS where there is none.
-    pub fn new(config: Arc<Config>, sandbox: Option<SharedHttpClient>) -> Self {
-        Self { inner: Arc::new(Inner { config, sandbox, loaded: Mutex::default() }) }
-    }
-
-    /// The vendor's account in a region's partition.
-    ///
-    /// # Errors
-    /// No partition of the configuration has the region.
-    pub fn vendor_account(&self, region: &str) -> Result<&str, UnknownRegion> {
-        let partition = self.inner.config.aws.partitions.get(partition_of(region));
-        partition.map(|partition| partition.account.as_str()).ok_or_else(|| UnknownRegion { region: region.to_owned() })
-    }
-
-    /// KMS in a region, as the vendor.
-    ///
-    /// # Errors
-    /// No partition of the configuration has the region.
-    pub async fn kms(&self, region: &str) -> Result<aws_sdk_kms::Client, UnknownRegion> {
-        let shared = self.vendor(region).await?;
-        let mut config = aws_sdk_kms::config::Builder::from(&shared);
-        if partition_of(region) == "aws-us-gov" && self.inner.sandbox.is_none() {
-            config = config.use_fips(true);
+    /// Opens nothing yet: credentials are fetched with the first client.
+    pub fn new(options: AwsOptions<'_>) -> Self {
+        Self {
+            config: options.config.cloned().unwrap_or_default(),
+            http: options.http,
+            time: options.time,
+            assumed: Mutex::new(HashMap::new()),
         }
-        Ok(aws_sdk_kms::Client::from_conf(config.build()))
     }
 
-    /// RDS in a region, as the vendor. The client never sends a request twice by itself: a create whose answer was lost
-    /// is looked for before it is sent again.
+    /// A KMS client for `region`, as the vendor's role. GovCloud is reached at its FIPS endpoint.
     ///
     /// # Errors
-    /// No partition of the configuration has the region.
-    pub async fn rds(&self, region: &str) -> Result<aws_sdk_rds::Client, UnknownRegion> {
-        let shared = self.vendor(region).await?;
-        let config = aws_sdk_rds::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        Ok(aws_sdk_rds::Client::from_conf(config.build()))
+    /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
+    pub async fn kms(&self, region: &str) -> Result<aws_sdk_kms::Client, StepError> {
+        Ok(kms_client(&self.vendor(region).await?, region))
     }
 
-    async fn vendor(&self, region: &str) -> Result<SdkConfig, UnknownRegion> {
-        let partition = partition_of(region);
-        let vendor = self.inner.config.aws.partitions.get(partition);
-        let vendor = vendor.ok_or_else(|| UnknownRegion { region: region.to_owned() })?;
-        let role = format!("arn:{partition}:iam::{}:role/{}", vendor.account, vendor.role);
-        Ok(self.acting_as(&role, region).await)
+    /// An RDS client for `region`, as the vendor's role. In GovCloud the standard endpoint is the FIPS endpoint.
+    ///
+    /// # Errors
+    /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
+    pub async fn rds(&self, region: &str) -> Result<aws_sdk_rds::Client, StepError> {
+        Ok(aws_sdk_rds::Client::new(&self.vendor(region).await?))
     }
 
-    /// SDK settings for a role in a region. Credentials are renewed five minutes before they end.
-    pub async fn acting_as(&self, role: &str, region: &str) -> SdkConfig {
-        let mut loaded = self.inner.loaded.lock().await;
-        let key = (role.to_owned(), region.to_owned());
-        if let Some(config) = loaded.get(&key) {
+    /// The SDK's configuration for another role, for example the customer's in the demo.
+    pub async fn assumed(&self, role_arn: &str, region: &str) -> SdkConfig {
+        let mut assumed = self.assumed.lock().await;
+        let key = (role_arn.to_owned(), region.to_owned());
+        if let Some(config) = assumed.get(&key) {
             return config.clone();
         }
         let base = self.base(region).await;
-        let provider = AssumeRoleProvider::builder(role).session_name("keyferry").configure(&base).build().await;
-        let config = base.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
-        loaded.insert(key, config.clone());
+        // The sandbox's clock runs ahead of the wall's, so its sessions are asked for as long as AWS grants them; a live
+        // role may be limited to the default hour.
+        let mut role = AssumeRoleProvider::builder(role_arn).session_name(SESSION).configure(&base);
+        if self.http.is_some() {
+            role = role.session_length(Duration::from_secs(12 * 3600));
+        }
+        let config = base
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(role.build().await))
+            .identity_cache(IdentityCache::lazy().buffer_time(Duration::from_secs(300)).build())
+            .build();
+        assumed.insert(key, config.clone());
         config
     }
 
+    async fn vendor(&self, region: &str) -> Result<SdkConfig, StepError> {
+        let partition = partition(region);
+        let Some(place) = self.config.aws.partitions.get(partition) else {
+            return Err(StepError::new(
+                "Keyferry.UnsupportedRegion",
+                format!("region {region} is in partition {partition}, for which the configuration names no account"),
+            ));
+        };
+        let role = format!("arn:{partition}:iam::{}:role/{}", place.account, place.role);
+        Ok(self.assumed(&role, region).await)
+    }
+
     async fn base(&self, region: &str) -> SdkConfig {
+        let region = Region::new(region.to_owned());
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_millis(3_100))
+            .connect_timeout(Duration::from_millis(3100))
             .read_timeout(Duration::from_secs(20))
             .operation_attempt_timeout(Duration::from_secs(30))
             .operation_timeout(Duration::from_secs(120))
             .build();
-        let loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(region.to_owned()))
+        let version = BehaviorVersion::v2026_01_12();
+        let retries = RetryConfig::standard().with_max_attempts(3);
+        let Some(http) = &self.http else {
+            return aws_config::defaults(version)
+                .region(region)
+                .timeout_config(timeouts)
+                .retry_config(retries)
+                .load()
+                .await;
+        };
+        let credentials = Credentials::new("AKIASANDBOXVENDOR000", "sandbox", None, None, "sandbox");
+        SdkConfig::builder()
+            .behavior_version(version)
+            .region(region)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .identity_cache(IdentityCache::lazy().buffer_time(Duration::from_secs(300)).build());
-        match &self.inner.sandbox {
-            Some(connector) => {
-                let account = self.inner.config.aws.partitions.get(partition_of(region));
-                let account = account.map(|partition| partition.account.clone()).unwrap_or_default();
-                let credentials = Credentials::new("AKIASANDBOXVENDOR000", account, None, None, "sandbox");
-                loader.http_client(connector.clone()).credentials_provider(credentials).load().await
-            }
-            None => loader.load().await,
-        }
+            .retry_config(retries)
+            .http_client(http.clone())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+            .time_source(self.time.clone().unwrap_or_default())
+            .build()
     }
+}
+
+/// A KMS client over `config`, at the FIPS endpoint in GovCloud unless an endpoint of the operator's own is set.
+pub fn kms_client(config: &SdkConfig, region: &str) -> aws_sdk_kms::Client {
+    let own_endpoint = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_KMS").is_some();
+    let fips = partition(region) == "aws-us-gov" && !own_endpoint;
+    let builder = aws_sdk_kms::config::Builder::from(config);
+    let builder = if fips { builder.use_fips(true) } else { builder };
+    aws_sdk_kms::Client::from_conf(builder.build())
+}
+
+/// The override for a call that creates something and has no idempotency token.
+pub fn once() -> aws_sdk_rds::config::Builder {
+    aws_sdk_rds::config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1))
+}
+
+/// The partition of a region, by the form of its name.
+pub fn partition(region: &str) -> &'static str {
+    const PREFIXES: [(&str, &str); 6] = [
+        ("us-gov-", "aws-us-gov"),
+        ("cn-", "aws-cn"),
+        ("eusc-", "aws-eusc"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("us-iso-", "aws-iso"),
+    ];
+    PREFIXES.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
 }

@@ -1,89 +1,145 @@
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::*;
+use super::{Finding, FormContext, Forms};
+use crate::{config::Config, worker::Enterprise};
 
-fn check(form: &str, answer: &Value, input: &Value, partition: &str) -> Result<Value, Vec<String>> {
+fn enterprise(partition: &str) -> Enterprise {
+    Enterprise {
+        id: "dave".to_owned(),
+        name: "Dave".to_owned(),
+        partition: partition.to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+        created_at: now(),
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+fn answer(form: &str, partition: &str, input: &Value, answer: &Value) -> Result<Value, Vec<Finding>> {
     let config = Config::default();
-    let forms = Forms::shipped().unwrap();
-    let now = "2026-03-01T12:00:00Z".parse().unwrap();
-    let context = FormContext { config: &config, input, now, partition };
-    forms.get(form).unwrap().check(answer, &context).map_err(|findings| {
-        findings.into_iter().map(|finding| format!("{} {}", finding.pointer, finding.code)).collect()
-    })
+    let enterprise = enterprise(partition);
+    let context = FormContext { config: &config, input, now: now(), enterprise: &enterprise };
+    Forms::shipped().unwrap().get(form).unwrap().check(answer, &context)
 }
 
-fn key(region: &str) -> String {
-    format!("arn:aws:kms:{region}:123456789012:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e{}", region.len() % 10)
+fn pointers(outcome: Result<Value, Vec<Finding>>) -> Vec<String> {
+    outcome.unwrap_err().into_iter().map(|finding| finding.pointer).collect()
+}
+
+fn plan() -> Value {
+    json!({ "regions": ["us-west-2", "us-east-1"], "aws_account": "123456789012", "partition": "aws" })
+}
+
+const WEST: &str = "arn:aws:kms:us-west-2:123456789012:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e1";
+const EAST: &str = "arn:aws:kms:us-east-1:123456789012:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e2";
+
+#[test]
+fn the_specifications_regions_are_accepted_and_normalised() {
+    let given = json!({
+        "primary": "us-west-2", "disaster_recovery": "us-east-1", "additional": [], "instances": {"sandbox": "us-east-1"},
+        "aws_account": "123456789012",
+    });
+    let good = answer("regions", "aws", &json!({}), &given).unwrap();
+    assert_eq!(good["regions"], json!(["us-west-2", "us-east-1"]));
+    assert_eq!(good["partition"], "aws");
+    let small =
+        json!({ "primary": "us-gov-west-1", "disaster_recovery": "us-gov-east-1", "aws_account": "123456789012" });
+    assert_eq!(answer("regions", "aws-us-gov", &json!({}), &small).unwrap()["additional"], json!([]));
+    let vendor = json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1" });
+    answer("regions", "aws", &json!({ "custody": "vendor" }), &vendor).unwrap();
 }
 
 #[test]
-fn regions_come_back_with_their_partition() {
-    let answer = json!({"primary": "us-west-2", "disaster_recovery": "us-east-1", "additional": [], "instances": {}, "aws_account": "123456789012"});
-    let plan = check("regions", &answer, &Value::Null, "aws").unwrap();
-    assert_eq!(plan.get("regions"), Some(&json!(["us-west-2", "us-east-1"])));
-    assert_eq!(plan.get("partition"), Some(&json!("aws")));
-}
-
-#[test]
-fn every_mistake_in_the_regions_is_found_at_its_place() {
-    for (change, expected) in [
-        (json!({"primary": "mars-north-1"}), "/primary region-unsupported"),
-        (json!({"disaster_recovery": "us-west-2"}), "/disaster_recovery region-twice"),
-        (json!({"disaster_recovery": "us-gov-west-1"}), "/disaster_recovery region-unsupported"),
-        (json!({"additional": ["us-east-1"]}), "/additional/0 region-twice"),
-        (json!({"instances": {"sandbox": "eu-west-1"}}), "/instances/sandbox instance-region"),
-        (json!({"instances": {"staging": "us-west-2"}}), "/instances/staging instance-unknown"),
-        (json!({"aws_account": ""}), "/aws_account form-shape"),
-        (json!({"aws_account": "127450652264"}), "/aws_account account-is-vendor"),
-        (json!({"surprise": 1}), " form-shape"),
-    ] {
-        let mut answer =
-            json!({"primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "123456789012"});
-        answer.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        assert_eq!(check("regions", &answer, &Value::Null, "aws"), Err(vec![expected.to_owned()]), "{change}");
-    }
-    let answer = json!({"primary": "us-west-2", "disaster_recovery": "us-east-1"});
-    assert_eq!(check("regions", &answer, &Value::Null, "aws"), Err(vec!["/aws_account account-missing".to_owned()]));
-}
-
-#[test]
-fn keys_are_held_against_the_plan() {
-    let input = json!({"plan": {"regions": ["us-west-2", "eu-central-1"], "aws_account": "123456789012"}});
-    let good = json!({"keys": {"us-west-2": key("us-west-2"), "eu-central-1": key("eu-central-1")}});
-    let checked = check("key-arns", &good, &input, "aws").unwrap();
-    assert_eq!(checked.get("list").and_then(Value::as_array).map(Vec::len), Some(2));
-    for (keys, expected) in [
-        (json!({"us-west-2": key("us-west-2")}), vec!["/keys/eu-central-1 key-missing"]),
+fn wrong_regions_are_found_at_their_place() {
+    let table = [
         (
-            json!({"us-west-2": key("us-west-2"), "eu-central-1": key("us-west-2")}),
-            vec!["/keys/eu-central-1 arn-duplicate"],
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-west-2", "aws_account": "123456789012" }),
+            "/disaster_recovery",
+        ),
+        (json!({ "primary": "mars-1", "disaster_recovery": "us-west-2", "aws_account": "123456789012" }), "/primary"),
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-gov-west-1", "aws_account": "123456789012" }),
+            "/disaster_recovery",
         ),
         (
-            json!({"us-west-2": key("us-east-1"), "eu-central-1": key("eu-central-1")}),
-            vec!["/keys/us-west-2 arn-wrong-region"],
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "additional": ["us-west-2"], "aws_account": "123456789012" }),
+            "/additional/0",
         ),
-        (json!({"us-west-2": "alias/a", "eu-central-1": key("eu-central-1")}), vec!["/keys/us-west-2 arn-is-an-alias"]),
         (
-            json!({"us-west-2": key("us-west-2"), "eu-central-1": key("eu-central-1"), "us-east-1": key("us-east-1")}),
-            vec!["/keys/us-east-1 region-not-chosen"],
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "instances": {"sandbox": "eu-west-1"}, "aws_account": "123456789012" }),
+            "/instances/sandbox",
         ),
-    ] {
-        let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
-        assert_eq!(check("key-arns", &json!({"keys": keys}), &input, "aws"), Err(expected), "{keys}");
+        (json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1" }), "/aws_account"),
+        (
+            json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "127450652264" }),
+            "/aws_account",
+        ),
+        (json!({ "primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "1234" }), "/aws_account"),
+        (json!({ "primary": "us-west-2" }), ""),
+    ];
+    for (given, pointer) in table {
+        assert_eq!(pointers(answer("regions", "aws", &json!({}), &given)), [pointer], "{given}");
     }
 }
 
 #[test]
-fn a_window_comes_back_as_instants() {
-    let window = check("window", &json!({"start": "now", "duration_hours": 8}), &Value::Null, "aws").unwrap();
-    assert_eq!(window.get("start"), Some(&json!("2026-03-01T12:00:00.000Z")));
-    assert_eq!(window.get("cutoff"), Some(&json!("2026-03-01T19:00:00.000Z")));
+fn one_key_for_each_region_is_accepted_and_instances_may_have_their_own() {
+    let given = json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST } });
+    let good = answer("key-arns", "aws", &plan(), &given).unwrap();
+    assert_eq!(good["list"].as_array().unwrap().len(), 2);
+    let own = WEST.replace("e1", "ef");
+    let given =
+        json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST }, "instances": {"sandbox": {"us-west-2": own}} });
+    assert_eq!(answer("key-arns", "aws", &plan(), &given).unwrap()["list"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn wrong_keys_are_found_at_their_place_each_with_its_own_code() {
+    let table = [
+        (json!({ "us-west-2": WEST }), "/keys", "is missing"),
+        (json!({ "us-west-2": WEST, "us-east-1": WEST }), "/keys/us-west-2", "every region needs a key of its own"),
+        (json!({ "us-west-2": EAST, "us-east-1": EAST.replace("e2", "e3") }), "/keys/us-west-2", "arn-wrong-region"),
+        (json!({ "us-west-2": WEST, "us-east-1": "alias/mine" }), "/keys/us-east-1", "arn-alias"),
+        (json!({ "us-west-2": WEST, "us-east-1": EAST, "eu-west-1": EAST }), "/keys/eu-west-1", "none of the chosen"),
+    ];
+    for (keys, pointer, says) in table {
+        let findings = answer("key-arns", "aws", &plan(), &json!({ "keys": keys })).unwrap_err();
+        let found = findings.iter().any(|finding| finding.pointer == pointer && finding.message.contains(says));
+        assert!(found, "{keys}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_window_is_normalised_to_three_instants() {
+    let good = answer("window", "aws", &json!({}), &json!({ "start": "now", "duration_hours": 8 })).unwrap();
+    assert_eq!(good["start"], "2026-11-24T12:00:00Z");
+    assert_eq!(good["cutoff"], "2026-11-24T19:00:00Z");
     assert_eq!(
-        check("window", &json!({"start": "tomorrow"}), &Value::Null, "aws"),
-        Err(vec!["/start window-start".to_owned()])
+        pointers(answer("window", "aws", &json!({}), &json!({ "start": "soon", "duration_hours": 8 }))),
+        ["/start"]
     );
     assert_eq!(
-        check("window", &json!({"start": "now", "duration_hours": 0}), &Value::Null, "aws"),
-        Err(vec!["/duration_hours form-shape".to_owned()])
+        pointers(answer("window", "aws", &json!({}), &json!({ "start": "now", "duration_hours": 100 }))),
+        ["/duration_hours"]
     );
+}
+
+#[test]
+fn an_approval_needs_a_reason() {
+    let good = json!({ "approve": true, "reason": "checked with the customer" });
+    assert_eq!(answer("purge-approval", "aws", &json!({}), &good).unwrap(), good);
+    answer("purge-approval", "aws", &json!({}), &json!({ "approve": true })).unwrap_err();
+    answer("purge-approval", "aws", &json!({}), &json!({ "approve": "yes", "reason": "x" })).unwrap_err();
+}
+
+#[test]
+fn a_schema_without_a_role_is_no_form() {
+    Forms::load([("x", r#"{"title": "X"}"#)]).unwrap_err();
+    Forms::load([("x", r#"{"title": "X", "x-keyferry-role": "boss"}"#)]).unwrap_err();
+    Forms::load([("x", "{")]).unwrap_err();
 }

@@ -1,9 +1,12 @@
-//! Customer keys: their ARNs, the policy that lets the vendor use them, and the probes that show whether it does.
+//! The enterprise's keys: which key belongs where, what a customer may hand over, what their key policy must say, and the
+//! probes that show whether a key serves.
 
 mod arn;
+mod battery;
 mod policy;
-mod probes;
+mod set;
 
-pub use arn::{ArnError, KeyArn};
-pub use policy::render;
-pub use probes::{Finding, Probe, Verdict, probe_kms};
+pub use arn::{KeyArn, Rejection, check};
+pub use battery::{Battery, Probe, ProbeState, Verdict, probe};
+pub use policy::{PolicyRequest, render};
+pub use set::KeySet;

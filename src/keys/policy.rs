@@ -1,37 +1,51 @@
-//! The key policy that a customer applies to each key: three statements, as the process prescribes them.
+//! The key policy that a customer puts on each key: the specification's three statements, word for word, with the
+//! customer's and the vendor's accounts of the region's partition. FedRAMP differs in the partition and in the vendor's
+//! account there, nothing else.
 
 use serde_json::{Value, json};
 
-/// The policy for a key in `customer`'s account that the vendor's account of the same partition shall use. `vendor_name`
-/// stands in the statements' identifiers; `partition` is `aws`, or `aws-us-gov` for FedRAMP.
-pub fn render(vendor_name: &str, vendor: &str, customer: &str, partition: &str) -> Value {
-    let root = |account: &str| format!("arn:{partition}:iam::{account}:root");
+use crate::aws::partition;
+
+/// Whose key, whose systems.
+#[derive(Debug, Clone, Copy)]
+pub struct PolicyRequest<'a> {
+    pub region: &'a str,
+    pub customer_account: &'a str,
+    pub vendor_account: &'a str,
+    /// The vendor's name, as people read it.
+    pub vendor: &'a str,
+}
+
+/// The policy's document, its members in the specification's order.
+pub fn render(request: PolicyRequest<'_>) -> Value {
+    let partition = partition(request.region);
+    let root = |account: &str| json!({ "AWS": format!("arn:{partition}:iam::{account}:root") });
     json!({
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Sid": "Enable my own AWS account to manage this key",
                 "Effect": "Allow",
-                "Principal": { "AWS": root(customer) },
+                "Principal": root(request.customer_account),
                 "Action": "kms:*",
-                "Resource": "*"
+                "Resource": "*",
             },
             {
-                "Sid": format!("Allow {vendor_name} use of the key"),
+                "Sid": format!("Allow {} use of the key", request.vendor),
                 "Effect": "Allow",
-                "Principal": { "AWS": root(vendor) },
+                "Principal": root(request.vendor_account),
                 "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-                "Resource": "*"
+                "Resource": "*",
             },
             {
-                "Sid": format!("Allow {vendor_name} attachment of persistent resources"),
+                "Sid": format!("Allow {} attachment of persistent resources", request.vendor),
                 "Effect": "Allow",
-                "Principal": { "AWS": root(vendor) },
+                "Principal": root(request.vendor_account),
                 "Action": ["kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant"],
                 "Resource": "*",
-                "Condition": { "Bool": { "kms:GrantIsForAWSResource": "true" } }
-            }
-        ]
+                "Condition": { "Bool": { "kms:GrantIsForAWSResource": "true" } },
+            },
+        ],
     })
 }
 
@@ -39,15 +53,21 @@ pub fn render(vendor_name: &str, vendor: &str, customer: &str, partition: &str) 
 mod tests {
     use super::*;
 
+    fn policy(region: &str, vendor_account: &str) -> Value {
+        render(PolicyRequest { region, customer_account: "123456789012", vendor_account, vendor: "Replicon" })
+    }
+
     #[test]
-    fn the_fedramp_variant_differs_in_partition_and_account_alone() {
-        let commercial = render("Replicon", "127450652264", "123456789012", "aws").to_string();
-        let government = render("Replicon", "127450652265", "123456789012", "aws-us-gov").to_string();
-        assert_eq!(
-            commercial.replace("arn:aws:", "arn:aws-us-gov:").replace("127450652264", "127450652265"),
-            government
-        );
-        assert!(commercial.contains("\"Sid\":\"Allow Replicon attachment of persistent resources\""));
-        assert!(commercial.contains("{\"Bool\":{\"kms:GrantIsForAWSResource\":\"true\"}}"));
+    fn the_policy_is_the_specifications() {
+        let expected = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Enable my own AWS account to manage this key","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"kms:*","Resource":"*"},{"Sid":"Allow Replicon use of the key","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::127450652264:root"},"Action":["kms:Encrypt","kms:Decrypt","kms:ReEncrypt*","kms:GenerateDataKey*","kms:DescribeKey"],"Resource":"*"},{"Sid":"Allow Replicon attachment of persistent resources","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::127450652264:root"},"Action":["kms:CreateGrant","kms:ListGrants","kms:RevokeGrant"],"Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}]}"#;
+        assert_eq!(policy("us-west-2", "127450652264").to_string(), expected);
+    }
+
+    #[test]
+    fn govcloud_has_its_own_partition_and_vendor_account() {
+        let text = policy("us-gov-west-1", "127450652265").to_string();
+        assert!(text.contains("arn:aws-us-gov:iam::123456789012:root"));
+        assert!(text.contains("arn:aws-us-gov:iam::127450652265:root"));
+        assert!(!text.contains("arn:aws:"));
     }
 }

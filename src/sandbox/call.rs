@@ -57,3 +57,28 @@ pub struct AwsError {
     /// Further members of the error's shape, as AWS sends them.
     pub details: Vec<(String, String)>,
 }
+
+impl AwsError {
+    /// An error of the caller's making, HTTP 400.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), http_status: 400, details: Vec::new() }
+    }
+
+    /// The same error with another HTTP status.
+    pub fn with_status(mut self, http_status: u16) -> Self {
+        self.http_status = http_status;
+        self
+    }
+}
+
+impl Answer {
+    /// The answer of a call that changed nothing.
+    pub fn read(body: Value) -> Self {
+        Self { body, effect: None }
+    }
+
+    /// The answer of a call that changed `resource`.
+    pub fn effect(body: Value, resource: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { body, effect: Some(Effect { resource: resource.into(), what: what.into() }) }
+    }
+}

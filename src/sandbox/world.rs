@@ -18,6 +18,33 @@ pub struct World {
     pub sts: sts::State,
 }
 
+/// A service's tables, as the data file sees them.
+pub trait Rows {
+    /// Moves what changed in any table since the last call into `changes`.
+    ///
+    /// # Errors
+    /// A row that cannot be written as JSON.
+    fn take_changes(&mut self, changes: &mut Changes) -> Result<(), serde_json::Error>;
+
+    /// Puts back a row read from the data file; false when no table of this service is of that kind.
+    ///
+    /// # Errors
+    /// A body that is not a row of its table.
+    fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error>;
+}
+
+impl Rows for World {
+    fn take_changes(&mut self, changes: &mut Changes) -> Result<(), serde_json::Error> {
+        self.kms.take_changes(changes)?;
+        self.rds.take_changes(changes)?;
+        self.sts.take_changes(changes)
+    }
+
+    fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
+        Ok(self.kms.load(kind, key, body)? || self.rds.load(kind, key, body)? || self.sts.load(kind, key, body)?)
+    }
+}
+
 /// A table's changes since they were last taken: `None` as a row's body says that the row is gone.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {

@@ -1,67 +1,100 @@
-//! Maintenance windows: when a migration may begin, and the last moment at which a cut-over may.
+//! Maintenance windows: when the systems may be interrupted, and until when a cut-over may still start.
+//!
+//! A window is three instants in UTC. Its cutoff is its end minus the time that going back takes: whatever has not been cut
+//! over by then stays as it was. Durations are real hours, so a change of daylight-saving time does not move an end.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Windows;
 
-/// A window, resolved to instants.
+/// The longest window, in hours.
+pub const LONGEST_HOURS: u64 = 72;
+
+/// A window that was agreed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     pub start: DateTime<Utc>,
     pub end: DateTime<Utc>,
-    /// No cut-over starts after this: the end minus the time that going back takes.
+    /// No cut-over starts after this.
     pub cutoff: DateTime<Utc>,
+    pub duration_hours: u64,
+}
+
+/// Where in a window's request something is wrong (a member's name), and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub member: &'static str,
+    pub message: String,
+}
+
+fn refuse<T>(member: &'static str, message: String) -> Result<T, Refusal> {
+    Err(Refusal { member, message })
 }
 
 impl Window {
-    /// Resolves `start` (an RFC 3339 timestamp with an offset, or `now`) and a length in hours.
+    /// A window from what a person asked for: `start` is RFC 3339 or `now`.
     ///
     /// # Errors
-    /// What does not fit and, for a start that is too early, the earliest one allowed.
-    pub fn schedule(start: &str, duration_hours: u32, now: DateTime<Utc>, rules: &Windows) -> Result<Self, String> {
-        let notice = i64::try_from(rules.notice_hours).ok().and_then(TimeDelta::try_hours);
-        let earliest =
-            notice.and_then(|notice| now.checked_add_signed(notice)).ok_or("the notice period is out of range")?;
-        let earliest_text = earliest.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    /// Which member is wrong and what would be right: too short or too long, in the past, earlier than the notice period.
+    pub fn agree(start: &str, duration_hours: u64, now: DateTime<Utc>, rules: &Windows) -> Result<Self, Refusal> {
+        if !(1..=LONGEST_HOURS).contains(&duration_hours) {
+            let message = format!("{duration_hours} hours: a window lasts 1 to {LONGEST_HOURS} hours");
+            return refuse("duration_hours", message);
+        }
+        let go_back = TimeDelta::minutes(i64::try_from(rules.go_back_minutes).unwrap_or(i64::MAX / 60_000));
+        let duration = TimeDelta::hours(i64::try_from(duration_hours).unwrap_or(LONGEST_HOURS as i64));
+        if duration <= go_back {
+            let message = format!(
+                "{duration_hours} hours leave no time to cut over: {} minutes at the end are kept for going back",
+                rules.go_back_minutes
+            );
+            return refuse("duration_hours", message);
+        }
+        let notice = TimeDelta::hours(i64::try_from(rules.notice_hours).unwrap_or(i64::MAX / 3_600_000));
+        let earliest = now.checked_add_signed(notice).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let start = if start == "now" {
             if rules.notice_hours > 0 {
-                return Err(format!(
-                    "a window needs {} hours of notice, so it cannot start now: the earliest start is {earliest_text}",
-                    rules.notice_hours
-                ));
+                let message = format!(
+                    "a window needs {} hours of notice: the earliest start is {}",
+                    rules.notice_hours,
+                    text(earliest)
+                );
+                return refuse("start", message);
             }
             now
         } else {
-            let start = DateTime::parse_from_rfc3339(start).map_err(|_| {
-                format!("`{start}` is neither `now` nor an RFC 3339 timestamp with an offset, such as 2026-03-01T22:00:00-08:00")
-            })?;
+            let Ok(start) = DateTime::parse_from_rfc3339(start) else {
+                let message = format!(
+                    "{start:?} is neither \"now\" nor a time like {} (RFC 3339 with its offset)",
+                    text(earliest)
+                );
+                return refuse("start", message);
+            };
             start.with_timezone(&Utc)
         };
         if start < now {
-            return Err(format!(
-                "the start {} is in the past: the earliest start is {earliest_text}",
-                start.to_rfc3339()
-            ));
+            return refuse("start", format!("{} has passed: the earliest start is {}", text(start), text(earliest)));
         }
         if start < earliest {
-            return Err(format!(
-                "a window needs {} hours of notice: the earliest start is {earliest_text}",
-                rules.notice_hours
-            ));
+            let message = format!(
+                "{} is earlier than {} hours of notice allow: the earliest start is {}",
+                text(start),
+                rules.notice_hours,
+                text(earliest)
+            );
+            return refuse("start", message);
         }
-        let go_back = i64::try_from(rules.go_back_minutes).ok().and_then(TimeDelta::try_minutes);
-        let end = start.checked_add_signed(TimeDelta::hours(i64::from(duration_hours)));
-        let cutoff = end.zip(go_back).and_then(|(end, go_back)| end.checked_sub_signed(go_back));
-        match (end, cutoff) {
-            (Some(end), Some(cutoff)) if cutoff > start => Ok(Self { start, end, cutoff }),
-            (Some(_), Some(_)) => Err(format!(
-                "a window of {duration_hours} hours leaves no time: {} minutes at its end are kept free for going back",
-                rules.go_back_minutes
-            )),
-            _ => Err("the window is out of range".to_owned()),
-        }
+        let Some(end) = start.checked_add_signed(duration) else {
+            return refuse("start", format!("{} is too far away", text(start)));
+        };
+        Ok(Self { start, end, cutoff: end - go_back, duration_hours })
     }
+}
+
+/// An instant as people and definitions read it: RFC 3339 in UTC, to the second.
+pub fn text(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -69,27 +102,45 @@ mod tests {
     use super::*;
 
     fn now() -> DateTime<Utc> {
-        "2026-03-01T12:00:00Z".parse().unwrap()
+        "2026-11-24T12:00:00Z".parse().unwrap()
+    }
+
+    fn rules(notice_hours: u64) -> Windows {
+        Windows { notice_hours, go_back_minutes: 60 }
     }
 
     #[test]
-    fn a_window_keeps_time_to_go_back() {
-        let rules = Windows { notice_hours: 0, go_back_minutes: 90 };
-        let window = Window::schedule("2026-03-02T00:00:00+02:00", 8, now(), &rules).unwrap();
-        assert_eq!(window.start, "2026-03-01T22:00:00Z".parse::<DateTime<Utc>>().unwrap());
-        assert_eq!(window.cutoff, "2026-03-02T04:30:00Z".parse::<DateTime<Utc>>().unwrap());
-        assert!(Window::schedule("now", 1, now(), &rules).unwrap_err().contains("90 minutes"));
+    fn a_window_keeps_the_time_to_go_back_free() {
+        let window = Window::agree("2026-11-25T22:00:00+02:00", 8, now(), &rules(24)).unwrap();
+        assert_eq!(text(window.start), "2026-11-25T20:00:00Z");
+        assert_eq!(text(window.end), "2026-11-26T04:00:00Z");
+        assert_eq!(text(window.cutoff), "2026-11-26T03:00:00Z");
     }
 
     #[test]
-    fn notice_is_kept_and_the_earliest_start_is_named() {
-        let rules = Windows { notice_hours: 48, go_back_minutes: 60 };
-        for start in ["now", "2026-03-03T11:59:59Z"] {
-            let refusal = Window::schedule(start, 8, now(), &rules).unwrap_err();
-            assert!(refusal.contains("2026-03-03T12:00:00Z"), "{refusal}");
+    fn now_is_a_start_only_without_notice() {
+        assert_eq!(Window::agree("now", 8, now(), &rules(0)).unwrap().start, now());
+        let refusal = Window::agree("now", 8, now(), &rules(48)).unwrap_err();
+        assert!(refusal.message.contains("2026-11-26T12:00:00Z"), "{}", refusal.message);
+    }
+
+    #[test]
+    fn what_cannot_be_agreed_says_why_and_where() {
+        let table = [
+            ("2026-11-24T11:59:59Z", 8, 0, "start"),
+            ("2026-11-24T13:00:00Z", 8, 2, "start"),
+            ("tomorrow", 8, 0, "start"),
+            ("2026-11-24T13:00:00", 8, 0, "start"),
+            ("now", 0, 0, "duration_hours"),
+            ("now", 73, 0, "duration_hours"),
+            ("now", 1, 0, "duration_hours"),
+        ];
+        for (start, hours, notice, member) in table {
+            assert_eq!(
+                Window::agree(start, hours, now(), &rules(notice)).unwrap_err().member,
+                member,
+                "{start} {hours}"
+            );
         }
-        assert!(Window::schedule("2026-03-03T12:00:00Z", 8, now(), &rules).is_ok());
-        assert!(Window::schedule("2026-02-03T12:00:00Z", 8, now(), &rules).unwrap_err().contains("past"));
-        assert!(Window::schedule("2026-03-05 12:00", 8, now(), &rules).unwrap_err().contains("RFC 3339"));
     }
 }

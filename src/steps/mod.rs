@@ -1,1 +1,83 @@
-//! The steps that the shipped definitions name: one file a step.
+//! The steps: Rust code that the definitions name. One file a step.
+//!
+//! Each file says in the same order what its step is for, what it takes and gives, what it does to the world, and why
+//! doing it again is harmless. A step never waits: it looks, does at most one thing, and returns `Pending` until AWS is
+//! through. So whatever it finds when it is run again is an answer to "how far is this?", and a crash anywhere leaves
+//! nothing that the next run does not find by name.
+
+mod audit;
+mod canary;
+mod common;
+mod copy_for_recovery;
+mod copy_snapshot;
+mod freeze_system;
+mod plan_purge;
+mod pre_copy_system;
+mod provision_system;
+mod purge_resource;
+mod render_key_policies;
+mod replace_replica;
+mod restore_system;
+mod review_keys;
+mod review_migration;
+mod snapshot_system;
+mod swap_system;
+mod take_inventory;
+mod thaw_system;
+mod verify_key;
+mod verify_system;
+mod write_custody;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{aws::Aws, config::Config, worker::Step};
+
+/// What all steps share.
+#[derive(Clone)]
+pub struct Domain {
+    pub aws: Arc<Aws>,
+    pub config: Arc<Config>,
+    /// Between two looks at something that AWS is changing; with a sandbox, divided by its speed.
+    pub poll: Duration,
+    /// For how long a policy may still be spreading, or something new may not be visible yet; with a sandbox, divided by
+    /// its speed.
+    pub grace: Duration,
+}
+
+impl Domain {
+    /// The intervals of the configuration, divided by `speed`: 1 for AWS.
+    pub fn new(aws: Arc<Aws>, config: Arc<Config>, speed: f64) -> Self {
+        let sped = |seconds: u64| {
+            let speed = if speed.is_finite() && speed >= 1.0 { speed } else { 1.0 };
+            Duration::from_secs(seconds).div_f64(speed).max(Duration::from_millis(5))
+        };
+        Self { poll: sped(config.aws.poll_s), grace: sped(config.aws.policy_grace_s), aws, config }
+    }
+}
+
+/// Every step, over one domain.
+pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
+    let domain = || domain.clone();
+    vec![
+        Arc::new(render_key_policies::RenderKeyPolicies(domain())),
+        Arc::new(verify_key::VerifyKey(domain())),
+        Arc::new(review_keys::ReviewKeys),
+        Arc::new(take_inventory::TakeInventory(domain())),
+        Arc::new(provision_system::ProvisionSystem(domain())),
+        Arc::new(pre_copy_system::PreCopySystem(domain())),
+        Arc::new(freeze_system::FreezeSystem(domain())),
+        Arc::new(snapshot_system::SnapshotSystem(domain())),
+        Arc::new(copy_snapshot::CopySnapshot(domain())),
+        Arc::new(restore_system::RestoreSystem(domain())),
+        Arc::new(verify_system::VerifySystem(domain())),
+        Arc::new(swap_system::SwapSystem(domain())),
+        Arc::new(thaw_system::ThawSystem(domain())),
+        Arc::new(review_migration::ReviewMigration),
+        Arc::new(copy_for_recovery::CopyForRecovery(domain())),
+        Arc::new(replace_replica::ReplaceReplica(domain())),
+        Arc::new(plan_purge::PlanPurge(domain())),
+        Arc::new(purge_resource::PurgeResource(domain())),
+        Arc::new(write_custody::WriteCustody),
+        Arc::new(audit::Audit(domain())),
+    ]
+}

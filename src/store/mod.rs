@@ -1,1 +1,183 @@
 //! Durable state: one atomic commit for everything a turn decided.
+//!
+//! The store remembers and never decides: what to write comes from `engine::advance` by way of the worker, sealed into rows
+//! by [`seal`], which both databases share. A crash before [`Store::commit`] returns leaves either all of a group or none of
+//! it; what had been claimed is claimed again when its lease has passed. A crash after it leaves nothing to redo.
+//!
+//! Every write is fenced: a turn by the revision that it was folded onto, a word about a piece of work by the fence of its
+//! claim. A fence that does not hold is a value of [`StoreError`] that says what was expected and what was found.
+
+mod codec;
+#[cfg(test)]
+mod conformance;
+mod error;
+mod rows;
+pub mod sqlite;
+mod transition;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+pub use codec::{Blobs, chain, decode_event};
+pub use error::StoreError;
+pub use rows::{
+    Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, StoredRecord, StoredWork, Tally, WorkKind,
+};
+pub use sqlite::SqliteStore;
+pub use transition::{
+    Answered, ClaimAtOnce, Happened, Idempotency, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal, Start,
+    Transition, Word, WorkOrder, seal,
+};
+
+/// One thing to make durable. A batch holds many; they succeed or fail each for itself.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Turns that belong together: a run's turn and the first turns of the children that it starts. All or none.
+    Turns(Vec<Sealed>),
+    /// A word about work that this worker holds.
+    Word(WorkWord),
+}
+
+/// What a worker says of a piece of work that it holds. Zero rows is [`StoreError::LeaseLost`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkWord {
+    pub run: String,
+    pub frame: i64,
+    pub visit: u64,
+    pub fence: u64,
+    pub say: Say,
+}
+
+/// The words there are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Say {
+    /// The lease lasts until then. After a crash the work is claimed again at that time.
+    Renew { lease_until: DateTime<Utc> },
+    /// The step's own progress: after a crash it is run again with this value.
+    Checkpoint { checkpoint: Value },
+    /// The step waits for something outside: its lease ends, and it is due again at `due_at`. Not a line of history.
+    Pending { due_at: DateTime<Utc>, checkpoint: Value, waiting_for: String },
+    /// The lease ends without a result and without that counting as a crash: the work is due again at `due_at`.
+    Release { due_at: DateTime<Utc> },
+    /// There is nothing left to do.
+    Drop,
+}
+
+/// A claim of due work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// For people; what counts is the fence.
+    pub owner: String,
+    pub now: DateTime<Utc>,
+    pub lease_until: DateTime<Utc>,
+    pub limit: u32,
+}
+
+/// A page of a run's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryPage {
+    pub run: String,
+    /// Rows with a greater number.
+    pub after: u64,
+    pub limit: u32,
+}
+
+/// A page of runs, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunsPage {
+    pub enterprise: Option<String>,
+    pub workflow: Option<String>,
+    /// The word of an `engine::Standing`.
+    pub status: Option<String>,
+    pub limit: u32,
+    pub cursor: Option<String>,
+}
+
+/// A page of an enterprise's records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordsPage {
+    pub enterprise: String,
+    pub collection: String,
+    pub limit: u32,
+    pub cursor: Option<String>,
+}
+
+/// A database that keeps runs. All methods are safe to call at any time from any task; none is half done when its caller
+/// goes away.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes a batch durable in one transaction of a fixed number of statements and answers for each write of it, in order.
+    /// An outer error means that nothing of the batch is known to be durable: read before you try again.
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError>;
+
+    /// Claims due work, the longest due first: the attempt is counted and the fence minted before this returns. A crash
+    /// after it leaves the lease to pass.
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError>;
+
+    /// Ends all leases, for a store that only this process can have open: whoever held them is dead. Returns how many.
+    async fn expire_leases(&self) -> Result<u64, StoreError>;
+
+    /// When something will next be there to claim; `None` if nothing is.
+    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError>;
+
+    /// A run's snapshot.
+    async fn load(&self, run: &str) -> Result<Loaded, StoreError>;
+
+    /// The work rows of a run.
+    async fn work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError>;
+
+    /// The runs that a run has started, oldest first.
+    async fn children(&self, run: &str) -> Result<Vec<Child>, StoreError>;
+
+    /// Identifiers of runs.
+    async fn runs(&self, page: RunsPage) -> Result<Page<String>, StoreError>;
+
+    async fn history(&self, page: HistoryPage) -> Result<Vec<HistoryRecord>, StoreError>;
+
+    /// The run that an idempotency key started, with the hash of its request.
+    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError>;
+
+    /// Keeps a definition's text under its content hash, for ever.
+    async fn keep_definition(&self, hash: &str, name: &str, source: &str, at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Name and text of a definition.
+    async fn definition(&self, hash: &str) -> Result<(String, String), StoreError>;
+
+    /// Adds an enterprise; `false` if one of that identifier is there.
+    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError>;
+
+    async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError>;
+
+    async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError>;
+
+    async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError>;
+
+    async fn records(&self, page: RecordsPage) -> Result<Page<StoredRecord>, StoreError>;
+
+    /// What the world has not been told and is due to be, oldest first.
+    async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// A crash between the telling and this tells it again: at least once, under the row's stable number.
+    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError>;
+
+    async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError>;
+
+    /// Writes and takes back: an error says why the store cannot be written to.
+    async fn probe(&self) -> Result<(), StoreError>;
+}
+
+/// Microseconds since 1970, rounded up, so that what is due is never early.
+pub(crate) fn micros(time: DateTime<Utc>) -> i64 {
+    let rest = i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000));
+    time.timestamp_micros().saturating_add(rest)
+}
+
+/// The time of a column.
+pub(crate) fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH)
+}

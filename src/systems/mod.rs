@@ -1,1 +1,19 @@
-//! Data systems: inventory, re-keying, cut-over, purge ledger.
+//! Data systems: finding an enterprise's, describing them whole, naming what is made of them, knowing what is ours.
+//!
+//! Everything that keyferry makes has a name that follows from the run, and tags that are set in the very call that makes
+//! it. So a step that is run again finds its own work by name, knows it by its tags, and takes anything else under that
+//! name for somebody else's: it is never adopted, changed or deleted.
+
+mod cloud;
+mod differences;
+mod model;
+mod names;
+mod scan;
+mod tags;
+
+pub use cloud::{Readiness, instance, instance_arn, readiness, short_name, snapshot};
+pub use differences::{adjustable, differences};
+pub use model::{Settings, System, optional_tag};
+pub use names::{Names, identifier};
+pub use scan::{Kind, Resource, Scan, Wanted, scan};
+pub use tags::{Owner, Tags, of_instance, of_snapshot, read, sdk, tag_list};

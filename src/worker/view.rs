@@ -6,21 +6,6 @@ use serde_json::Value;
 
 use crate::engine::{Actor, Standing};
 
-/// An enterprise: one customer of the vendor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Enterprise {
-    /// Short identifier: 1 to 40 of `a-z`, `0-9` and `-`, beginning with a letter.
-    pub id: String,
-    /// The name that people read.
-    pub name: String,
-    /// `aws` or `aws-us-gov`.
-    pub partition: String,
-    pub customer_email: Option<String>,
-    pub csm_email: Option<String>,
-    pub engineer_email: Option<String>,
-    pub created_at: DateTime<Utc>,
-}
-
 /// What a run, or one of its frames, waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WaitingFor {
@@ -100,13 +85,6 @@ pub struct Verification {
     pub findings: Vec<String>,
 }
 
-/// A page of a listing, with the cursor of the next.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    pub next: Option<String>,
-}
-
 /// Which runs to list. Newest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunFilter {
@@ -116,15 +94,4 @@ pub struct RunFilter {
     /// At most this many, 1 to 200; 50 if not given.
     pub limit: Option<u32>,
     pub cursor: Option<String>,
-}
-
-/// A record that a step left about an enterprise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StoredRecord {
-    pub enterprise: String,
-    pub collection: String,
-    pub key: String,
-    pub run: String,
-    pub written_at: DateTime<Utc>,
-    pub body: Value,
 }

@@ -40,6 +40,11 @@ pub fn diagram(definition: &Definition, highlight: &Highlight, format: DiagramFo
 }
 
 impl Highlight {
+    /// Marks the states that a run has entered, and those in which it stands now.
+    pub fn of(entered: impl IntoIterator<Item = String>, current: impl IntoIterator<Item = String>) -> Self {
+        Self { entered: entered.into_iter().collect(), current: current.into_iter().collect() }
+    }
+
     /// The class of a state: where the run stands matters more than that it came by.
     fn class(&self, state: &str) -> Option<&'static str> {
         if self.current.contains(state) {

@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -41,8 +39,8 @@ fn definition() -> Definition {
 }
 
 fn marked(entered: &[&str], current: &[&str]) -> Highlight {
-    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    Highlight { entered: set(entered), current: set(current) }
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    Highlight::of(owned(entered), owned(current))
 }
 
 #[test]

@@ -1,22 +1,213 @@
-//! RDS.
+//! RDS: DB instances, clusters, snapshots, automated backups and the groups that they name, per account and region.
+//!
+//! The contract is AWS's RDS API 2014-10-31 as its own service model describes it: operations, members, error codes and
+//! HTTP statuses. [`handle`] answers one call in two moves. First every row is brought to the call's time
+//! (`lifecycle`): states are a function of what was asked and of the clock, so nothing runs in the background and a
+//! crash loses no transition. Then the operation checks everything that can refuse it and only then touches rows, so a
+//! refused call has no effect of its own.
+//!
+//! The answer's body is the operation's result as a JSON tree: objects are elements, `{"@list": "DBInstance", "items":
+//! […]}` is a list whose members have that name, scalars are text, null members are left out.
+//!
+//! Data is modelled as a fingerprint and a size: a new instance gets a fingerprint of its own, [`State::write_content`]
+//! changes it as a client's writes would, snapshots, copies, restores and replicas carry it along. So a test can prove by
+//! [`State::content_of`] that what was restored is what was saved.
 
-use super::{Answer, AwsError, Call, kms};
+mod account;
+mod backups;
+mod bluegreen;
+mod cluster_restore;
+mod clusters;
+mod context;
+mod copies;
+mod engines;
+mod error;
+mod groups;
+mod ids;
+mod instances;
+mod lifecycle;
+mod modify;
+mod params;
+mod placement;
+mod replicas;
+mod restore;
+mod rows;
+mod settings;
+mod shape;
+mod sharing;
+mod snapshots;
+mod tags;
+mod timing;
+mod validate;
 
-/// All instances, clusters, snapshots and groups.
-#[derive(Debug, Default)]
-pub struct State {}
+#[cfg(test)]
+mod tests;
 
-/// Answers one RDS call. The answer's body is the operation's result as a JSON tree: objects are XML elements, arrays are
-/// lists whose member element's name is chosen by the shape (`rds::wire`), scalars are text.
+use super::{Answer, AwsError, Call, Changes, Rows, Table, kms};
+use context::Context;
+use rows::{Backup, Cluster, Group, Instance, Snapshot};
+
+/// All instances, clusters, snapshots and groups, over all accounts and regions. Rows stand under their ARN.
+#[derive(Debug)]
+pub struct State {
+    instances: Table<Instance>,
+    clusters: Table<Cluster>,
+    snapshots: Table<Snapshot>,
+    cluster_snapshots: Table<Snapshot>,
+    backups: Table<Backup>,
+    groups: Table<Group>,
+    deployments: Table<bluegreen::Deployment>,
+    /// Under `resource`: how many resource ids were given out.
+    counters: Table<u64>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            instances: Table::new("rds.instance"),
+            clusters: Table::new("rds.cluster"),
+            snapshots: Table::new("rds.snapshot"),
+            cluster_snapshots: Table::new("rds.cluster_snapshot"),
+            backups: Table::new("rds.backup"),
+            groups: Table::new("rds.group"),
+            deployments: Table::new("rds.deployment"),
+            counters: Table::new("rds.counter"),
+        }
+    }
+}
+
+impl State {
+    /// The fingerprint (hex) and the size in GB of the data in an instance, cluster, snapshot or automated backup, by its
+    /// ARN. Two resources with one fingerprint hold the same data. No operation of RDS answers it: it is for tests and for
+    /// verification.
+    pub fn content_of(&self, arn: &str) -> Option<(&str, i64)> {
+        let instance = self.instances.get(arn).map(|row| (row.content.as_str(), row.gb));
+        let cluster = || self.clusters.get(arn).map(|row| (row.content.as_str(), row.gb));
+        let snapshot = || self.snapshots.get(arn).or_else(|| self.cluster_snapshots.get(arn));
+        let backup = || self.backups.get(arn).map(|row| (row.data.content.as_str(), row.data.gb));
+        instance.or_else(cluster).or_else(|| snapshot().map(|row| (row.content.as_str(), row.gb))).or_else(backup)
+    }
+
+    /// Changes the data in an instance or a cluster, as a client's writes would: the new fingerprint follows from the old
+    /// one and from `written`. A cluster's members and all read replicas, theirs included, follow. `false` when there is no
+    /// such instance or cluster.
+    pub fn write_content(&mut self, arn: &str, written: &str) -> bool {
+        if !self.instances.contains(arn) && !self.clusters.contains(arn) {
+            return false;
+        }
+        let old = self.content_of(arn).map(|(content, _)| content.to_owned()).unwrap_or_default();
+        let new = ids::digest(&format!("{old}/{written}"));
+        let mut following = vec![arn.to_owned()];
+        while let Some(arn) = following.pop() {
+            if let Some(row) = self.clusters.get_mut(&arn) {
+                row.content.clone_from(&new);
+            } else if let Some(row) = self.instances.get_mut(&arn).filter(|row| row.content != new) {
+                row.content.clone_from(&new);
+            } else {
+                continue;
+            }
+            let member = |row: &Instance| {
+                row.cluster.as_ref().is_some_and(|cluster| row.place.arn("cluster", cluster) == arn)
+                    || row.replica_of.as_ref() == Some(&arn)
+            };
+            following.extend(self.instances.iter().filter(|(_, row)| member(row)).map(|(key, _)| key.clone()));
+        }
+        true
+    }
+
+    /// A resource id that was never given before: `prefix` and 26 characters.
+    fn mint(&mut self, prefix: &str) -> String {
+        let next = self.counters.get("resource").copied().unwrap_or_default() + 1;
+        self.counters.insert("resource", next);
+        format!("{prefix}{}", ids::base32(&format!("{prefix}{next}")))
+    }
+}
+
+impl Rows for State {
+    fn take_changes(&mut self, changes: &mut Changes) -> Result<(), serde_json::Error> {
+        self.instances.take_changes(changes)?;
+        self.clusters.take_changes(changes)?;
+        self.snapshots.take_changes(changes)?;
+        self.cluster_snapshots.take_changes(changes)?;
+        self.backups.take_changes(changes)?;
+        self.groups.take_changes(changes)?;
+        self.deployments.take_changes(changes)?;
+        self.counters.take_changes(changes)
+    }
+
+    fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
+        match kind {
+            "rds.instance" => self.instances.load(key, body)?,
+            "rds.cluster" => self.clusters.load(key, body)?,
+            "rds.snapshot" => self.snapshots.load(key, body)?,
+            "rds.cluster_snapshot" => self.cluster_snapshots.load(key, body)?,
+            "rds.backup" => self.backups.load(key, body)?,
+            "rds.group" => self.groups.load(key, body)?,
+            "rds.deployment" => self.deployments.load(key, body)?,
+            "rds.counter" => self.counters.load(key, body)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Answers one RDS call; see the module for the form of its body.
 ///
 /// # Errors
-/// The error as AWS answers it.
+/// The error as AWS answers it; the call changed nothing then.
 pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<Answer, AwsError> {
-    let _ = (state, kms);
-    Err(AwsError {
-        code: "InvalidAction".to_owned(),
-        message: format!("Could not find operation {}", call.action),
-        http_status: 400,
-        details: Vec::new(),
-    })
+    lifecycle::settle(state, kms, call.now);
+    let cx = &mut Context::new(state, kms, call);
+    match call.action.as_str() {
+        "CreateDBInstance" => instances::create(cx),
+        "DescribeDBInstances" => instances::describe(cx),
+        "DeleteDBInstance" => instances::delete(cx),
+        "RebootDBInstance" => instances::reboot(cx),
+        "StopDBInstance" => instances::stop(cx),
+        "StartDBInstance" => instances::start(cx),
+        "ModifyDBInstance" => modify::modify(cx),
+        "CreateDBInstanceReadReplica" => replicas::create(cx),
+        "PromoteReadReplica" => replicas::promote(cx),
+        "RestoreDBInstanceFromDBSnapshot" => restore::from_snapshot(cx),
+        "RestoreDBInstanceToPointInTime" => restore::to_point_in_time(cx),
+        "CreateDBSnapshot" => snapshots::create(cx),
+        "CopyDBSnapshot" => copies::copy(cx, &snapshots::INSTANCE),
+        "DescribeDBSnapshots" => snapshots::describe(cx, &snapshots::INSTANCE),
+        "DeleteDBSnapshot" => snapshots::delete(cx, &snapshots::INSTANCE),
+        "ModifyDBSnapshot" => snapshots::modify(cx),
+        "ModifyDBSnapshotAttribute" => sharing::modify(cx, &snapshots::INSTANCE),
+        "DescribeDBSnapshotAttributes" => sharing::describe(cx, &snapshots::INSTANCE),
+        "DescribeDBInstanceAutomatedBackups" => backups::describe(cx),
+        "DeleteDBInstanceAutomatedBackup" => backups::delete(cx),
+        "StartDBInstanceAutomatedBackupsReplication" => backups::start_replication(cx),
+        "StopDBInstanceAutomatedBackupsReplication" => backups::stop_replication(cx),
+        "DescribeDBClusterAutomatedBackups" => backups::describe_clusters(cx),
+        "DeleteDBClusterAutomatedBackup" => backups::delete_cluster(cx),
+        "CreateDBCluster" => clusters::create(cx),
+        "DescribeDBClusters" => clusters::describe(cx),
+        "ModifyDBCluster" => clusters::modify(cx),
+        "DeleteDBCluster" => clusters::delete(cx),
+        "FailoverDBCluster" => clusters::fail_over(cx),
+        "StopDBCluster" => clusters::stop(cx),
+        "StartDBCluster" => clusters::start(cx),
+        "CreateDBClusterSnapshot" => clusters::snapshot(cx),
+        "CopyDBClusterSnapshot" => copies::copy(cx, &snapshots::CLUSTER),
+        "DescribeDBClusterSnapshots" => snapshots::describe(cx, &snapshots::CLUSTER),
+        "DeleteDBClusterSnapshot" => snapshots::delete(cx, &snapshots::CLUSTER),
+        "ModifyDBClusterSnapshotAttribute" => sharing::modify(cx, &snapshots::CLUSTER),
+        "DescribeDBClusterSnapshotAttributes" => sharing::describe(cx, &snapshots::CLUSTER),
+        "RestoreDBClusterFromSnapshot" => cluster_restore::from_snapshot(cx),
+        "RestoreDBClusterToPointInTime" => cluster_restore::to_point_in_time(cx),
+        "AddTagsToResource" => tags::add(cx),
+        "RemoveTagsFromResource" => tags::remove(cx),
+        "ListTagsForResource" => tags::list(cx),
+        _ => groups::handle(cx)
+            .or_else(|| bluegreen::handle(cx))
+            .or_else(|| account::handle(cx))
+            .unwrap_or_else(|| Err(unknown(&call.action))),
+    }
+}
+
+fn unknown(action: &str) -> AwsError {
+    error::fault("InvalidAction", format!("Could not find operation {action} for version 2014-10-31"))
 }

@@ -1,0 +1,223 @@
+//! keyferry put together: cloud, service, mail and HTTP over one data directory. `serve` and `demo` share it.
+//!
+//! Everything runs until the first signal; then no new request is taken, the worker gives its leases back, the letter that
+//! is being sent is finished. A part that fails stops the others: half a server would look like a whole one.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
+
+use super::{output::Failure, shipped};
+use crate::{
+    aws::{Aws, AwsOptions},
+    config::Config,
+    forms::{Form, Forms},
+    http::{self, AdminToken, Api, Limits, Workflow},
+    mail::{FormRole, Postman, Transport},
+    sandbox::{Options, Sandbox},
+    steps::{self, Domain},
+    store::SqliteStore,
+    telemetry::Metrics,
+    worker::{Clock as _, Registry, Service, ServiceOptions, SystemClock},
+};
+
+/// What stands behind the AWS SDK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Cloud {
+    /// The emulated cloud, in this process.
+    #[default]
+    Sandbox,
+    /// AWS itself, with the credentials that the SDK finds.
+    Live,
+}
+
+/// What an [`App`] is made of.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    pub config: Config,
+    /// Holds `keyferry.db`, `sandbox.db`, `admin-token` and `mail/`; it is made if it is missing.
+    pub data_dir: PathBuf,
+    pub cloud: Cloud,
+    /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
+    pub speed: Option<f64>,
+}
+
+/// keyferry, opened and not yet at work.
+pub struct App {
+    pub service: Service,
+    pub sandbox: Option<Sandbox>,
+    pub token: AdminToken,
+    config: Arc<Config>,
+    metrics: Metrics,
+    transport: Transport,
+    forms: Arc<Forms>,
+    workflows: BTreeMap<String, Workflow>,
+}
+
+/// How long steps that run may go on after the signal.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Where an [`App`] listens.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    pub api: Option<TcpListener>,
+    /// The emulated cloud's own, if it is to be reached from outside.
+    pub sandbox: Option<TcpListener>,
+}
+
+impl App {
+    /// Opens everything that keeps state, in an order in which nothing is changed before all of it could be opened.
+    ///
+    /// # Errors
+    /// The data directory, a file in it, or the configuration cannot be used.
+    pub async fn open(options: AppOptions) -> Result<Self, Failure> {
+        make_data_dir(&options.data_dir)?;
+        let config = Arc::new(options.config);
+        let transport = Transport::new(&config.mail, &options.data_dir.join("mail")).map_err(failed)?;
+        let sandbox = match options.cloud {
+            Cloud::Sandbox => Some(open_sandbox(&config, &options.data_dir, options.speed).await?),
+            Cloud::Live => None,
+        };
+        let forms = Arc::new(Forms::shipped().map_err(failed)?);
+        let aws = match &sandbox {
+            Some(sandbox) => Aws::sandboxed(&config, sandbox),
+            None => Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() }),
+        };
+        let speed = sandbox.as_ref().map_or(1.0, |_| options.speed.unwrap_or(config.sandbox.speed));
+        let mut steps = Registry::new();
+        steps::register(&Domain::new(Arc::new(aws), Arc::clone(&config), speed))
+            .into_iter()
+            .for_each(|step| steps.add(step));
+        let store = SqliteStore::open(&options.data_dir.join("keyferry.db")).await.map_err(failed)?;
+        let definitions = shipped::definitions().map_err(failed)?;
+        let workflows = shipped::as_shown(&definitions);
+        let service = Service::open(ServiceOptions {
+            store: Arc::new(store),
+            definitions,
+            steps,
+            forms: Arc::<Forms>::clone(&forms),
+            clock: Arc::new(SystemClock),
+            config: Arc::clone(&config),
+            poll: None,
+        })
+        .await
+        .map_err(failed)?;
+        let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
+        let metrics = Metrics::new().map_err(failed)?;
+        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows })
+    }
+
+    /// Works until `shutdown` turns true and everything has ended in order.
+    ///
+    /// # Errors
+    /// A part failed; the others were stopped.
+    pub async fn run(self, listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<(), Failure> {
+        let (stop, stopping) = watch::channel(false);
+        let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
+        let forms: Vec<&Form> = self.forms.iter().collect();
+        let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
+        let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
+        if let Some(listener) = listeners.api {
+            let api = Api {
+                service: self.service.clone(),
+                token: self.token,
+                metrics: self.metrics,
+                workflows: Arc::new(self.workflows),
+                form_roles: Arc::new(roles),
+                shutdown: stopping.clone(),
+            };
+            let served = http::serve(listener, http::router(api), Limits::default(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
+        let (service, working) = (self.service.clone(), stopping.clone());
+        parts.spawn(async move { service.run_worker(working, DRAIN).await.map_err(failed) });
+        let postman =
+            Postman::new(self.service.clone(), self.transport, self.config, letters, Arc::new(|| SystemClock.now()));
+        let posting = stopping.clone();
+        parts.spawn(async move {
+            postman.run(posting).await;
+            Ok(())
+        });
+        if let (Some(sandbox), Some(listener)) = (self.sandbox, listeners.sandbox) {
+            let stopped = super::signals::received(stopping);
+            parts.spawn(async move { sandbox.listen(listener, stopped).await.map_err(failed) });
+        }
+        end_together(parts, stop, shutdown).await
+    }
+}
+
+fn form_role(form: &Form) -> FormRole {
+    FormRole { role: form.role.clone(), title: form.title.clone() }
+}
+
+/// Waits for the signal or for the first part that ends, stops the rest, and gives the first failure.
+async fn end_together(
+    mut parts: JoinSet<Result<(), Failure>>,
+    stop: watch::Sender<bool>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let flatten = |ended: Result<Result<(), Failure>, JoinError>| ended.unwrap_or_else(|error| Err(failed(error)));
+    let mut outcome = tokio::select! {
+        () = super::signals::received(shutdown) => Ok(()),
+        Some(ended) = parts.join_next() => flatten(ended),
+    };
+    stop.send_replace(true);
+    while let Some(ended) = parts.join_next().await {
+        outcome = outcome.and(flatten(ended));
+    }
+    outcome
+}
+
+async fn open_sandbox(config: &Config, data_dir: &Path, speed: Option<f64>) -> Result<Sandbox, Failure> {
+    let vendor = config.aws.partitions.get("aws").or_else(|| config.aws.partitions.values().next());
+    let default_account = vendor.map(|partition| partition.account.clone()).unwrap_or_default();
+    let options = Options {
+        data: Some(data_dir.join("sandbox.db")),
+        speed: speed.unwrap_or(config.sandbox.speed),
+        wall: Arc::new(|| SystemClock.now()),
+        default_account,
+    };
+    Sandbox::open(options).await.map_err(failed)
+}
+
+/// The directory holds the administrator's token and what customers' keys protect: it is for its owner alone.
+fn make_data_dir(path: &Path) -> Result<(), Failure> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error: io::Error| {
+        Failure::Failed(format!("cannot make the data directory {}: {error}", path.display()))
+    })
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::from_error(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_fails_stops_the_others_and_is_told() {
+        let (stop, mut stopping) = watch::channel(false);
+        let (_signal, shutdown) = watch::channel(false);
+        let mut parts = JoinSet::new();
+        parts.spawn(async { Err(Failure::Failed("the disk is full".to_owned())) });
+        parts.spawn(async move {
+            drop(stopping.wait_for(|stop| *stop).await);
+            Ok(())
+        });
+        let outcome = tokio::time::timeout(Duration::from_secs(5), end_together(parts, stop, shutdown)).await;
+        assert!(matches!(outcome, Ok(Err(Failure::Failed(reason))) if reason == "the disk is full"));
+    }
+}

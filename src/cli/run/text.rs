@@ -1,0 +1,143 @@
+//! Runs for people.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+
+use crate::{
+    cli::output::table,
+    engine::Standing,
+    worker::{HistoryRow, RunView, Verification, WaitingFor},
+};
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn status(run: &RunView) -> &'static str {
+    match run.status {
+        Standing::Working => "working",
+        Standing::Waiting => "waiting",
+        Standing::Attention => "attention",
+        Standing::Paused => "paused",
+        Standing::Succeeded => "succeeded",
+        Standing::Failed => "failed",
+        Standing::Cancelled => "cancelled",
+    }
+}
+
+/// A run at one moment, on one line.
+pub fn line(run: &RunView) -> String {
+    format!("{}  {}: {}", run.id, status(run), run.summary)
+}
+
+/// A run with all that it waits for.
+pub fn run(run: &RunView) -> String {
+    let mut lines = vec![
+        line(run),
+        format!(
+            "  {} for {}, started {} by {}",
+            run.workflow,
+            run.enterprise,
+            time(run.started_at),
+            run.started_by.name
+        ),
+    ];
+    lines.extend(run.parent.iter().map(|parent| format!("  child of {parent}")));
+    if !run.children.is_empty() {
+        lines.push(format!("  children: {}", run.children.join(" ")));
+    }
+    lines.extend(run.waiting_for.iter().map(waiting));
+    for attention in &run.attention {
+        lines.push(format!(
+            "  attention since {} in {} (frame {}): {}: {}",
+            time(attention.since),
+            attention.state,
+            attention.frame,
+            attention.error,
+            attention.cause
+        ));
+    }
+    if let Some(error) = &run.error {
+        lines.push(format!("  {error}: {}", run.cause.as_deref().unwrap_or_default()));
+    }
+    lines.extend(run.ended_at.map(|at| format!("  ended {}", time(at))));
+    lines.join("\n")
+}
+
+fn waiting(wait: &WaitingFor) -> String {
+    let until = wait.until.map(|until| format!(", until {}", time(until))).unwrap_or_default();
+    format!("  {} waits for {}, on {}, since {}{until}", wait.state, wait.what, wait.on, time(wait.since))
+}
+
+pub fn listing(runs: &[RunView]) -> String {
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|run| {
+            let cells =
+                [run.id.as_str(), &run.enterprise, &run.workflow, status(run), &time(run.started_at), &run.summary];
+            cells.map(ToOwned::to_owned).to_vec()
+        })
+        .collect();
+    table(&["RUN", "ENTERPRISE", "WORKFLOW", "STATUS", "STARTED", "SUMMARY"], &rows)
+}
+
+pub fn history(rows: &[HistoryRow]) -> String {
+    let lines: Vec<String> = rows.iter().map(history_line).collect();
+    lines.join("\n")
+}
+
+fn history_line(row: &HistoryRow) -> String {
+    let member = |name: &str| row.event.get(name).and_then(Value::as_str);
+    let mut line = format!("{:>5}  {}  {}", row.seq, time(row.at), member("event").unwrap_or("?"));
+    if let Some(frame) = row.event.get("frame") {
+        line.push_str(&format!("  frame {frame}"));
+    }
+    if let Some(name) = row.event.pointer("/actor/name").and_then(Value::as_str) {
+        let role = row.event.pointer("/actor/role").and_then(Value::as_str).unwrap_or_default();
+        line.push_str(&format!("  by {name} ({role})"));
+    }
+    for name in ["reason", "error", "cause"] {
+        line.extend(member(name).map(|text| format!("  {name}: {text}")));
+    }
+    if !row.entered.is_empty() {
+        line.push_str(&format!("  -> {}", row.entered.join(" -> ")));
+    }
+    line
+}
+
+pub fn verification(found: &Verification) -> String {
+    if found.ok {
+        return format!("{}: {} rows hold, and fold to the run's state", found.run, found.rows);
+    }
+    let mut lines = vec![match found.first_bad {
+        Some(row) => format!("{}: does not hold from row {row} of {} on", found.run, found.rows),
+        None => format!("{}: does not hold ({} rows)", found.run, found.rows),
+    }];
+    lines.extend(found.findings.iter().map(|finding| format!("  {finding}")));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_of_history_says_who_did_what_and_why() {
+        let row = HistoryRow {
+            seq: 7,
+            at: "2026-03-02T10:00:00Z".parse().expect("a time"),
+            event: json!({
+                "event": "retried", "frame": 2, "reason": "quota was raised",
+                "actor": {"name": "admin for Eve", "role": "engineer"}
+            }),
+            entered: vec!["CopySnapshot".to_owned()],
+            hash: String::new(),
+        };
+        assert_eq!(
+            history_line(&row),
+            "    7  2026-03-02T10:00:00Z  retried  frame 2  by admin for Eve (engineer)  reason: quota was raised  -> CopySnapshot"
+        );
+    }
+}

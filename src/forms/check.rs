@@ -1,0 +1,160 @@
+//! What a schema cannot say about an answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{Finding, FormContext};
+use crate::{aws::partition, keys, schedule::Window};
+
+type Checked = Result<Value, Vec<Finding>>;
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Finding { pointer: pointer.into(), message: message.into() });
+    }
+
+    fn or(self, answer: impl FnOnce() -> Value) -> Checked {
+        if self.0.is_empty() { Ok(answer()) } else { Err(self.0) }
+    }
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn pairs(value: Option<&Value>) -> BTreeMap<String, String> {
+    let map = value.and_then(Value::as_object).into_iter().flatten();
+    map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// `~` and `/` escaped, as RFC 6901 wants them.
+fn escaped(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
+}
+
+/// Two or more supported regions of the enterprise's partition, each in one part only.
+pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
+    let mut findings = Findings(Vec::new());
+    let primary = text(answer, "primary");
+    let recovery = text(answer, "disaster_recovery");
+    let additional = texts(answer.get("additional"));
+    let instances = pairs(answer.get("instances"));
+    let home = context.enterprise.partition.as_str();
+    let place = context.config.aws.partitions.get(home);
+    let supported = place.map(|place| place.regions.as_slice()).unwrap_or_default();
+
+    let mut named = vec![("/primary".to_owned(), primary), ("/disaster_recovery".to_owned(), recovery)];
+    named
+        .extend(additional.iter().enumerate().map(|(index, region)| (format!("/additional/{index}"), region.as_str())));
+    let mut seen = BTreeSet::new();
+    for (pointer, region) in &named {
+        if partition(region) != home {
+            let message = format!(
+                "{region} is in partition {}, but the enterprise is in {home}: all regions are of one partition",
+                partition(region)
+            );
+            findings.add(pointer, message);
+        } else if !supported.iter().any(|known| known == region) {
+            findings.add(pointer, format!("{region} is not a supported region; supported: {}", supported.join(", ")));
+        }
+        if !seen.insert(*region) {
+            let message = match pointer.as_str() {
+                "/disaster_recovery" => format!("{region} is the primary region too: disaster recovery needs another"),
+                _ => format!("{region} is named twice"),
+            };
+            findings.add(pointer, message);
+        }
+    }
+    for (instance, region) in &instances {
+        if !seen.contains(region.as_str()) {
+            let message = format!("{instance} is placed in {region}, which is none of the chosen regions");
+            findings.add(format!("/instances/{}", escaped(instance)), message);
+        }
+    }
+    let account = text(answer, "aws_account");
+    if text(context.input, "custody") != "vendor" {
+        if account.is_empty() {
+            findings.add("/aws_account", "the customer's AWS account is missing: the key policy is written for it");
+        } else if place.is_some_and(|place| place.account == account) {
+            findings.add("/aws_account", format!("{account} is the vendor's own account: give the customer's"));
+        }
+    }
+    findings.or(|| {
+        let regions: Vec<&str> = named.iter().map(|(_, region)| *region).collect();
+        json!({
+            "primary": primary,
+            "disaster_recovery": recovery,
+            "additional": additional,
+            "instances": instances,
+            "aws_account": answer.get("aws_account"),
+            "partition": home,
+            "regions": regions,
+        })
+    })
+}
+
+/// One key a region of the plan, no key twice, and the same for instances with keys of their own.
+pub(super) fn key_arns(answer: &Value, context: &FormContext<'_>) -> Checked {
+    let mut findings = Findings(Vec::new());
+    let regions = texts(context.input.get("regions"));
+    let account = text(context.input, "aws_account");
+    let home = context.enterprise.partition.as_str();
+    let vendor = context.config.aws.partitions.get(home).map(|place| place.account.as_str()).unwrap_or_default();
+    let keys = pairs(answer.get("keys"));
+    for region in regions.iter().filter(|region| !keys.contains_key(*region)) {
+        findings
+            .add("/keys", format!("the key for {region} is missing: one key ARN for each of {}", regions.join(", ")));
+    }
+    let mut of: BTreeMap<&str, &str> = BTreeMap::new();
+    let instances: BTreeMap<String, BTreeMap<String, String>> = answer
+        .get("instances")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(instance, keys)| (instance.clone(), pairs(Some(keys))))
+        .collect();
+    let mut all: Vec<(String, &str, &str)> = Vec::new();
+    all.extend(keys.iter().map(|(region, arn)| (format!("/keys/{}", escaped(region)), region.as_str(), arn.as_str())));
+    for (instance, own) in &instances {
+        let pointer = |region: &str| format!("/instances/{}/{}", escaped(instance), escaped(region));
+        all.extend(own.iter().map(|(region, arn)| (pointer(region), region.as_str(), arn.as_str())));
+    }
+    for (pointer, region, arn) in &all {
+        if !regions.iter().any(|known| known == region) {
+            findings.add(pointer, format!("{region} is none of the chosen regions: {}", regions.join(", ")));
+            continue;
+        }
+        if let Some(other) = of.insert(arn, region)
+            && other != *region
+        {
+            findings.add(pointer, format!("{arn} was given for {other} too: every region needs a key of its own"));
+            continue;
+        }
+        if let Err(rejection) = keys::check(arn, region, account, vendor) {
+            findings.add(pointer, format!("{} ({}): {}", rejection.message, rejection.code, rejection.cure));
+        }
+    }
+    findings.or(|| {
+        let set = keys::KeySet { keys: keys.clone(), instances: instances.clone() };
+        let list: Vec<Value> =
+            set.all().into_iter().map(|(region, arn)| json!({ "region": region, "arn": arn })).collect();
+        json!({ "keys": keys, "instances": instances, "list": list })
+    })
+}
+
+/// A window that the notice period allows.
+pub(super) fn window(answer: &Value, context: &FormContext<'_>) -> Checked {
+    let hours = answer.get("duration_hours").and_then(Value::as_u64).unwrap_or(8);
+    match Window::agree(text(answer, "start"), hours, context.now, &context.config.windows) {
+        Ok(window) => Ok(serde_json::to_value(window).unwrap_or_else(|_| Value::Object(Map::new()))),
+        Err(refusal) => Err(vec![Finding { pointer: format!("/{}", refusal.member), message: refusal.message }]),
+    }
+}

@@ -1,0 +1,78 @@
+//! Runs: starting, looking.
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Api, Reply,
+    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
+};
+use crate::worker::{RunFilter, RunView, StartRun};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    workflow: String,
+    input: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    enterprise: Option<String>,
+    workflow: Option<String>,
+    status: Option<crate::engine::Standing>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+pub async fn start(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    acting: Acting,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
+    Body(start): Body<Start>,
+) -> Reply {
+    let start = StartRun {
+        enterprise,
+        workflow: start.workflow,
+        input: start.input.unwrap_or_else(|| json!({})),
+        actor: acting.or("engineer"),
+        idempotency_key,
+    };
+    let run = committed(async move { api.service.start_run(start).await }).await?;
+    started(&run)
+}
+
+/// The answer to a started run.
+pub fn started(run: &RunView) -> Reply {
+    Ok(extract::located(extract::run_answer(StatusCode::CREATED, run)?, "/api/v1/runs", &run.id))
+}
+
+pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>) -> Reply {
+    let limit = page_size(filter.limit)?;
+    let filter = RunFilter {
+        enterprise: filter.enterprise,
+        workflow: filter.workflow,
+        status: filter.status,
+        limit: Some(limit),
+        cursor: filter.cursor,
+    };
+    extract::json(StatusCode::OK, &api.service.runs(filter).await?)
+}
+
+pub async fn show(State(api): State<Api>, Path(run): Path<String>) -> Reply {
+    extract::run_answer(StatusCode::OK, &api.service.run(&run).await?)
+}
+
+pub async fn history(State(api): State<Api>, Path(run): Path<String>, Parameters(paging): Parameters<Paging>) -> Reply {
+    let limit = page_size(paging.limit)?;
+    extract::json(StatusCode::OK, &api.service.history(&run, limit, paging.cursor).await?)
+}
+
+/// Folds the history anew and compares: 200 whatever it finds, `ok` says what.
+pub async fn verification(State(api): State<Api>, Path(run): Path<String>) -> Reply {
+    extract::json(StatusCode::OK, &api.service.verify(&run).await?)
+}

@@ -1,0 +1,111 @@
+//! Problem documents (RFC 9457): every error of the API, with a `code` that clients may rely on.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use crate::worker::{ErrorKind, ServiceError};
+
+/// An answer that says what was wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    pub status: StatusCode,
+    /// Stable, in kebab-case; its type is `urn:keyferry:problem:<code>`.
+    pub code: &'static str,
+    /// For people: what was wrong, where, what to do.
+    pub detail: String,
+    /// Further members, for example `findings`.
+    pub members: Map<String, Value>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), members: Map::new() }
+    }
+
+    /// For what must not be told to a client; the cause belongs into the log.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server failed at this request; its log says why. A request that changes something may have taken effect: look before you repeat it.",
+        )
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("There is no {what}."))
+    }
+
+    #[must_use]
+    pub fn with(mut self, member: &str, value: Value) -> Self {
+        self.members.insert(member.to_owned(), value);
+        self
+    }
+
+    fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("type".to_owned(), json!(format!("urn:keyferry:problem:{}", self.code)));
+        body.insert("title".to_owned(), json!(self.status.canonical_reason().unwrap_or("Error")));
+        body.insert("status".to_owned(), json!(self.status.as_u16()));
+        body.insert("code".to_owned(), json!(self.code));
+        body.insert("detail".to_owned(), json!(self.detail));
+        body.extend(self.members.clone());
+        Value::Object(body)
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let status = match error.kind {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict | ErrorKind::Refused => StatusCode::CONFLICT,
+            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let problem = Self::new(status, error.code, error.message);
+        match error.details {
+            None => problem,
+            Some(findings @ Value::Array(_)) => problem.with("findings", findings),
+            Some(Value::Object(members)) if members.contains_key("findings") => {
+                members.into_iter().fold(problem, |problem, (name, value)| problem.with(&name, value))
+            }
+            Some(details) => problem.with("details", details),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.body().to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keyferry\""));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_error_keeps_its_code_and_shows_its_findings() {
+        let findings = json!([{"pointer": "/keys/us-west-2", "message": "is an alias"}]);
+        let problem = Problem::from(ServiceError {
+            code: "answer-refused",
+            message: "The answer has 1 finding.".to_owned(),
+            kind: ErrorKind::Invalid,
+            details: Some(findings.clone()),
+        });
+        let body = problem.body();
+        assert_eq!(body["status"], 422);
+        assert_eq!(body["code"], "answer-refused");
+        assert_eq!(body["type"], "urn:keyferry:problem:answer-refused");
+        assert_eq!(body["findings"], findings);
+    }
+}

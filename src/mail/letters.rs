@@ -1,0 +1,318 @@
+//! Which letters a notice becomes: pure, from what is known of the run.
+//!
+//! | notice | letters |
+//! |---|---|
+//! | the form `key-arns` opens | the customer gets the key policies |
+//! | a form opens again with findings | its role gets the findings |
+//! | another form opens | its role is asked |
+//! | attention | the engineer |
+//! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+
+use super::letter::{Attachment, Block, Letter, message_id};
+use crate::{
+    config::Config,
+    engine::{Notice, Outcome},
+    worker::{Enterprise, RunView, StoredRecord},
+};
+
+/// The form in which the customer hands over keys; its letter carries the key policies.
+const KEY_ARNS: &str = "key-arns";
+
+/// What mail has to know about a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormRole {
+    /// `customer`, `csm` or `engineer`.
+    pub role: String,
+    pub title: String,
+}
+
+/// A notice with everything that its letters may say.
+#[derive(Debug, Clone)]
+pub struct Matter<'a> {
+    pub config: &'a Config,
+    pub enterprise: &'a Enterprise,
+    pub run: &'a RunView,
+    pub notice: &'a Notice,
+    /// When the notice was written.
+    pub at: DateTime<Utc>,
+    /// Of the notice's form, if it is about one.
+    pub form: Option<&'a FormRole>,
+    /// Records of the collection `key-policy`, one a region.
+    pub key_policies: &'a [StoredRecord],
+    /// The run's report, once there is one.
+    pub report: Option<&'a StoredRecord>,
+}
+
+/// The letters of one notice; none for notices that nobody has to read, such as a child run's end.
+pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
+    match matter.notice {
+        Notice::FormOpened { frame, visit, state, form, input } => {
+            vec![form_opened(matter, &Place { frame: *frame, visit: *visit, state }, form, input)]
+        }
+        Notice::Attention { frame, visit, state, error, cause } => {
+            vec![attention(matter, &Place { frame: *frame, visit: *visit, state }, error, cause)]
+        }
+        Notice::Ended { .. } if matter.run.parent.is_some() => Vec::new(),
+        Notice::Ended { outcome } => ended(matter, outcome),
+    }
+}
+
+struct Place<'a> {
+    frame: u64,
+    visit: u64,
+    state: &'a str,
+}
+
+impl Place<'_> {
+    fn id(&self, matter: &Matter<'_>, notice: &str, role: &str) -> String {
+        let (frame, visit) = (self.frame.to_string(), self.visit.to_string());
+        message_id(&[&matter.run.id, &frame, &visit, notice, role], &matter.config.mail.from)
+    }
+}
+
+fn letter(matter: &Matter<'_>, message_id: String, role: &str, subject: String, mut blocks: Vec<Block>) -> Letter {
+    let (to, stands_in) = reader(matter, role);
+    if stands_in {
+        let note = format!("{} has no address for its customer: please pass this on.", matter.enterprise.name);
+        blocks.insert(0, Block::Paragraph(note));
+    }
+    let support = match role {
+        "customer" => &matter.config.vendor.support_email,
+        _ => &matter.config.vendor.engineer_email,
+    };
+    blocks.push(Block::Paragraph(format!("Sent by keyferry for {}. Questions: {support}", matter.config.vendor.name)));
+    Letter { message_id, to, subject, blocks, attachments: Vec::new(), date: matter.at }
+}
+
+/// The address of a role, and whether an engineer stands in for a customer who has none.
+fn reader(matter: &Matter<'_>, role: &str) -> (String, bool) {
+    let vendor = &matter.config.vendor;
+    let engineer = || matter.enterprise.engineer_email.clone().unwrap_or_else(|| vendor.engineer_email.clone());
+    match role {
+        "customer" => match &matter.enterprise.customer_email {
+            Some(address) => (address.clone(), false),
+            None => (engineer(), true),
+        },
+        "csm" => (matter.enterprise.csm_email.clone().unwrap_or_else(|| vendor.csm_email.clone()), false),
+        _ => (engineer(), false),
+    }
+}
+
+fn form_opened(matter: &Matter<'_>, place: &Place<'_>, form: &str, input: &Value) -> Letter {
+    let role = matter.form.map_or("engineer", |form| form.role.as_str());
+    let title = matter.form.map_or(form, |form| form.title.as_str());
+    let findings = findings(input);
+    let name = &matter.enterprise.name;
+    let mut attachments = Vec::new();
+    let (subject, mut blocks) = if !findings.is_empty() {
+        let blocks = vec![
+            Block::Paragraph(format!(
+                "What was answered for {name} was checked and cannot be used yet. Nothing has been changed. This is what was found:"
+            )),
+            Block::List(findings),
+            Block::Paragraph("Once it is put right, answer again; the check then starts over by itself.".to_owned()),
+        ];
+        (format!("{name}: please correct: {title}"), blocks)
+    } else if form == KEY_ARNS {
+        attachments = matter.key_policies.iter().map(policy_file).collect();
+        (format!("{name}: create your encryption keys"), key_arns(matter))
+    } else {
+        let blocks = vec![Block::Paragraph(format!("The onboarding of {name} waits for an answer: {title}."))];
+        (format!("{name}: an answer is needed: {title}"), blocks)
+    };
+    blocks.push(how_to_answer(matter, role, form));
+    blocks.push(facts(matter, place.state));
+    let mut letter = letter(matter, place.id(matter, "form-opened", role), role, subject, blocks);
+    letter.attachments = attachments;
+    letter
+}
+
+fn key_arns(matter: &Matter<'_>) -> Vec<Block> {
+    let regions: Vec<String> = matter.key_policies.iter().map(|record| record.key.clone()).collect();
+    vec![
+        Block::Paragraph(format!(
+            "Your part in the onboarding of {} begins: please create one symmetric key in AWS KMS in each of these regions.",
+            matter.enterprise.name
+        )),
+        Block::List(regions),
+        Block::Paragraph(
+            "Apply the attached key policy to the key of its region, unchanged. Then send the ARN of each key, in this form:"
+                .to_owned(),
+        ),
+        Block::Code("arn:aws:kms:us-west-2:123456789012:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e1".replace(
+            "arn:aws:",
+            &format!("arn:{}:", matter.enterprise.partition),
+        )),
+        Block::Paragraph(
+            "Keep the keys enabled for as long as your data is to be readable. Data under a key that is lost is lost with it."
+                .to_owned(),
+        ),
+    ]
+}
+
+fn policy_file(record: &StoredRecord) -> Attachment {
+    Attachment { name: format!("key-policy-{}.json", record.key), json: pretty(&record.body) }
+}
+
+fn how_to_answer(matter: &Matter<'_>, role: &str, form: &str) -> Block {
+    match role {
+        "customer" => {
+            let (engineer, _) = reader(matter, "engineer");
+            Block::Paragraph(format!("Send your answer to your onboarding engineer: {engineer}"))
+        }
+        _ => Block::Code(format!("keyferry run answer {} {form} --data FILE", matter.run.id)),
+    }
+}
+
+fn attention(matter: &Matter<'_>, place: &Place<'_>, error: &str, cause: &str) -> Letter {
+    let run = &matter.run.id;
+    let blocks = vec![
+        Block::Paragraph(format!(
+            "A run for {} stands still: the state {} ended in an error that nothing catches.",
+            matter.enterprise.name, place.state
+        )),
+        Block::Facts(vec![("error".to_owned(), error.to_owned()), ("cause".to_owned(), cause.to_owned())]),
+        Block::Paragraph("Once the cause is gone, one of these lets it go on:".to_owned()),
+        Block::Code(format!(
+            "keyferry run retry {run} --frame {frame} --reason TEXT\nkeyferry run skip {run} --frame {frame} --reason TEXT\nkeyferry run cancel {run} --reason TEXT",
+            frame = place.frame
+        )),
+        facts(matter, place.state),
+    ];
+    let subject = format!("{}: attention: {error} in {}", matter.enterprise.name, place.state);
+    letter(matter, place.id(matter, "attention", "engineer"), "engineer", subject, blocks)
+}
+
+fn ended(matter: &Matter<'_>, outcome: &Outcome) -> Vec<Letter> {
+    let name = &matter.enterprise.name;
+    let workflow = &matter.run.workflow;
+    let (roles, subject, mut blocks): (&[&str], String, Vec<Block>) = match outcome {
+        Outcome::Succeeded { .. } => (
+            &["customer", "csm", "engineer"],
+            format!("{name}: {workflow} is complete"),
+            vec![Block::Paragraph(format!("The run {workflow} for {name} has ended well."))],
+        ),
+        Outcome::Failed { error, cause } => (
+            &["csm", "engineer"],
+            format!("{name}: {workflow} failed: {error}"),
+            vec![
+                Block::Paragraph(format!("The run {workflow} for {name} has ended without success.")),
+                Block::Facts(vec![("error".to_owned(), error.clone()), ("cause".to_owned(), cause.clone())]),
+            ],
+        ),
+        Outcome::Cancelled { reason } => (
+            &["csm", "engineer"],
+            format!("{name}: {workflow} was cancelled"),
+            vec![
+                Block::Paragraph(format!("The run {workflow} for {name} was cancelled.")),
+                Block::Facts(vec![("reason".to_owned(), reason.clone())]),
+            ],
+        ),
+    };
+    let mut attachments = Vec::new();
+    if let Some(report) = matter.report {
+        blocks.extend(report_summary(&report.body));
+        attachments.push(Attachment { name: format!("audit-report-{}.json", report.key), json: pretty(&report.body) });
+    }
+    blocks.push(Block::Facts(run_facts(matter)));
+    roles
+        .iter()
+        .map(|role| {
+            // A run ends once: its identity needs no visit.
+            let id = message_id(&[&matter.run.id, "ended", role], &matter.config.mail.from);
+            let mut letter = letter(matter, id, role, subject.clone(), blocks.clone());
+            letter.attachments.clone_from(&attachments);
+            letter
+        })
+        .collect()
+}
+
+/// What the report says in brief: its `summary`, text or members, and how many deviations it lists.
+fn report_summary(report: &Value) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    match report.get("summary") {
+        Some(Value::String(text)) => blocks.push(Block::Paragraph(text.clone())),
+        Some(Value::Object(members)) => {
+            if let Some(text) = members.get("text").and_then(Value::as_str) {
+                blocks.push(Block::Paragraph(text.to_owned()));
+            }
+            let facts = members
+                .iter()
+                .filter(|(label, value)| *label != "text" && !value.is_object() && !value.is_array())
+                .map(|(label, value)| (label.replace('_', " "), plain(value)))
+                .collect();
+            blocks.push(Block::Facts(facts));
+        }
+        _ => {}
+    }
+    if let Some(deviations) = report.get("deviations").and_then(Value::as_array) {
+        blocks.push(Block::Paragraph(match deviations.len() {
+            0 => "No deviation from the expected encryption was found.".to_owned(),
+            1 => "1 deviation from the expected encryption was found; the attached report begins with it.".to_owned(),
+            n => {
+                format!("{n} deviations from the expected encryption were found; the attached report begins with them.")
+            }
+        }));
+    }
+    blocks
+}
+
+/// The findings with which a form was opened again, one line each: everything under a member `findings` of its input,
+/// however deep (a Map leaves one list for each key), but for what a probe found in order.
+fn findings(input: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    collect(input, None, false, &mut lines);
+    lines
+}
+
+fn collect(value: &Value, region: Option<&str>, inside: bool, lines: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, region, inside, lines)),
+        Value::Object(members) => {
+            let member = |name: &str| members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let region = member("region").or(region);
+            let said: Vec<&str> = ["message", "seen", "cure"].into_iter().filter_map(member).collect();
+            if !inside || said.is_empty() {
+                for (name, value) in members.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
+                    collect(value, region, inside || name == "findings", lines);
+                }
+            } else if member("verdict") != Some("passed") {
+                let place: Vec<&str> =
+                    region.into_iter().chain(["probe", "pointer"].into_iter().filter_map(member)).collect();
+                let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
+                lines.push(format!("{place}{}", said.join(" ")));
+            }
+        }
+        Value::String(text) if inside => lines.push(text.clone()),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn facts(matter: &Matter<'_>, state: &str) -> Block {
+    let mut facts = run_facts(matter);
+    facts.push(("state".to_owned(), state.to_owned()));
+    facts.push(("since".to_owned(), matter.at.to_rfc3339_opts(SecondsFormat::Secs, true)));
+    Block::Facts(facts)
+}
+
+fn run_facts(matter: &Matter<'_>) -> Vec<(String, String)> {
+    vec![
+        ("enterprise".to_owned(), matter.enterprise.id.clone()),
+        ("workflow".to_owned(), matter.run.workflow.clone()),
+        ("run".to_owned(), matter.run.id.clone()),
+    ]
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::engine::{Actor, Payload, Standing};
+
+fn at() -> DateTime<Utc> {
+    "2026-03-02T10:00:00Z".parse().expect("a time")
+}
+
+fn enterprise() -> Enterprise {
+    Enterprise {
+        id: "dave".to_owned(),
+        name: "Dave & Sons".to_owned(),
+        partition: "aws".to_owned(),
+        customer_email: Some("security@dave.example".to_owned()),
+        csm_email: None,
+        engineer_email: Some("eve@replicon.example".to_owned()),
+        created_at: at(),
+    }
+}
+
+fn run() -> RunView {
+    RunView {
+        id: "run-7".to_owned(),
+        enterprise: "dave".to_owned(),
+        workflow: "customer-managed".to_owned(),
+        definition: "0".repeat(64),
+        status: Standing::Waiting,
+        parent: None,
+        children: Vec::new(),
+        revision: 4,
+        started_at: at(),
+        started_by: Actor { name: "admin".to_owned(), role: "admin".to_owned() },
+        ended_at: None,
+        summary: String::new(),
+        working_in: Vec::new(),
+        waiting_for: Vec::new(),
+        attention: Vec::new(),
+        output: None,
+        error: None,
+        cause: None,
+    }
+}
+
+fn record(collection: &str, key: &str, body: Value) -> StoredRecord {
+    StoredRecord {
+        enterprise: "dave".to_owned(),
+        collection: collection.to_owned(),
+        key: key.to_owned(),
+        run: "run-7".to_owned(),
+        written_at: at(),
+        body,
+    }
+}
+
+fn opened(form: &str, input: Value) -> Notice {
+    Notice::FormOpened {
+        frame: 0,
+        visit: 3,
+        state: "AskKeys".to_owned(),
+        form: form.to_owned(),
+        input: Payload::from(input),
+    }
+}
+
+/// Letters of `notice`, for the run and enterprise above.
+fn write(
+    notice: &Notice,
+    form: Option<(&str, &str)>,
+    change: impl FnOnce(&mut Enterprise, &mut RunView),
+) -> Vec<Letter> {
+    let config = Config::default();
+    let (mut enterprise, mut run) = (enterprise(), run());
+    change(&mut enterprise, &mut run);
+    let form = form.map(|(role, title)| FormRole { role: role.to_owned(), title: title.to_owned() });
+    let policies = [
+        record("key-policy", "us-west-2", json!({"Version": "2012-10-17"})),
+        record("key-policy", "us-east-1", json!({"Version": "2012-10-17"})),
+    ];
+    let report = record(
+        "report",
+        "run-7",
+        json!({"summary": {"text": "All 3 data stores are encrypted as agreed.", "match": 3}, "deviations": [], "resources": []}),
+    );
+    letters(&Matter {
+        config: &config,
+        enterprise: &enterprise,
+        run: &run,
+        notice,
+        at: at(),
+        form: form.as_ref(),
+        key_policies: &policies,
+        report: Some(&report),
+    })
+}
+
+/// Compares with the snapshot `name` beside this file; with `UPDATE_SNAPSHOTS` set it is written anew.
+fn same_as_snapshot(name: &str, letter: &Letter) {
+    let files: Vec<&str> = letter.attachments.iter().map(|attachment| attachment.name.as_str()).collect();
+    let found = format!(
+        "To: {}\nSubject: {}\nMessage-ID: {}\nAttached: {}\n\n{}\n{}\n{}",
+        letter.to,
+        letter.subject,
+        letter.message_id,
+        files.join(" "),
+        letter.text(),
+        "-".repeat(40),
+        letter.html()
+    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/mail/letters/snapshots").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("it has a folder")).expect("the folder can be made");
+        std::fs::write(&path, &found).expect("the snapshot can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == found, "{} differs; found:\n{found}", path.display());
+}
+
+#[test]
+fn the_customer_gets_the_key_policies_when_their_part_begins() {
+    let letters = write(&opened("key-arns", json!({})), Some(("customer", "Key ARNs")), |_, _| {});
+    assert_eq!(letters.len(), 1);
+    same_as_snapshot("key-arns", &letters[0]);
+    let policy: Value = serde_json::from_str(&letters[0].attachments[0].json).expect("the policy is JSON");
+    assert_eq!(policy, json!({"Version": "2012-10-17"}));
+}
+
+#[test]
+fn the_customer_gets_the_findings_when_a_key_fails() {
+    let input = json!({"plan": {"regions": ["us-west-2"]}, "verification": {"findings": [
+        {"region": "us-west-2", "findings": [
+            {"probe": "metadata", "verdict": "failed", "seen": "The key is disabled.", "cure": "Enable it."},
+            {"probe": "encrypt", "verdict": "passed", "seen": "It encrypts.", "cure": ""}
+        ]},
+        "A <second> finding"
+    ]}});
+    let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
+    same_as_snapshot("findings", &letters[0]);
+    assert!(letters[0].attachments.is_empty());
+}
+
+#[test]
+fn probes_that_passed_are_no_findings() {
+    let input = json!({"findings": [{"probe": "encrypt", "verdict": "passed", "seen": "It encrypts.", "cure": ""}]});
+    let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
+    assert!(letters[0].subject.contains("create your encryption keys"), "{}", letters[0].subject);
+}
+
+#[test]
+fn the_csm_is_asked_for_the_window_and_the_engineer_for_the_purge() {
+    let window = write(&opened("window", json!({})), Some(("csm", "Maintenance window")), |_, _| {});
+    same_as_snapshot("window", &window[0]);
+    let purge = write(&opened("purge-approval", json!({})), Some(("engineer", "Purge approval")), |_, _| {});
+    same_as_snapshot("purge-approval", &purge[0]);
+}
+
+#[test]
+fn the_engineer_hears_of_attention() {
+    let notice = Notice::Attention {
+        frame: 2,
+        visit: 5,
+        state: "CopySnapshot".to_owned(),
+        error: "Keyferry.Throttled".to_owned(),
+        cause: "RDS in us-east-1 answered Throttling 9 times.".to_owned(),
+    };
+    same_as_snapshot("attention", &write(&notice, None, |_, _| {})[0]);
+}
+
+#[test]
+fn everybody_hears_of_the_end_with_the_report() {
+    let notice = Notice::Ended { outcome: Outcome::Succeeded { output: Payload::from(json!({})) } };
+    let letters = write(&notice, None, |_, _| {});
+    let readers: Vec<&str> = letters.iter().map(|letter| letter.to.as_str()).collect();
+    assert_eq!(readers, ["security@dave.example", "customer-success@replicon.example", "eve@replicon.example"]);
+    same_as_snapshot("succeeded", &letters[0]);
+    assert_ne!(letters[0].message_id, letters[1].message_id);
+}
+
+#[test]
+fn a_failure_and_a_cancellation_stay_inside_the_vendor() {
+    let failed =
+        Notice::Ended { outcome: Outcome::Failed { error: "Refused".to_owned(), cause: "No data.".to_owned() } };
+    let letters = write(&failed, None, |_, _| {});
+    assert!(letters.iter().all(|letter| letter.to.ends_with("@replicon.example")), "{letters:?}");
+    same_as_snapshot("failed", &letters[0]);
+    let cancelled = Notice::Ended { outcome: Outcome::Cancelled { reason: "Wrong regions".to_owned() } };
+    same_as_snapshot("cancelled", &write(&cancelled, None, |_, _| {})[1]);
+}
+
+#[test]
+fn a_child_runs_end_is_nobodys_letter() {
+    let notice = Notice::Ended { outcome: Outcome::Succeeded { output: Payload::from(json!({})) } };
+    assert_eq!(write(&notice, None, |_, run| run.parent = Some("run-6".to_owned())), Vec::new());
+}
+
+#[test]
+fn an_engineer_stands_in_for_a_customer_without_an_address() {
+    let letters = write(&opened("key-arns", json!({})), Some(("customer", "Key ARNs")), |enterprise, _| {
+        enterprise.customer_email = None;
+    });
+    assert_eq!(letters[0].to, "eve@replicon.example");
+    assert!(letters[0].text().contains("please pass this on"), "{}", letters[0].text());
+}
+
+#[test]
+fn the_message_id_is_stable_and_differs_by_visit() {
+    let first = write(&opened("window", json!({})), None, |_, _| {});
+    assert_eq!(first[0].message_id, write(&opened("window", json!({})), None, |_, _| {})[0].message_id);
+    let Notice::FormOpened { frame, state, form, input, .. } = opened("window", json!({})) else {
+        panic!("a form was opened");
+    };
+    let later = Notice::FormOpened { frame, visit: 4, state, form, input };
+    assert_ne!(first[0].message_id, write(&later, None, |_, _| {})[0].message_id);
+}
+
+#[test]
+fn a_name_cannot_begin_a_header() {
+    let notice = opened("window", json!({}));
+    let letters = write(&notice, Some(("csm", "Window\r\nBcc: thief@example.com")), |enterprise, _| {
+        enterprise.name = "Dave\r\nX-Evil: yes".to_owned();
+    });
+    let message = letters[0].message("keyferry@replicon.example", "Repli\r\ncon").expect("composed").formatted();
+    let text = String::from_utf8(message).expect("ASCII");
+    let head = text.split("\r\n\r\n").next().expect("a message has a head");
+    let headers: Vec<&str> = head
+        .split("\r\n")
+        .filter(|line| !line.starts_with([' ', '\t']))
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    assert!(headers.contains(&"Subject") && headers.contains(&"Message-ID"), "{head}");
+    assert!(!headers.contains(&"Bcc") && !headers.contains(&"X-Evil"), "{head}");
+}
+
+#[test]
+fn a_reader_that_is_no_address_is_an_error_not_a_header() {
+    let letters = write(&opened("window", json!({})), Some(("csm", "Window")), |enterprise, _| {
+        enterprise.csm_email = Some("a@b.example\r\nBcc: thief@example.com".to_owned());
+    });
+    let error = letters[0].message("keyferry@replicon.example", "Replicon").expect_err("refused").to_string();
+    assert!(error.contains("is not a mail address") && !error.contains('\n'), "{error}");
+}

@@ -1,0 +1,156 @@
+//! How RDS uses keys: on behalf of its caller, through grants of its own.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::{
+    State,
+    access::{ANY, require_enabled},
+    condition::Context,
+    key::{Alias, Grant, Key},
+    keys,
+};
+use crate::sandbox::{AwsError, Call, Caller, random};
+
+/// Why RDS may not use a key: RDS answers it as `KMSKeyNotAccessibleFault`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyNotAccessible(pub String);
+
+const OPERATIONS: [&str; 9] = [
+    "Decrypt",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "CreateGrant",
+    "RetireGrant",
+    "DescribeKey",
+];
+
+/// RDS's name in `kms:ViaService` and as a grantee.
+fn service(region: &str) -> String {
+    format!("rds.{region}.amazonaws.com")
+}
+
+fn grant_id(key_arn: &str, resource: &str) -> String {
+    hex::encode(Sha256::digest(format!("{key_arn}\n{resource}").as_bytes()))
+}
+
+impl State {
+    /// Lets RDS, acting for `caller`, take a key into use for a resource: the key must be a symmetric encryption key, be
+    /// Enabled and in `region`, and its policy must allow the caller `kms:DescribeKey` and, with
+    /// `kms:GrantIsForAWSResource` true and `kms:ViaService` `rds.<region>.amazonaws.com`, `kms:CreateGrant`. Takes a key
+    /// ARN, key id, alias ARN or alias name, as RDS does; answers the key's ARN and records the grant for `resource`. A
+    /// resource has one grant on a key however often it is attached.
+    ///
+    /// # Errors
+    /// The key cannot be used; nothing is recorded then.
+    pub fn attach(
+        &mut self,
+        now: DateTime<Utc>,
+        caller: &Caller,
+        region: &str,
+        key: &str,
+        resource: &str,
+    ) -> Result<String, KeyNotAccessible> {
+        let call = Call {
+            now,
+            caller: caller.clone(),
+            region: region.to_owned(),
+            action: "CreateGrant".to_owned(),
+            params: serde_json::Value::Null,
+        };
+        self.sweep(now);
+        let (arn, partition) = self.attachable(&call, key).map_err(|error| {
+            let AwsError { code, message, .. } = error;
+            KeyNotAccessible(format!("The specified KMS key [{key}] cannot be used: {code}: {message}"))
+        })?;
+        let id = grant_id(&arn, resource);
+        let row = Grant::row_key(&arn, &id);
+        if !self.grants.contains(&row) {
+            let subset = BTreeMap::from([("aws:rds:db-id".to_owned(), resource.to_owned())]);
+            let grant = Grant {
+                token: id.to_uppercase(),
+                id,
+                key: arn.clone(),
+                name: None,
+                created: now,
+                grantee: service(region),
+                retiring: Some(service(region)),
+                issuing_account: format!("arn:{partition}:iam::{}:root", caller.account),
+                operations: OPERATIONS.map(str::to_owned).to_vec(),
+                context_equals: None,
+                context_subset: Some(subset),
+                resource: Some(resource.to_owned()),
+            };
+            self.grants.insert(row, grant);
+        }
+        Ok(arn)
+    }
+
+    fn attachable(&self, call: &Call, id: &str) -> Result<(String, String), AwsError> {
+        let via = || {
+            let mut context = Context::default();
+            context.set("kms:ViaService", service(&call.region));
+            context
+        };
+        let key = self.resolve(call, id, ANY)?;
+        self.authorize(call, key, "DescribeKey", via(), None)?;
+        let mut context = via();
+        context.set("kms:GrantIsForAWSResource", "true");
+        context.set("kms:GranteePrincipal", service(&call.region));
+        context.set("kms:GrantConstraintType", "EncryptionContextSubset");
+        context.set_all("kms:GrantOperations", OPERATIONS.map(str::to_owned));
+        self.authorize(call, key, "CreateGrant", context, None)?;
+        require_enabled(key, call.now)?;
+        if !key.is_symmetric() {
+            return Err(super::errors::unsupported(format!("{} is not a symmetric encryption key", key.arn)));
+        }
+        Ok((key.arn.clone(), key.partition.clone()))
+    }
+
+    /// Whether a key that is in use still works: `Err` when it is disabled, pending deletion, without material or gone.
+    /// RDS moves a resource on such a key to `inaccessible-encryption-credentials-recoverable`.
+    ///
+    /// # Errors
+    /// Why the key does not work.
+    pub fn usable(&self, now: DateTime<Utc>, key_arn: &str) -> Result<(), KeyNotAccessible> {
+        let key = self.keys.get(key_arn).filter(|key| !key.is_due(now));
+        let key = key.ok_or_else(|| KeyNotAccessible(format!("key {key_arn} does not exist")))?;
+        require_enabled(key, now).map_err(|error| KeyNotAccessible(error.message))
+    }
+
+    /// The ARN of an account's default RDS key (`alias/aws/rds`) in a region, made when first asked for.
+    pub fn default_rds_key(&mut self, now: DateTime<Utc>, caller: &Caller, region: &str) -> String {
+        let Caller { account, partition, .. } = caller;
+        let id = random::named_uuid(&format!("aws/rds {partition} {account} {region}"));
+        let arn = format!("arn:{partition}:kms:{region}:{account}:key/{id}");
+        if self.keys.contains(&arn) {
+            return arn;
+        }
+        // Without randomness there is no key yet; whoever asks whether it is usable hears so, and the next call tries again.
+        if let Ok(key) = keys::managed(&arn, (partition, account, region), now, &service(region)) {
+            let name = "alias/aws/rds".to_owned();
+            let alias_arn = format!("arn:{partition}:kms:{region}:{account}:{name}");
+            let alias = Alias { name, arn: alias_arn.clone(), target: arn.clone(), created: now, updated: now };
+            self.aliases.insert(alias_arn, alias);
+            self.keys.insert(&arn, key);
+        }
+        arn
+    }
+
+    /// Drops the grant that [`State::attach`] recorded, when its resource is deleted.
+    pub fn detach(&mut self, key_arn: &str, resource: &str) {
+        self.grants.remove(&Grant::row_key(key_arn, &grant_id(key_arn, resource)));
+    }
+}
+
+impl Key {
+    /// Whether its deletion's waiting period is over.
+    pub fn is_due(&self, now: DateTime<Utc>) -> bool {
+        self.deletion.is_some_and(|(at, _)| at <= now)
+    }
+}

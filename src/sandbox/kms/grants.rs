@@ -1,0 +1,288 @@
+//! Grants.
+//!
+//! A grant that a caller asks for directly is never "for an AWS resource", so a policy that demands
+//! `kms:GrantIsForAWSResource` denies it; RDS's own grants come through [`attach`](super::attach).
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    State,
+    access::{NO_ALIAS, denied, require_enabled},
+    condition::Context,
+    errors,
+    key::{Grant, Key},
+    keys::epoch,
+    policy,
+    validate::{Input, missing, not_in_enum, page},
+};
+use crate::sandbox::{Answer, AwsError, Call, random};
+
+const OPERATIONS: [&str; 19] = [
+    "Decrypt",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "Sign",
+    "Verify",
+    "GetPublicKey",
+    "CreateGrant",
+    "RetireGrant",
+    "DescribeKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateMac",
+    "VerifyMac",
+    "DeriveSharedSecret",
+    "Encapsulate",
+    "Decapsulate",
+];
+const FOR_ANY_KEY: [&str; 3] = ["CreateGrant", "RetireGrant", "DescribeKey"];
+const FOR_ENCRYPTION: [&str; 8] = [
+    "Decrypt",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+];
+const FOR_SIGNING: [&str; 3] = ["Sign", "Verify", "GetPublicKey"];
+const FOR_MAC: [&str; 2] = ["GenerateMac", "VerifyMac"];
+/// Grants of one key.
+const MOST: usize = 50_000;
+
+fn principal<'a>(input: Input<'a>, name: &str) -> Result<Option<&'a str>, AwsError> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+    input.matching(name, (1, 256), "^[\\w+=,.@:/-]+$", good)
+}
+
+/// A principal's ARN, as grants take it.
+fn check_principal(text: &str, partition: &str) -> Result<(), AwsError> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let good = match parts[..] {
+        ["arn", of, "iam" | "sts", "", account, resource] => {
+            of == partition
+                && account.len() == 12
+                && account.bytes().all(|b| b.is_ascii_digit())
+                && !resource.is_empty()
+        }
+        _ => text.ends_with(".amazonaws.com"),
+    };
+    if good { Ok(()) } else { Err(errors::invalid_arn(format!("ARN does not refer to a valid principal: {text}"))) }
+}
+
+fn operations(input: Input<'_>, key: &Key) -> Result<Vec<String>, AwsError> {
+    if !input.has("Operations") {
+        return Err(missing("Operations"));
+    }
+    let asked = input.texts("Operations")?;
+    for operation in &asked {
+        if !OPERATIONS.contains(operation) {
+            return Err(not_in_enum(operation, "operations", &OPERATIONS));
+        }
+    }
+    let fits = |operation: &&str| {
+        let own: &[&str] = match key.usage.as_str() {
+            "ENCRYPT_DECRYPT" => &FOR_ENCRYPTION,
+            "SIGN_VERIFY" => &FOR_SIGNING,
+            _ => &FOR_MAC,
+        };
+        FOR_ANY_KEY.contains(operation) || own.contains(operation)
+    };
+    if asked.is_empty() || !asked.iter().all(fits) {
+        return Err(errors::validation(format!(
+            "Grant operations must not be empty and must be valid for a key of spec {}",
+            key.spec
+        )));
+    }
+    Ok(asked.into_iter().map(str::to_owned).collect())
+}
+
+/// How direct calls look to policies.
+fn direct() -> Context {
+    let mut context = Context::default();
+    context.set("kms:GrantIsForAWSResource", "false");
+    context
+}
+
+pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
+    let input = Input(&call.params);
+    let grantee = match (principal(input, "GranteePrincipal")?, principal(input, "GranteeServicePrincipal")?) {
+        (Some(principal), None) | (None, Some(principal)) => principal,
+        (None, None) => return Err(missing("GranteePrincipal")),
+        (Some(_), Some(_)) => {
+            return Err(errors::validation("Specify either GranteePrincipal or GranteeServicePrincipal, not both."));
+        }
+    };
+    let retiring = principal(input, "RetiringPrincipal")?.map(str::to_owned);
+    let good = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
+    let name = input.matching("Name", (1, 256), "^[a-zA-Z0-9:/_-]+$", good)?.map(str::to_owned);
+    let id = input.sized("KeyId", 1, 2048)?.ok_or_else(|| missing("KeyId"))?;
+    let key = state.resolve(call, id, NO_ALIAS)?;
+    let operations = operations(input, key)?;
+    let constraints = input.inner("Constraints");
+    let map = |field: &str| constraints.filter(|c| c.has(field)).map(|c| c.map(field)).transpose();
+    let (equals, subset) = (map("EncryptionContextEquals")?, map("EncryptionContextSubset")?);
+    let mut context = direct();
+    context.set("kms:GranteePrincipal", grantee);
+    context.set_all("kms:RetiringPrincipal", retiring.clone());
+    context.set_all("kms:GrantOperations", operations.clone());
+    let constraint = equals.as_ref().map(|_| "EncryptionContextEquals");
+    let constraint = constraint.or(subset.as_ref().map(|_| "EncryptionContextSubset"));
+    context.set_all("kms:GrantConstraintType", constraint.map(str::to_owned));
+    state.authorize(call, key, "CreateGrant", context, None)?;
+    check_principal(grantee, &key.partition)?;
+    retiring.as_deref().map(|retiring| check_principal(retiring, &key.partition)).transpose()?;
+    if constraint.is_some() && !key.is_symmetric() {
+        return Err(errors::validation("Grant constraints are valid for symmetric encryption keys only."));
+    }
+    require_enabled(key, call.now)?;
+    if input.flag("DryRun")? {
+        return Err(errors::dry_run());
+    }
+    let mut grant = Grant {
+        id: hex::encode(random::bytes::<32>()?),
+        key: key.arn.clone(),
+        token: random::base32(120)?,
+        name,
+        created: call.now,
+        grantee: grantee.to_owned(),
+        retiring,
+        issuing_account: format!("arn:{}:iam::{}:root", key.partition, call.caller.account),
+        operations,
+        context_equals: equals,
+        context_subset: subset,
+        resource: None,
+    };
+    if let Some(same) = same_named(state, &grant) {
+        return Ok(Answer::read(json!({"GrantToken": same.token, "GrantId": same.id})));
+    }
+    if state.grants_of(&key.arn).count() >= MOST {
+        return Err(errors::limit(format!("A key has at most {MOST} grants")));
+    }
+    grant.operations.dedup();
+    let body = json!({"GrantToken": grant.token, "GrantId": grant.id});
+    let (arn, id) = (grant.key.clone(), grant.id.clone());
+    state.grants.insert(Grant::row_key(&arn, &id), grant);
+    Ok(Answer::effect(body, arn, format!("grant {id} created")))
+}
+
+/// The grant that a repeated call with the same name asks for.
+fn same_named<'a>(state: &'a State, new: &'a Grant) -> Option<&'a Grant> {
+    new.name.as_ref()?;
+    state.grants_of(&new.key).find(|old| {
+        old.name == new.name
+            && old.grantee == new.grantee
+            && old.retiring == new.retiring
+            && old.operations == new.operations
+            && old.context_equals == new.context_equals
+            && old.context_subset == new.context_subset
+    })
+}
+
+fn entry(grant: &Grant) -> Value {
+    let mut out = Map::new();
+    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    put("KeyId", json!(grant.key));
+    put("GrantId", json!(grant.id));
+    put("Name", json!(grant.name.clone().unwrap_or_default()));
+    put("CreationDate", epoch(grant.created));
+    put("GranteePrincipal", json!(grant.grantee));
+    if let Some(retiring) = &grant.retiring {
+        put("RetiringPrincipal", json!(retiring));
+    }
+    put("IssuingAccount", json!(grant.issuing_account));
+    put("Operations", json!(grant.operations));
+    let mut constraints = Map::new();
+    if let Some(equals) = &grant.context_equals {
+        constraints.insert("EncryptionContextEquals".to_owned(), json!(equals));
+    }
+    if let Some(subset) = &grant.context_subset {
+        constraints.insert("EncryptionContextSubset".to_owned(), json!(subset));
+    }
+    if !constraints.is_empty() {
+        put("Constraints", Value::Object(constraints));
+    }
+    Value::Object(out)
+}
+
+pub fn list(state: &State, call: &Call) -> Result<Answer, AwsError> {
+    let input = Input(&call.params);
+    let id = input.sized("GrantId", 1, 128)?;
+    let grantee = principal(input, "GranteePrincipal")?.or(principal(input, "GranteeServicePrincipal")?);
+    let key = state.key_with(call, NO_ALIAS, direct())?;
+    let wanted =
+        |grant: &&Grant| id.is_none_or(|id| grant.id == id) && grantee.is_none_or(|grantee| grant.grantee == grantee);
+    let items = state.grants_of(&key.arn).filter(wanted).map(|grant| (grant.id.clone(), entry(grant))).collect();
+    page(input, (50, 100), "Grants", items).map(Answer::read)
+}
+
+pub fn list_retirable(state: &State, call: &Call) -> Result<Answer, AwsError> {
+    let input = Input(&call.params);
+    let retiring = principal(input, "RetiringPrincipal")?.or(principal(input, "RetiringServicePrincipal")?);
+    let retiring = retiring.ok_or_else(|| missing("RetiringPrincipal"))?;
+    check_principal(retiring, &call.caller.partition)?;
+    let region = format!(":kms:{}:", call.region);
+    let items = state
+        .grants
+        .iter()
+        .filter(|(_, grant)| grant.retiring.as_deref() == Some(retiring) && grant.key.contains(&region))
+        .map(|(key, grant)| (key.clone(), entry(grant)))
+        .collect();
+    page(input, (50, 100), "Grants", items).map(Answer::read)
+}
+
+fn no_grant(id: &str) -> AwsError {
+    errors::not_found(format!("Grant ID {id} not found"))
+}
+
+pub fn revoke(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
+    let input = Input(&call.params);
+    let id = input.sized("GrantId", 1, 128)?.ok_or_else(|| missing("GrantId"))?;
+    let key = state.key_with(call, NO_ALIAS, direct())?;
+    let row = Grant::row_key(&key.arn, id);
+    if !state.grants.contains(&row) {
+        return Err(no_grant(id));
+    }
+    if input.flag("DryRun")? {
+        return Err(errors::dry_run());
+    }
+    let arn = key.arn.clone();
+    state.grants.remove(&row);
+    Ok(Answer::effect(json!({}), arn, format!("grant {id} revoked")))
+}
+
+pub fn retire(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
+    let input = Input(&call.params);
+    let token = input.sized("GrantToken", 1, 8192)?;
+    let (key_id, id) = (input.sized("KeyId", 1, 2048)?, input.sized("GrantId", 1, 128)?);
+    let grant = match (token, key_id, id) {
+        (Some(token), None, None) => state
+            .grants
+            .iter()
+            .map(|(_, grant)| grant)
+            .find(|grant| grant.token == token)
+            .ok_or_else(|| AwsError::new("InvalidGrantTokenException", ""))?,
+        (None, Some(key_id), Some(id)) => {
+            let key = state.resolve(call, key_id, NO_ALIAS)?;
+            state.grants.get(&Grant::row_key(&key.arn, id)).ok_or_else(|| no_grant(id))?
+        }
+        _ => return Err(errors::validation("Specify either GrantToken, or both KeyId and GrantId.")),
+    };
+    let retiring = grant.retiring.as_deref().is_some_and(|retiring| policy::names(retiring, &call.caller));
+    let grantee = policy::names(&grant.grantee, &call.caller)
+        && grant.operations.iter().any(|operation| operation == "RetireGrant");
+    let issuer = grant.issuing_account == format!("arn:{}:iam::{}:root", call.caller.partition, call.caller.account);
+    if !(retiring || grantee || issuer) {
+        return Err(denied(call, "RetireGrant", &grant.key, false));
+    }
+    if input.flag("DryRun")? {
+        return Err(errors::dry_run());
+    }
+    let (arn, id) = (grant.key.clone(), grant.id.clone());
+    state.grants.remove(&Grant::row_key(&arn, &id));
+    Ok(Answer::effect(json!({}), arn, format!("grant {id} retired")))
+}

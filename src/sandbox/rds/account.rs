@@ -1,0 +1,197 @@
+//! What an account may use and has used, what RDS offers, and the kinds of resources that the sandbox knows to be none.
+
+use serde_json::{Value, json};
+
+use super::super::{Answer, AwsError};
+use super::context::{Context, seen};
+use super::engines::{self, ENGINES, Engine};
+use super::error::fault;
+use super::groups::MOST_GROUPS;
+use super::params::list_of;
+use super::placement::{MOST_CLUSTERS, MOST_INSTANCES, MOST_SNAPSHOTS, MOST_STORAGE_GB};
+use super::rows::{GroupBody, Snapshot};
+use super::validate;
+
+/// The instance classes that are offered for every engine.
+const CLASSES: &[&str] = &[
+    "db.t3.micro",
+    "db.t3.medium",
+    "db.t4g.micro",
+    "db.t4g.medium",
+    "db.m5.large",
+    "db.m5.xlarge",
+    "db.m6g.large",
+    "db.m6g.xlarge",
+    "db.r5.large",
+    "db.r5.xlarge",
+    "db.r6g.large",
+    "db.r6g.2xlarge",
+];
+
+const CERTIFICATES: &[&str] = &["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"];
+
+/// (operation, list, member, parameter that names one, the error when it is named): of these an account has none here.
+const NONE_OF: &[(&str, &str, &str, &str, &str)] = &[
+    ("DescribeExportTasks", "ExportTasks", "ExportTask", "ExportTaskIdentifier", "ExportTaskNotFound"),
+    (
+        "DescribeGlobalClusters",
+        "GlobalClusters",
+        "GlobalClusterMember",
+        "GlobalClusterIdentifier",
+        "GlobalClusterNotFoundFault",
+    ),
+    ("DescribeIntegrations", "Integrations", "Integration", "IntegrationIdentifier", "IntegrationNotFoundFault"),
+    ("DescribeDBProxies", "DBProxies", "member", "DBProxyName", "DBProxyNotFoundFault"),
+    (
+        "DescribeEventSubscriptions",
+        "EventSubscriptionsList",
+        "EventSubscription",
+        "SubscriptionName",
+        "SubscriptionNotFound",
+    ),
+    (
+        "DescribePendingMaintenanceActions",
+        "PendingMaintenanceActions",
+        "ResourcePendingMaintenanceActions",
+        "ResourceIdentifier",
+        "ResourceNotFoundFault",
+    ),
+    ("DescribeEvents", "Events", "Event", "", ""),
+];
+
+/// Answers the operations on the account itself; `None` for any other.
+pub fn handle(cx: &mut Context<'_>) -> Option<Result<Answer, AwsError>> {
+    match cx.action {
+        "DescribeAccountAttributes" => Some(Ok(quotas(cx))),
+        "DescribeDBEngineVersions" => Some(engine_versions(cx)),
+        "DescribeOrderableDBInstanceOptions" => Some(orderable(cx)),
+        "DescribeCertificates" => Some(certificates(cx)),
+        action => NONE_OF.iter().find(|(name, ..)| *name == action).map(|(_, list, member, named, code)| {
+            match cx.p.text(named) {
+                // An instance that is there has no maintenance pending; anything else that is named is not there.
+                Some(id) if !(*list == "PendingMaintenanceActions" && cx.instance(id).is_ok()) => {
+                    Err(fault(code, format!("{member} {id} not found.")))
+                }
+                _ => cx.p.page(list, member, Vec::new()).map(seen),
+            }
+        }),
+    }
+}
+
+fn quotas(cx: &Context<'_>) -> Answer {
+    let own = |row: &Snapshot| row.place == cx.place && !row.automated;
+    let groups = |fits: fn(&GroupBody) -> bool| {
+        cx.state.groups.iter().filter(|(_, row)| row.place == cx.place && fits(&row.body)).count()
+    };
+    let replicas: Vec<&String> = cx.instances().filter_map(|row| row.replica_of.as_ref()).collect();
+    let most_replicas = replicas.iter().map(|of| replicas.iter().filter(|other| *other == of).count()).max();
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let subnet_groups = groups(|body| matches!(body, GroupBody::Subnets(_)));
+    let parameter_groups = groups(|body| matches!(body, GroupBody::Parameters { .. }));
+    let cluster_groups = groups(|body| matches!(body, GroupBody::ClusterParameters { .. }));
+    let option_groups = groups(|body| matches!(body, GroupBody::Options { .. }));
+    let manual = cx.state.snapshots.iter().filter(|(_, row)| own(row)).count();
+    let manual_cluster = cx.state.cluster_snapshots.iter().filter(|(_, row)| own(row)).count();
+    let quotas: Vec<Value> = [
+        ("DBInstances", count(cx.instances().count()), count(MOST_INSTANCES)),
+        ("ReservedDBInstances", 0, 40),
+        ("AllocatedStorage", cx.instances().map(|row| row.gb).sum(), MOST_STORAGE_GB),
+        ("DBSecurityGroups", 0, 25),
+        ("AuthorizationsPerDBSecurityGroup", 0, 20),
+        ("DBParameterGroups", count(parameter_groups), count(MOST_GROUPS)),
+        ("ManualSnapshots", count(manual), count(MOST_SNAPSHOTS)),
+        ("EventSubscriptions", 0, 20),
+        ("DBSubnetGroups", count(subnet_groups), count(MOST_GROUPS)),
+        ("OptionGroups", count(option_groups), count(MOST_GROUPS)),
+        ("SubnetsPerDBSubnetGroup", 3, 20),
+        ("ReadReplicasPerMaster", count(most_replicas.unwrap_or_default()), 15),
+        ("DBClusters", count(cx.clusters().count()), count(MOST_CLUSTERS)),
+        ("DBClusterParameterGroups", count(cluster_groups), count(MOST_GROUPS)),
+        ("DBClusterRoles", 0, 5),
+        ("ManualClusterSnapshots", count(manual_cluster), count(MOST_SNAPSHOTS)),
+    ]
+    .into_iter()
+    .map(|(name, used, max)| json!({ "AccountQuotaName": name, "Used": used, "Max": max }))
+    .collect();
+    seen(json!({ "AccountQuotas": list_of("AccountQuota", quotas) }))
+}
+
+fn engines_asked(cx: &Context<'_>) -> Vec<&'static Engine> {
+    ENGINES.iter().filter(|engine| cx.p.text("Engine").is_none_or(|asked| asked == engine.name)).collect()
+}
+
+fn engine_versions(cx: &Context<'_>) -> Result<Answer, AwsError> {
+    let p = cx.p;
+    let default_only = p.flag("DefaultOnly")?.unwrap_or(false);
+    let mut rows = Vec::new();
+    for engine in engines_asked(cx) {
+        for (n, (major, newest, family)) in engine.majors.iter().enumerate() {
+            let asked = p.text("EngineVersion").is_none_or(|asked| asked == *newest || asked == *major);
+            let fits = p.text("DBParameterGroupFamily").is_none_or(|asked| asked == *family);
+            if !asked || !fits || (default_only && n > 0 && p.text("EngineVersion").is_none()) {
+                continue;
+            }
+            let body = json!({
+                "Engine": engine.name, "EngineVersion": newest, "MajorEngineVersion": major,
+                "DBParameterGroupFamily": family, "DBEngineDescription": engine.description,
+                "DBEngineVersionDescription": format!("{} {newest}", engine.description), "Status": "available",
+                "ValidUpgradeTarget": list_of("UpgradeTarget", Vec::new()), "SupportsReadReplica": true,
+                "SupportsLogExportsToCloudwatchLogs": true,
+            });
+            rows.push((format!("{} {newest}", engine.name), body));
+        }
+    }
+    Ok(seen(p.page("DBEngineVersions", "DBEngineVersion", rows)?))
+}
+
+fn orderable(cx: &Context<'_>) -> Result<Answer, AwsError> {
+    let p = cx.p;
+    let engine = engines::engine(p.required("Engine")?)?;
+    if let Some(class) = p.text("DBInstanceClass") {
+        validate::class(class)?;
+    }
+    let zones: Vec<Value> = (0..3).map(|n| json!({ "Name": cx.place.zone(n) })).collect();
+    let mut rows = Vec::new();
+    for (major, newest, _) in engine.majors {
+        let version = p.text("EngineVersion").is_none_or(|asked| asked == *newest || asked == *major);
+        let classes = CLASSES.iter().filter(|class| p.text("DBInstanceClass").is_none_or(|asked| asked == **class));
+        for class in classes.filter(|_| version) {
+            let storage = if engine.is_aurora() { "aurora" } else { "gp3" };
+            let body = json!({
+                "Engine": engine.name, "EngineVersion": newest, "DBInstanceClass": class,
+                "LicenseModel": engine.license, "StorageType": storage, "Vpc": true,
+                "AvailabilityZones": list_of("AvailabilityZone", zones.clone()),
+                "MultiAZCapable": !engine.is_aurora(), "ReadReplicaCapable": true, "SupportsStorageEncryption": true,
+                "SupportsIAMDatabaseAuthentication": true, "SupportsEnhancedMonitoring": true,
+                "SupportsPerformanceInsights": true, "SupportsIops": false,
+                "MinStorageSize": (!engine.is_aurora()).then_some(20), "MaxStorageSize": (!engine.is_aurora()).then_some(65536),
+            });
+            rows.push((format!("{newest} {class}"), body));
+        }
+    }
+    Ok(seen(p.page("OrderableDBInstanceOptions", "OrderableDBInstanceOption", rows)?))
+}
+
+fn certificates(cx: &Context<'_>) -> Result<Answer, AwsError> {
+    let asked = cx.p.text("CertificateIdentifier");
+    let rows: Vec<(String, Value)> = CERTIFICATES
+        .iter()
+        .filter(|id| asked.is_none_or(|asked| asked == **id))
+        .map(|id| {
+            let arn = format!("arn:{}:rds:{}::cert:{id}", cx.place.partition, cx.place.region);
+            let body = json!({
+                "CertificateIdentifier": id, "CertificateType": "CA", "CertificateArn": arn, "CustomerOverride": false,
+                "ValidFrom": "2021-05-21T00:00:00Z", "ValidTill": "2061-05-21T00:00:00Z",
+            });
+            ((*id).to_owned(), body)
+        })
+        .collect();
+    if let Some(id) = asked.filter(|_| rows.is_empty()) {
+        return Err(fault("CertificateNotFound", format!("Certificate {id} not found.")));
+    }
+    let mut body = cx.p.page("Certificates", "Certificate", rows)?;
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("DefaultCertificateForNewLaunches".to_owned(), json!(CERTIFICATES[0]));
+    }
+    Ok(seen(body))
+}

@@ -1,0 +1,81 @@
+//! Audits the enterprise: scans everything, compares with the expected keys, writes the report.
+//!
+//! Takes nothing (then the custody record says what is expected), or `plan`, `keys`, `generation` and `expected`. Leaves
+//! `report`/run and `report`/latest. Gives the report's summary and deviations. Effect: none in AWS. Again: a report of then.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Domain,
+    common::{Plan, input},
+    take_inventory::original_ids,
+};
+use crate::{
+    audit::{Expected, Request, report},
+    keys::KeySet,
+    worker::{Progress, Record, Step, StepContext, StepError},
+};
+
+pub struct Audit(pub Domain);
+
+#[derive(Deserialize)]
+struct Basis {
+    plan: Plan,
+    keys: KeySet,
+    generation: u64,
+    expected: Vec<Expected>,
+}
+
+#[async_trait]
+impl Step for Audit {
+    fn name(&self) -> &'static str {
+        "audit"
+    }
+
+    async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
+        let basis: Basis =
+            if value.get("keys").is_some() { input(self.name(), value)? } else { self.custody(context).await? };
+        let mut ids = std::collections::BTreeSet::new();
+        for inventory in context.records("inventory").await?.values() {
+            ids.extend(original_ids(inventory));
+        }
+        let scan = self.0.scan(context, &basis.plan.partition, &ids).await?;
+        let report = report(&Request {
+            enterprise: &context.enterprise,
+            generation: basis.generation,
+            generated_at: context.now(),
+            keys: &basis.keys,
+            expected: &basis.expected,
+            primary: &basis.plan.primary,
+            disaster_recovery: &basis.plan.disaster_recovery,
+            originals: &ids,
+            scan: &scan,
+        });
+        let output = json!({ "report": context.run, "summary": report["summary"], "deviations": report["deviations"] });
+        let records = vec![
+            Record { collection: "report", key: context.run.clone(), body: report.clone() },
+            Record { collection: "report", key: "latest".to_owned(), body: report },
+        ];
+        Ok(Progress::Done { output, records })
+    }
+}
+
+impl Audit {
+    async fn custody(&self, context: &StepContext) -> Result<Basis, StepError> {
+        let Some(mut custody) = context.record("custody", "current").await? else {
+            let cause = format!(
+                "{} has no custody record: nothing says which keys to expect. Finish an onboarding first",
+                context.enterprise
+            );
+            return Err(StepError::new("Keyferry.NoCustody", cause));
+        };
+        let keys = json!({ "keys": custody["keys"].take(), "instances": custody["instances"].take() });
+        let basis = json!({
+            "plan": custody["plan"].take(), "keys": keys, "generation": custody["generation"].take(),
+            "expected": custody["systems"].take(),
+        });
+        input(self.name(), basis)
+    }
+}

@@ -1,0 +1,116 @@
+//! The canary: a tiny snapshot in each region that RDS copies under a customer's key, to prove that it can.
+//!
+//! Takes no data of anybody: its source is an empty instance, made once a region, snapshotted and deleted. The snapshot
+//! `keyferry-canary` stays, shared by all enterprises; each verification's copy of it is deleted again.
+
+use aws_sdk_rds::Client;
+
+use super::common::{Copy, Wait, delete_instance, ensure_copy, settled};
+use crate::{
+    aws::{Failure, failure, once},
+    keys::Probe,
+    systems::{self, Owner, Tags, identifier},
+    worker::StepError,
+};
+
+const NAME: &str = "keyferry-canary";
+const PROBE: &str = "rds-canary";
+
+fn marked(tags: &Tags) -> Result<(), StepError> {
+    if systems::read::role(tags) == Some("canary") {
+        return Ok(());
+    }
+    let cause = format!("{NAME} exists but was not made by keyferry: rename or remove it, then retry");
+    Err(StepError::new("Keyferry.Foreign", cause))
+}
+
+fn tags() -> Vec<aws_sdk_rds::types::Tag> {
+    systems::sdk(&Tags::from([("keyferry:role".to_owned(), "canary".to_owned())]))
+}
+
+/// The shared snapshot, made if it is not there.
+async fn ensure_source(rds: &Client) -> Result<Wait<()>, StepError> {
+    let snapshot = systems::snapshot(rds, NAME).await?;
+    let source = systems::instance(rds, NAME).await?;
+    if let Some(snapshot) = &snapshot {
+        marked(&systems::of_snapshot(snapshot))?;
+        if snapshot.status() != Some("available") {
+            return Ok(Wait::For(format!("RDS: snapshot {NAME} is made")));
+        }
+        if let Some(source) = &source {
+            marked(&systems::of_instance(source))?;
+            delete_instance(rds, source).await?;
+        }
+        return Ok(Wait::Ready(()));
+    }
+    if let Some(source) = source {
+        marked(&systems::of_instance(&source))?;
+        if let Wait::For(what) = settled(&source)? {
+            return Ok(Wait::For(what));
+        }
+        let call =
+            rds.create_db_snapshot().db_instance_identifier(NAME).db_snapshot_identifier(NAME).set_tags(Some(tags()));
+        created(
+            call.customize()
+                .config_override(once())
+                .send()
+                .await
+                .map_err(|error| failure("make the canary's snapshot", &error)),
+        )?;
+        return Ok(Wait::For(format!("RDS: snapshot {NAME} is made")));
+    }
+    let call = rds
+        .create_db_instance()
+        .db_instance_identifier(NAME)
+        .db_instance_class("db.t4g.micro")
+        .engine("postgres")
+        .allocated_storage(20)
+        .master_username("canary")
+        .manage_master_user_password(true)
+        .backup_retention_period(0)
+        .publicly_accessible(false)
+        .set_tags(Some(tags()));
+    created(call.customize().config_override(once()).send().await.map_err(|error| failure("make the canary", &error)))?;
+    Ok(Wait::For(format!("RDS: instance {NAME} is created")))
+}
+
+/// A lost race is no failure: whoever won made the same thing.
+fn created<T>(outcome: Result<T, Failure>) -> Result<(), StepError> {
+    match outcome {
+        Err(failure) if failure.error != "Keyferry.Foreign" => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// One copy under `key`, then its deletion; `vendor` names the vendor in what the customer has to change.
+///
+/// # Errors
+/// AWS could not be asked, or the canary itself is not keyferry's.
+pub async fn canary(rds: &Client, owner: &Owner, key: &str, vendor: (&str, &str)) -> Result<Wait<Probe>, StepError> {
+    let name = identifier(&format!("byok-{}-canary-{}-{}", owner.enterprise, owner.run, systems::short_name(key)));
+    if systems::snapshot(rds, &name).await?.is_none()
+        && let Wait::For(what) = ensure_source(rds).await?
+    {
+        return Ok(Wait::For(what));
+    }
+    let copy = Copy { source: NAME, name: &name, key, role: "canary-copy", tags: Tags::new() };
+    match ensure_copy(rds, owner, &copy).await {
+        Ok(Wait::For(what)) => Ok(Wait::For(what)),
+        Ok(Wait::Ready(_)) => {
+            let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&name).send().await;
+            match deleted.map_err(|error| failure(&format!("delete snapshot {name}"), &error)) {
+                Err(failure) if !failure.not_found() => Err(failure.into()),
+                Ok(_) | Err(_) => Ok(Wait::Ready(Probe::passed(PROBE, "RDS copied a snapshot under the key"))),
+            }
+        }
+        Err(error) if error.error == "Keyferry.KeyNotUsable" => {
+            let (name, account) = vendor;
+            let change = format!(
+                "add the statement 'Allow {name} attachment of persistent resources' for account {account} to the key's \
+                 policy, exactly as it is in the policy you were given (kms:CreateGrant under kms:GrantIsForAWSResource)"
+            );
+            Ok(Wait::Ready(Probe::failed(PROBE, "statement-attachment-missing", error.cause, change)))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,308 @@
+//! What the steps share: how they read their input, name and own what they make, and wait.
+
+use aws_sdk_rds::types::{DbInstance, DbSnapshot};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::Domain;
+use crate::{
+    aws::{Failure, failure, once},
+    keys::KeySet,
+    schedule::Window,
+    systems::{self, Names, Owner, Readiness, System, Tags},
+    worker::{Progress, StepContext, StepError},
+};
+
+/// Either the thing, or what is waited for.
+pub enum Wait<T> {
+    Ready(T),
+    For(String),
+}
+
+/// The regions that were chosen, as the form `regions` normalises them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Plan {
+    pub primary: String,
+    pub disaster_recovery: String,
+    pub regions: Vec<String>,
+    pub partition: String,
+    #[serde(default)]
+    pub aws_account: Option<String>,
+    #[serde(default)]
+    pub instances: std::collections::BTreeMap<String, String>,
+}
+
+/// The input of every step that works on one data system.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SystemInput {
+    pub system: System,
+    pub keys: KeySet,
+    pub plan: Plan,
+    pub generation: u64,
+    #[serde(default)]
+    pub window: Option<Window>,
+    /// Which window of the run this is, from 1.
+    #[serde(default = "first")]
+    pub attempt: u64,
+}
+
+fn first() -> u64 {
+    1
+}
+
+/// A step's input as its type.
+///
+/// # Errors
+/// `Keyferry.BadInput`: the definition gives the step something else than it takes.
+pub fn input<T: DeserializeOwned>(step: &str, value: Value) -> Result<T, StepError> {
+    serde_json::from_value(value).map_err(|error| {
+        StepError::new("Keyferry.BadInput", format!("the input of step {step} is not what it takes: {error}"))
+    })
+}
+
+impl SystemInput {
+    pub fn names(&self, context: &StepContext) -> Names {
+        Names::new(&context.enterprise, self.generation, &context.run, &self.system.id, self.attempt)
+    }
+
+    /// The key that the system has to be under in its own region.
+    ///
+    /// # Errors
+    /// `Keyferry.OutsidePlan`: its region has no key.
+    pub fn key(&self) -> Result<String, StepError> {
+        self.key_in(&self.system.region)
+    }
+
+    /// The key that the system's copies have to be under in `region`.
+    ///
+    /// # Errors
+    /// `Keyferry.OutsidePlan`: the region has no key.
+    pub fn key_in(&self, region: &str) -> Result<String, StepError> {
+        self.keys.expected(&self.system.instance, region).map(str::to_owned).ok_or_else(|| {
+            let cause = format!("{} needs a key in {region}, which is none of the chosen regions", self.system.id);
+            StepError::new("Keyferry.OutsidePlan", cause)
+        })
+    }
+
+    /// # Errors
+    /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
+    pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {
+        let Some(window) = self.window.as_ref().filter(|window| context.now() > window.cutoff) else { return Ok(()) };
+        let cause = format!(
+            "no cut-over of {} starts after {} (the window ends at {}): the original serves, a new window has to be agreed",
+            self.system.id,
+            crate::schedule::text(window.cutoff),
+            crate::schedule::text(window.end)
+        );
+        Err(StepError::new("Keyferry.WindowPassed", cause))
+    }
+}
+
+impl Domain {
+    pub(super) fn owner(&self, context: &StepContext) -> Owner {
+        Owner {
+            run: context.run.clone(),
+            step: context.state.clone(),
+            enterprise: context.enterprise.clone(),
+            enterprise_tag: self.config.aws.enterprise_tag.clone(),
+        }
+    }
+
+    /// Looks again after the poll interval.
+    pub(super) fn pending(&self, waiting_for: String) -> Progress {
+        self.pending_with(waiting_for, Value::Null)
+    }
+
+    pub(super) fn pending_with(&self, waiting_for: String, checkpoint: Value) -> Progress {
+        Progress::Pending { poll_after: self.poll, checkpoint, waiting_for }
+    }
+
+    /// Something that should be there is not. Right after a change AWS may not show it yet, so this is waited for as long
+    /// as the grace lasts, and only then an error.
+    ///
+    /// # Errors
+    /// `Keyferry.Missing` after the grace.
+    pub(super) fn missing(&self, context: &StepContext, what: &str) -> Result<Progress, StepError> {
+        let since = context.checkpoint.as_ref().and_then(|checkpoint| {
+            checkpoint.get("missing_since")?.as_str()?.parse::<chrono::DateTime<chrono::Utc>>().ok()
+        });
+        let since = since.unwrap_or_else(|| context.now());
+        let waited = (context.now() - since).to_std().unwrap_or_default();
+        if waited > self.grace.max(self.poll * 10) {
+            return Err(StepError::new(
+                "Keyferry.Missing",
+                format!("{what} is not there; look in AWS before retrying"),
+            ));
+        }
+        Ok(self.pending_with(format!("{what} to appear"), json!({ "missing_since": since })))
+    }
+}
+
+/// Whether an instance can be worked on now.
+///
+/// # Errors
+/// `Keyferry.SystemBroken`, `Keyferry.KeyNotUsable`: it will not get there by itself.
+pub fn settled(instance: &DbInstance) -> Result<Wait<()>, StepError> {
+    let id = instance.db_instance_identifier().unwrap_or_default();
+    match systems::readiness(instance.db_instance_status().unwrap_or_default()) {
+        Readiness::Ready => Ok(Wait::Ready(())),
+        Readiness::Busy(status) => Ok(Wait::For(format!("RDS: instance {id} is {status}"))),
+        Readiness::Broken(status) => {
+            let cause =
+                format!("instance {id} is in state {status}, which it does not leave by itself: repair it, then retry");
+            Err(StepError::new("Keyferry.SystemBroken", cause))
+        }
+        Readiness::KeyLost(status) => {
+            let cause = format!(
+                "instance {id} is {status}: its key cannot be used. Enable the key within 7 days and start the instance"
+            );
+            Err(StepError::new("Keyferry.KeyNotUsable", cause))
+        }
+    }
+}
+
+/// # Errors
+/// `Keyferry.Foreign`: `what` bears our name, but is not ours.
+pub fn require_ours(owner: &Owner, tags: &Tags, what: &str) -> Result<(), StepError> {
+    if owner.made(tags) {
+        return Ok(());
+    }
+    let cause = format!(
+        "{what} exists already and was not made by run {}: it was not touched. Rename or remove it, then retry",
+        owner.run
+    );
+    Err(StepError::new("Keyferry.Foreign", cause))
+}
+
+/// An existing object's answer to a create call means: look again, it may be ours after all.
+fn exists(failure: &Failure) -> bool {
+    failure.error == "Keyferry.Foreign"
+}
+
+/// A snapshot's progress, once it is known to be ours.
+fn progress(snapshot: DbSnapshot) -> Result<Wait<DbSnapshot>, StepError> {
+    let id = snapshot.db_snapshot_identifier().unwrap_or_default().to_owned();
+    match snapshot.status().unwrap_or_default() {
+        "available" => Ok(Wait::Ready(snapshot)),
+        "failed" | "incompatible-restore" => {
+            let cause = format!("snapshot {id} failed in RDS: delete it, then retry");
+            Err(StepError::new("Keyferry.SystemBroken", cause))
+        }
+        status => {
+            let percent = snapshot.percent_progress().unwrap_or_default();
+            Ok(Wait::For(format!("RDS: snapshot {id} is {status} ({percent} %)")))
+        }
+    }
+}
+
+/// A snapshot of `instance` under `name`, made if it is not there.
+///
+/// # Errors
+/// It is somebody else's, or AWS refused.
+pub async fn ensure_snapshot(
+    rds: &aws_sdk_rds::Client,
+    owner: &Owner,
+    instance: &str,
+    name: &str,
+    role: &str,
+) -> Result<Wait<DbSnapshot>, StepError> {
+    if let Some(found) = systems::snapshot(rds, name).await? {
+        require_ours(owner, &systems::of_snapshot(&found), &format!("snapshot {name}"))?;
+        return progress(found);
+    }
+    let call = rds
+        .create_db_snapshot()
+        .db_instance_identifier(instance)
+        .db_snapshot_identifier(name)
+        .set_tags(Some(systems::sdk(&owner.tags(role))));
+    let tried = format!("snapshot instance {instance} as {name}");
+    match call.customize().config_override(once()).send().await.map_err(|error| failure(&tried, &error)) {
+        Err(failure) if !exists(&failure) => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(Wait::For(format!("RDS: snapshot {name} of {instance} begins"))),
+    }
+}
+
+/// What to copy, where to, under which key.
+pub struct Copy<'a> {
+    /// An identifier in the same region, or an ARN.
+    pub source: &'a str,
+    pub name: &'a str,
+    pub key: &'a str,
+    pub role: &'a str,
+    /// Further tags.
+    pub tags: Tags,
+}
+
+/// A copy of a snapshot under another key, made if it is not there. `rds` is the client of the region it is made in.
+///
+/// # Errors
+/// It is somebody else's, under another key, or AWS refused.
+pub async fn ensure_copy(
+    rds: &aws_sdk_rds::Client,
+    owner: &Owner,
+    copy: &Copy<'_>,
+) -> Result<Wait<DbSnapshot>, StepError> {
+    if let Some(found) = systems::snapshot(rds, copy.name).await? {
+        require_ours(owner, &systems::of_snapshot(&found), &format!("snapshot {}", copy.name))?;
+        let key = found.kms_key_id().map(str::to_owned);
+        let ready = progress(found)?;
+        if matches!(ready, Wait::Ready(_)) && key.as_deref() != Some(copy.key) {
+            let cause = format!("snapshot {} is under {key:?}, not under {}", copy.name, copy.key);
+            return Err(StepError::new("Keyferry.Mismatch", cause));
+        }
+        return Ok(ready);
+    }
+    let mut tags = copy.tags.clone();
+    tags.extend(owner.tags(copy.role));
+    let call = rds
+        .copy_db_snapshot()
+        .source_db_snapshot_identifier(copy.source)
+        .target_db_snapshot_identifier(copy.name)
+        .kms_key_id(copy.key)
+        .copy_tags(false)
+        .set_tags(Some(systems::sdk(&tags)));
+    let tried = format!("copy snapshot {} to {} under {}", copy.source, copy.name, copy.key);
+    match call.customize().config_override(once()).send().await.map_err(|error| failure(&tried, &error)) {
+        Err(failure) if !exists(&failure) => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(Wait::For(format!("RDS: copy {} begins", copy.name))),
+    }
+}
+
+/// Gives an instance another identifier, at once.
+///
+/// # Errors
+/// AWS refused.
+pub async fn rename(rds: &aws_sdk_rds::Client, from: &str, to: &str) -> Result<(), StepError> {
+    let call =
+        rds.modify_db_instance().db_instance_identifier(from).new_db_instance_identifier(to).apply_immediately(true);
+    call.send().await.map(|_| ()).map_err(|error| failure(&format!("rename instance {from} to {to}"), &error).into())
+}
+
+/// Deletes an instance that is ours, its protection and its automated backups included. True when it is gone.
+///
+/// # Errors
+/// AWS refused.
+pub async fn delete_instance(rds: &aws_sdk_rds::Client, instance: &DbInstance) -> Result<Wait<()>, StepError> {
+    let id = instance.db_instance_identifier().unwrap_or_default();
+    if instance.db_instance_status() == Some("deleting") {
+        return Ok(Wait::For(format!("RDS: instance {id} is deleting")));
+    }
+    if instance.deletion_protection().unwrap_or_default() {
+        if let Wait::For(what) = settled(instance)? {
+            return Ok(Wait::For(what));
+        }
+        let call =
+            rds.modify_db_instance().db_instance_identifier(id).deletion_protection(false).apply_immediately(true);
+        call.send()
+            .await
+            .map_err(|error| failure(&format!("lift the deletion protection of instance {id}"), &error))?;
+        return Ok(Wait::For(format!("RDS: the deletion protection of {id} is lifted")));
+    }
+    let call =
+        rds.delete_db_instance().db_instance_identifier(id).skip_final_snapshot(true).delete_automated_backups(true);
+    match call.send().await.map_err(|error| failure(&format!("delete instance {id}"), &error)) {
+        Err(failure) if failure.not_found() => Ok(Wait::Ready(())),
+        Err(failure) => Err(failure.into()),
+        Ok(_) => Ok(Wait::For(format!("RDS: instance {id} is deleting"))),
+    }
+}

@@ -1,0 +1,85 @@
+//! Verifies one key: the battery of probes, then the canary.
+//!
+//! Takes `region` and `arn`. Gives `{region, arn, verdict, probes}`: a key that fails is an answer, not an error.
+//! Effect: the canary's copy, deleted again. Again: the probes are repeated, the copy is found by its name. While a direct
+//! use is denied, the policy may still be spreading: the probes are repeated until they pass or the grace is over.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Domain,
+    canary::canary,
+    common::{Wait, input},
+};
+use crate::{
+    aws::partition,
+    keys::{Battery, Probe, ProbeState, probe},
+    worker::{Progress, Step, StepContext, StepError},
+};
+
+pub struct VerifyKey(pub Domain);
+
+#[derive(Deserialize)]
+struct Input {
+    region: String,
+    arn: String,
+}
+
+#[async_trait]
+impl Step for VerifyKey {
+    fn name(&self) -> &'static str {
+        "verify-key"
+    }
+
+    async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
+        let Input { region, arn } = input(self.name(), value)?;
+        let since = since(context);
+        let checkpoint = json!({ "since": since });
+        let in_grace = (context.now() - since).to_std().unwrap_or_default() < self.0.grace;
+
+        let kms = self.0.aws.kms(&region).await?;
+        let tags = [("purpose", "keyferry-probe"), ("enterprise", &context.enterprise), ("run", &context.run)];
+        let battery = probe(&kms, &arn, &tags).await?;
+        if battery.hopeless() {
+            let not_tried =
+                Probe::inconclusive("rds-canary", "not-tried", "not tried: the key itself has to be put right first");
+            return Ok(told(&region, &arn, battery, not_tried, self.vendor(&region)));
+        }
+        if battery.denied() && in_grace {
+            let waiting = format!("the policy of {arn} to spread: a use of the key is still denied");
+            return Ok(self.0.pending_with(waiting, checkpoint));
+        }
+        let rds = self.0.aws.rds(&region).await?;
+        match canary(&rds, &self.0.owner(context), &arn, self.vendor(&region)).await? {
+            Wait::For(what) => Ok(self.0.pending_with(what, checkpoint)),
+            Wait::Ready(canary) if canary.state == ProbeState::Failed && in_grace => {
+                let waiting = format!("the policy of {arn} to spread: RDS may not use the key yet");
+                Ok(self.0.pending_with(waiting, checkpoint))
+            }
+            Wait::Ready(canary) => Ok(told(&region, &arn, battery, canary, self.vendor(&region))),
+        }
+    }
+}
+
+impl VerifyKey {
+    fn vendor(&self, region: &str) -> (&str, &str) {
+        let config = &self.0.config;
+        let account = config.aws.partitions.get(partition(region)).map(|place| place.account.as_str());
+        (&config.vendor.name, account.unwrap_or_default())
+    }
+}
+
+/// When this visit first looked at the key.
+fn since(context: &StepContext) -> DateTime<Utc> {
+    let saved = context.checkpoint.as_ref().and_then(|checkpoint| checkpoint.get("since")?.as_str()?.parse().ok());
+    saved.unwrap_or_else(|| context.now())
+}
+
+fn told(region: &str, arn: &str, battery: Battery, canary: Probe, vendor: (&str, &str)) -> Progress {
+    let battery = battery.settle(canary, vendor.0, vendor.1);
+    let verdict = battery.verdict();
+    Progress::done(json!({ "region": region, "arn": arn, "verdict": verdict, "probes": battery.probes }))
+}

@@ -1,0 +1,322 @@
+//! What every store must do, as tests over the trait: each database runs all of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, advance};
+
+const FORM_AND_STEP: &str =
+    r#"{"StartAt":"Work","States":{"Work":{"Type":"Task","Resource":"urn:keyferry:step:work","End":true}}}"#;
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+fn actor() -> Actor {
+    Actor { name: "eve".to_owned(), role: "engineer".to_owned() }
+}
+
+fn definition() -> Definition {
+    Definition::load(FORM_AND_STEP).unwrap().definition
+}
+
+/// A run in the test's own hands.
+struct Hand {
+    snapshot: Snapshot,
+    definition: Definition,
+}
+
+impl Hand {
+    fn begin(run: &str, exclusive: bool, key: Option<(&str, &str)>) -> (Self, Transition) {
+        let definition = definition();
+        let event = Event {
+            at: at(0),
+            chance: 1,
+            kind: EventKind::Started {
+                run: run.to_owned(),
+                enterprise: "dave".to_owned(),
+                workflow: "work".to_owned(),
+                definition: definition.hash.clone(),
+                input: Payload::from(json!({ "n": 1 })),
+                actor: actor(),
+            },
+        };
+        let turn = advance(&definition, None, &event).unwrap();
+        let snapshot = Snapshot::begin(&turn);
+        let idempotency = key.map(|(key, request)| Idempotency { key: key.to_owned(), request: request.to_owned() });
+        let order = WorkOrder {
+            visit: 1,
+            kind: WorkKind::Step,
+            name: "work".to_owned(),
+            input: Payload::from(json!({ "n": 1 })),
+            due_at: Some(at(0)),
+            timeout_s: Some(60),
+            heartbeat_s: None,
+            claim: None,
+        };
+        let mut transition = Self::transition(&snapshot, 0, event);
+        transition.start = Some(Start { parent: None, exclusive, idempotency });
+        transition.work = BTreeMap::from([(0, Some(order))]);
+        (Self { snapshot, definition }, transition)
+    }
+
+    fn transition(snapshot: &Snapshot, expected: u64, event: Event) -> Transition {
+        Transition {
+            expected,
+            start: None,
+            header: snapshot.header.clone(),
+            root: snapshot.frames.get(&0).cloned(),
+            status: snapshot.standing(),
+            at: event.at,
+            events: vec![Happened { event, entered: vec!["Work".to_owned()] }],
+            changed: Vec::new(),
+            removed: Vec::new(),
+            work: BTreeMap::new(),
+            hold: None,
+            signals: Vec::new(),
+            notices: Vec::new(),
+            records: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// The step's end, answering a claim.
+    fn end(&mut self, fence: u64) -> Transition {
+        let visit = self.snapshot.frames[&0].visit;
+        let kind = EventKind::StepSucceeded { frame: 0, visit, output: Payload::from(json!("done")) };
+        let event = Event { at: at(5), chance: 2, kind };
+        let expected = self.snapshot.header.revision;
+        let turn = advance(&self.definition, Some(&self.snapshot), &event).unwrap();
+        self.snapshot.apply(&turn);
+        let mut transition = Self::transition(&self.snapshot, expected, event);
+        transition.answers = vec![Answered { frame: 0, visit, fence }];
+        transition.records = vec![NewRecord { collection: "report".to_owned(), key: "k".to_owned(), body: json!(1) }];
+        transition
+    }
+}
+
+fn group(transitions: Vec<Transition>) -> Write {
+    Write::Turns(transitions.into_iter().map(|transition| seal(transition, &mut Blobs::default()).unwrap()).collect())
+}
+
+async fn commit(store: &dyn Store, batch: Vec<Write>) -> Vec<Result<(), StoreError>> {
+    store.commit(Arc::from(batch)).await.unwrap()
+}
+
+async fn one(store: &dyn Store, write: Write) -> Result<(), StoreError> {
+    commit(store, vec![write]).await.pop().unwrap()
+}
+
+async fn claim(store: &dyn Store, now: i64, limit: u32) -> Vec<ClaimedWork> {
+    let asked = Claim { owner: "test".to_owned(), now: at(now), lease_until: at(now + 60), limit };
+    store.claim(asked).await.unwrap()
+}
+
+pub(super) async fn prepare(store: &dyn Store) {
+    let definition = definition();
+    store.keep_definition(&definition.hash, "work", &definition.source, at(0)).await.unwrap();
+    for id in ["dave", "erin"] {
+        let enterprise = Enterprise {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            partition: "aws".to_owned(),
+            customer_email: None,
+            csm_email: None,
+            engineer_email: None,
+            created_at: at(0),
+        };
+        assert!(store.add_enterprise(enterprise.clone()).await.unwrap());
+        assert!(!store.add_enterprise(enterprise).await.unwrap(), "one enterprise an identifier");
+    }
+}
+
+/// Everything but the preparation runs on a fresh store that has been prepared.
+pub(super) async fn a_turn_is_read_back_whole(store: &dyn Store) {
+    let (mut hand, begin) = Hand::begin("r1", true, None);
+    one(store, group(vec![begin])).await.unwrap();
+    assert_eq!(store.load("r1").await.unwrap().snapshot, hand.snapshot);
+    let work = claim(store, 0, 10).await.remove(0);
+    assert_eq!((work.run.as_str(), work.attempt, work.crashes, &*work.input), ("r1", 1, 0, &json!({ "n": 1 })));
+    assert_eq!(work.deadline, Some(at(60)));
+    one(store, group(vec![hand.end(work.fence)])).await.unwrap();
+    let loaded = store.load("r1").await.unwrap();
+    assert_eq!(loaded.snapshot, hand.snapshot);
+    assert!(store.work("r1").await.unwrap().is_empty(), "an ended run has no work");
+    let record = store.record("dave", "report", "k").await.unwrap().unwrap();
+    assert_eq!((record.body, record.run.as_str()), (json!(1), "r1"));
+    let rows = store.history(HistoryPage { run: "r1".to_owned(), after: 0, limit: 10 }).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 2]);
+    let first = chain(&[], &rows[0].event_text, &rows[0].entered_text);
+    assert_eq!(rows[0].hash, first);
+    assert_eq!(rows[1].hash, chain(&first, &rows[1].event_text, &rows[1].entered_text));
+}
+
+pub(super) async fn a_group_is_all_or_nothing_and_others_of_its_batch_stand(store: &dyn Store) {
+    let (_, first) = Hand::begin("r1", false, None);
+    let (_, second) = Hand::begin("r2", false, None);
+    let (_, stale) = Hand::begin("r3", false, None);
+    let stale = Transition { expected: 4, start: None, ..stale };
+    let outcomes = commit(store, vec![group(vec![second, stale]), group(vec![first])]).await;
+    assert_eq!(outcomes[0], Err(StoreError::Conflict { run: "r3".to_owned(), expected: 4, found: 0 }));
+    assert_eq!(outcomes[1], Ok(()));
+    assert!(matches!(store.load("r2").await, Err(StoreError::NotFound { .. })), "half a group was written");
+    assert!(store.load("r1").await.is_ok());
+}
+
+pub(super) async fn a_late_worker_cannot_commit(store: &dyn Store) {
+    let (mut hand, begin) = Hand::begin("r1", false, None);
+    one(store, group(vec![begin])).await.unwrap();
+    let old = claim(store, 0, 1).await.remove(0);
+    assert!(claim(store, 59, 1).await.is_empty(), "the lease holds until its time");
+    let new = claim(store, 60, 1).await.remove(0);
+    assert!(new.fence > old.fence);
+    assert_eq!((new.attempt, new.crashes), (2, 1));
+    let before = hand.snapshot.clone();
+    let late = hand.end(old.fence);
+    let refused = one(store, group(vec![late])).await.unwrap_err();
+    let lost = StoreError::LeaseLost { run: "r1".to_owned(), frame: 0, expected: old.fence, found: Some(new.fence) };
+    assert_eq!(refused, lost);
+    assert_eq!(store.load("r1").await.unwrap().snapshot, before);
+    for say in [
+        Say::Renew { lease_until: at(900) },
+        Say::Checkpoint { checkpoint: json!(1) },
+        Say::Release { due_at: at(0) },
+        Say::Drop,
+        Say::Pending { due_at: at(0), checkpoint: json!(1), waiting_for: "x".to_owned() },
+    ] {
+        let word =
+            |fence| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: old.visit, fence, say: say.clone() });
+        assert_eq!(one(store, word(old.fence)).await, Err(lost.clone()), "{say:?}");
+    }
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.fence, work.lease_until, work.checkpoint), (new.fence, Some(at(120)), None));
+    hand.snapshot = before;
+    one(store, group(vec![hand.end(new.fence)])).await.unwrap();
+    assert_eq!(
+        one(store, group(vec![hand_again()])).await.unwrap_err(),
+        StoreError::Conflict { run: "r1".to_owned(), expected: 1, found: 2 }
+    );
+}
+
+/// The same end once more, by a worker that has not seen the first.
+fn hand_again() -> Transition {
+    Hand::begin("r1", false, None).0.end(1)
+}
+
+pub(super) async fn words_keep_what_they_say(store: &dyn Store) {
+    let (_, begin) = Hand::begin("r1", false, None);
+    one(store, group(vec![begin])).await.unwrap();
+    let held = claim(store, 0, 1).await.remove(0);
+    let say = |fence: u64, say: Say| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence, say });
+    one(store, say(held.fence, Say::Checkpoint { checkpoint: json!({ "at": "half" }) })).await.unwrap();
+    one(store, say(held.fence, Say::Renew { lease_until: at(500) })).await.unwrap();
+    assert!(claim(store, 499, 1).await.is_empty(), "a renewed lease holds");
+    let again = claim(store, 500, 1).await.remove(0);
+    assert_eq!((again.checkpoint.clone(), again.crashes), (Some(json!({ "at": "half" })), 1));
+    one(store, say(again.fence, Say::Release { due_at: at(500) })).await.unwrap();
+    let third = claim(store, 500, 1).await.remove(0);
+    assert_eq!((third.attempt, third.crashes), (3, 1), "a release is not a crash");
+    let pending = Say::Pending { due_at: at(700), checkpoint: json!(2), waiting_for: "AWS".to_owned() };
+    one(store, say(third.fence, pending)).await.unwrap();
+    assert!(claim(store, 699, 1).await.is_empty());
+    assert_eq!(store.next_due().await.unwrap(), Some(at(700)));
+    let last = claim(store, 700, 1).await.remove(0);
+    assert_eq!((last.checkpoint.clone(), last.crashes), (Some(json!(2)), 0), "what came that far has not crashed");
+    assert_eq!(last.deadline, Some(at(60)), "the time limit runs from the first claim");
+    assert_eq!(store.expire_leases().await.unwrap(), 1);
+    assert_eq!(claim(store, 0, 1).await.len(), 1, "an ended lease is claimed at once");
+}
+
+pub(super) async fn what_is_due_longest_comes_first_and_what_is_held_does_not_come(store: &dyn Store) {
+    for (run, due) in [("r1", 30), ("r2", 10), ("r3", 20), ("r4", 40)] {
+        let (_, mut begin) = Hand::begin(run, false, None);
+        if let Some(Some(order)) = begin.work.get_mut(&0) {
+            order.due_at = Some(at(due));
+        }
+        begin.header.paused = run == "r3";
+        one(store, group(vec![begin])).await.unwrap();
+    }
+    assert!(claim(store, 9, 10).await.is_empty(), "nothing is claimed before it is due");
+    let order: Vec<String> =
+        claim(store, 35, 1).await.into_iter().chain(claim(store, 35, 10).await).map(|work| work.run).collect();
+    assert_eq!(order, ["r2", "r1"]);
+}
+
+pub(super) async fn work_is_claimed_by_the_commit_that_writes_it(store: &dyn Store) {
+    let (mut hand, mut begin) = Hand::begin("r1", false, None);
+    if let Some(Some(order)) = begin.work.get_mut(&0) {
+        order.claim = Some(ClaimAtOnce { owner: "test".to_owned(), lease_until: at(60) });
+    }
+    one(store, group(vec![begin])).await.unwrap();
+    assert!(claim(store, 10, 1).await.is_empty());
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.attempt, work.fence, work.deadline), (1, Transition::fence_at(1), Some(at(60))));
+    one(store, group(vec![hand.end(work.fence)])).await.unwrap();
+}
+
+pub(super) async fn a_key_starts_one_run_and_one_exclusive_run_is_open(store: &dyn Store) {
+    let begin = |run: &str, exclusive, key| group(vec![Hand::begin(run, exclusive, key).1]);
+    let outcomes = commit(
+        store,
+        vec![
+            begin("r1", true, Some(("k", "a"))),
+            begin("r2", true, Some(("k", "a"))),
+            begin("r3", false, Some(("k", "b"))),
+            begin("r4", true, None),
+            begin("r5", false, None),
+        ],
+    )
+    .await;
+    assert_eq!(outcomes[0], Ok(()));
+    assert_eq!(outcomes[1], Err(StoreError::AlreadyStarted { run: "r1".to_owned() }));
+    assert_eq!(outcomes[2], Err(StoreError::KeyReused { key: "k".to_owned() }));
+    assert_eq!(outcomes[3], Err(StoreError::ExclusiveOpen { enterprise: "dave".to_owned(), run: "r1".to_owned() }));
+    assert_eq!(outcomes[4], Ok(()));
+    // The same across two commits.
+    assert_eq!(one(store, begin("r2", true, Some(("k", "a")))).await, outcomes[1]);
+    assert_eq!(one(store, begin("r4", true, None)).await, outcomes[3]);
+    assert_eq!(store.key("k").await.unwrap(), Some(("r1".to_owned(), "a".to_owned())));
+    let (_, mut nobody) = Hand::begin("r6", false, None);
+    nobody.header.enterprise = "nobody".to_owned();
+    assert!(matches!(one(store, group(vec![nobody])).await, Err(StoreError::NotFound { what: "enterprise", .. })));
+}
+
+pub(super) async fn listings_have_pages(store: &dyn Store) {
+    for number in 0..5 {
+        one(store, group(vec![Hand::begin(&format!("r{number}"), false, None).1])).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut cursor = None;
+    loop {
+        let asked = RunsPage { enterprise: Some("dave".to_owned()), limit: 2, cursor, ..RunsPage::default() };
+        let page = store.runs(asked).await.unwrap();
+        assert!(page.items.len() <= 2);
+        seen.extend(page.items);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["r4", "r3", "r2", "r1", "r0"]);
+    let none = RunsPage { enterprise: Some("erin".to_owned()), limit: 2, ..RunsPage::default() };
+    assert!(store.runs(none).await.unwrap().items.is_empty());
+    let first = store.enterprises(1, None).await.unwrap();
+    assert_eq!(store.enterprises(1, first.next).await.unwrap().items[0].id, "erin");
+}
+
+/// A value that looks like a reference of the store's own is data like any other.
+pub(super) async fn values_that_look_like_references_are_values(store: &dyn Store) {
+    let hash = "0".repeat(64);
+    let odd = json!({ "at": hash, "input@": hash, "payload@": hash, "is": null });
+    let (_, mut begin) = Hand::begin("r1", false, None);
+    if let Some(Some(order)) = begin.work.get_mut(&0) {
+        order.input = Payload::from(odd.clone());
+    }
+    one(store, group(vec![begin])).await.unwrap();
+    assert_eq!(Value::clone(&claim(store, 0, 1).await[0].input), odd);
+    let tally = store.tally(at(0) + TimeDelta::from_std(Duration::from_secs(1)).unwrap()).await.unwrap();
+    assert_eq!((tally.leases, tally.due), (1, 0));
+}

@@ -1,0 +1,50 @@
+//! What can go wrong in a store, with what the caller may do about it.
+
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else moved the run: read it again and decide anew.
+    #[error("run {run} stands at revision {found}, the turn was made for revision {expected}")]
+    Conflict { run: String, expected: u64, found: u64 },
+    /// The work is somebody else's or done: drop what was to be written.
+    #[error(
+        "the work of run {run}, frame {frame} is no longer held under fence {expected} (found {})",
+        found.map_or_else(|| "none".to_owned(), |found| found.to_string())
+    )]
+    LeaseLost { run: String, frame: i64, expected: u64, found: Option<u64> },
+    /// The same request with the same idempotency key has been answered by this run.
+    #[error("the idempotency key has already started run {run}")]
+    AlreadyStarted { run: String },
+    /// Another request used the key.
+    #[error("the idempotency key {key} was used for a different request: use a new key")]
+    KeyReused { key: String },
+    /// One run at a time changes an enterprise's systems.
+    #[error("run {run} of enterprise {enterprise} is still open: wait for its end or cancel it")]
+    ExclusiveOpen { enterprise: String, run: String },
+    #[error("there is no {what} {id}")]
+    NotFound { what: &'static str, id: String },
+    /// A row cannot be what keyferry wrote.
+    #[error("the stored {what} cannot be read: {reason}")]
+    Corrupt { what: String, reason: String },
+    #[error("another process has the database open: it holds the lock file {}", path.display())]
+    Locked { path: PathBuf },
+    /// The database is not fit for use.
+    #[error("the database {} cannot be used: {reason}", path.display())]
+    Unfit { path: PathBuf, reason: String },
+    /// Disk full, I/O error, connection lost: try again later, after reading.
+    #[error("the store is unavailable: {reason}")]
+    Unavailable { reason: String },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl StoreError {
+    pub(crate) fn corrupt(what: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Corrupt { what: what.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,109 @@
+//! Opening: the lock, the pragmas and their check, the migrations.
+
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Inner, SqliteStore};
+use crate::store::StoreError;
+
+/// Bytes to which the write-ahead log is cut back after a checkpoint.
+const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
+/// Before this release a reset of the write-ahead log could corrupt the database.
+const OLDEST: (u32, u32, u32) = (3, 51, 3);
+const READERS: u32 = 4;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+
+impl SqliteStore {
+    /// Opens the database at `path`, making it if it is not there, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it open; [`StoreError::Unfit`] when a pragma did not take, SQLite is
+    /// too old or the file is damaged; [`StoreError::Unavailable`] for everything of the system.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("journal_size_limit", JOURNAL_SIZE_LIMIT.to_string())
+            .statement_cache_capacity(128);
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .min_connections(1)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        check(path, &writer).await?;
+        MIGRATIONS
+            .run(&writer)
+            .await
+            .map_err(|error| StoreError::Unfit { path: path.to_owned(), reason: error.to_string() })?;
+        let readers = pool(READERS).connect_with(options.pragma("query_only", "on")).await?;
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), writer, readers, lock }) })
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let beside = PathBuf::from(name);
+    let unavailable =
+        |error: std::io::Error| StoreError::Unavailable { reason: format!("{}: {error}", beside.display()) };
+    let file = File::options().create(true).truncate(false).write(true).open(&beside).map_err(unavailable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: beside }),
+        Err(TryLockError::Error(error)) => Err(unavailable(error)),
+    }
+}
+
+/// Reads back what was asked for: SQLite takes values that it does not know for others without a word.
+async fn check(path: &Path, writer: &SqlitePool) -> Result<(), StoreError> {
+    let unfit = |reason: String| StoreError::Unfit { path: path.to_owned(), reason };
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(writer).await?;
+    if parse_version(&version).is_none_or(|found| found < OLDEST) {
+        return Err(unfit(format!("SQLite is {version}, keyferry needs 3.51.3 or later")));
+    }
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
+    if mode != "wal" {
+        return Err(unfit(format!("journal_mode is {mode} and would not become wal: is the file on a network disk?")));
+    }
+    for (pragma, statement, expected) in [
+        ("synchronous", "PRAGMA synchronous", 2),
+        ("foreign_keys", "PRAGMA foreign_keys", 1),
+        ("busy_timeout", "PRAGMA busy_timeout", 5_000),
+        ("journal_size_limit", "PRAGMA journal_size_limit", JOURNAL_SIZE_LIMIT),
+        ("mmap_size", "PRAGMA mmap_size", 0),
+    ] {
+        let found: i64 = sqlx::query_scalar(statement).fetch_optional(writer).await?.unwrap_or(0);
+        if found != expected {
+            return Err(unfit(format!("{pragma} is {found} and would not become {expected}")));
+        }
+    }
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(writer).await?;
+    if found != "ok" {
+        return Err(unfit(format!("quick_check found damage: {found}; restore a backup")));
+    }
+    Ok(())
+}
+
+fn parse_version(version: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}

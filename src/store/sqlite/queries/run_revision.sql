@@ -1,0 +1,1 @@
+SELECT revision FROM runs WHERE id = ?1

@@ -1,0 +1,232 @@
+//! The store's trait on SQLite: each method a transaction or a read.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use fail::fail_point;
+use sqlx::Row;
+
+use super::{SqliteStore, commit, sql};
+use crate::store::{
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordsPage, RunsPage,
+    Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
+};
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        fail_point!("commit::before");
+        let outcomes =
+            self.write(move |connection| Box::pin(async move { commit::commit(connection, &batch).await })).await;
+        fail_point!("commit::after");
+        outcomes
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError> {
+        fail_point!("claim::before");
+        let rows = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    Ok(sqlx::query(sql::CLAIM)
+                        .bind(claim.now.timestamp_micros())
+                        .bind(claim.owner)
+                        .bind(micros(claim.lease_until))
+                        .bind(i64::from(claim.limit))
+                        .fetch_all(connection)
+                        .await?)
+                })
+            })
+            .await?;
+        fail_point!("claim::after");
+        self.claimed(rows).await
+    }
+
+    async fn expire_leases(&self) -> Result<u64, StoreError> {
+        self.write(|connection| {
+            Box::pin(async move { Ok(sqlx::query(sql::EXPIRE_LEASES).execute(connection).await?.rows_affected()) })
+        })
+        .await
+    }
+
+    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&self.inner.readers).await?;
+        Ok(at.map(time))
+    }
+
+    async fn load(&self, run: &str) -> Result<Loaded, StoreError> {
+        self.read_run(run).await
+    }
+
+    async fn work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError> {
+        self.read_work(run).await
+    }
+
+    async fn children(&self, run: &str) -> Result<Vec<Child>, StoreError> {
+        self.read_children(run).await
+    }
+
+    async fn runs(&self, page: RunsPage) -> Result<Page<String>, StoreError> {
+        self.read_runs(page).await
+    }
+
+    async fn history(&self, page: HistoryPage) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.read_history(page).await
+    }
+
+    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
+        let keys = serde_json::json!([key]).to_string();
+        let row = sqlx::query(sql::CHECK_KEYS).bind(keys).fetch_optional(&self.inner.readers).await?;
+        row.map(|row| Ok((row.try_get("run")?, row.try_get("request")?))).transpose()
+    }
+
+    async fn keep_definition(&self, hash: &str, name: &str, source: &str, at: DateTime<Utc>) -> Result<(), StoreError> {
+        let (hash, name, source) = (hash.to_owned(), name.to_owned(), source.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(sql::INSERT_DEFINITION)
+                    .bind(hash)
+                    .bind(name)
+                    .bind(source)
+                    .bind(micros(at))
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn definition(&self, hash: &str) -> Result<(String, String), StoreError> {
+        let row = sqlx::query(sql::DEFINITION).bind(hash).fetch_optional(&self.inner.readers).await?;
+        let row = row.ok_or_else(|| StoreError::NotFound { what: "definition", id: hash.to_owned() })?;
+        Ok((row.try_get("name")?, row.try_get("source")?))
+    }
+
+    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(sql::INSERT_ENTERPRISE)
+                    .bind(enterprise.id)
+                    .bind(enterprise.name)
+                    .bind(enterprise.partition)
+                    .bind(enterprise.customer_email)
+                    .bind(enterprise.csm_email)
+                    .bind(enterprise.engineer_email)
+                    .bind(micros(enterprise.created_at))
+                    .execute(connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
+        let row = sqlx::query(sql::ENTERPRISE).bind(id).fetch_optional(&self.inner.readers).await?;
+        row.as_ref().map(super::read::enterprise).transpose()
+    }
+
+    async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError> {
+        let rows = sqlx::query(sql::ENTERPRISES_PAGE)
+            .bind(cursor.unwrap_or_default())
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.inner.readers)
+            .await?;
+        let items = rows.iter().map(super::read::enterprise).collect::<Result<Vec<_>, _>>()?;
+        Ok(super::read::page(items, limit, |last| last.id.clone()))
+    }
+
+    async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let row = sqlx::query(sql::RECORD)
+            .bind(enterprise)
+            .bind(collection)
+            .bind(key)
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.as_ref().map(super::read::record).transpose()
+    }
+
+    async fn records(&self, page: RecordsPage) -> Result<Page<StoredRecord>, StoreError> {
+        let rows = sqlx::query(sql::RECORDS_PAGE)
+            .bind(page.enterprise)
+            .bind(page.collection)
+            .bind(page.cursor.unwrap_or_default())
+            .bind(i64::from(page.limit) + 1)
+            .fetch_all(&self.inner.readers)
+            .await?;
+        let items = rows.iter().map(super::read::record).collect::<Result<Vec<_>, _>>()?;
+        Ok(super::read::page(items, page.limit, |last| last.key.clone()))
+    }
+
+    async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = sqlx::query(sql::OUTBOX_NEXT)
+            .bind(now.timestamp_micros())
+            .bind(i64::from(limit))
+            .fetch_all(&self.inner.readers)
+            .await?;
+        let texts = rows.iter().map(|row| row.try_get("notice")).collect::<Result<Vec<String>, _>>()?;
+        let bodies = self.bodies(texts.iter().map(String::as_str)).await?;
+        rows.iter()
+            .zip(&texts)
+            .map(|(row, text)| {
+                Ok(OutboxRow {
+                    id: row.try_get("n")?,
+                    created_at: time(row.try_get("created_at")?),
+                    enterprise: row.try_get("enterprise")?,
+                    run: row.try_get("run")?,
+                    notice: codec::decode_notice(text, &bodies)?,
+                    attempts: super::read::count(row, "attempts")?,
+                })
+            })
+            .collect()
+    }
+
+    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
+        fail_point!("outbox::before");
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(sql::OUTBOX_SENT).bind(id).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await?;
+        fail_point!("outbox::after");
+        Ok(())
+    }
+
+    async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError> {
+        let error = error.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(sql::OUTBOX_FAILED).bind(id).bind(error).bind(micros(retry_at)).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {
+        let row = sqlx::query(sql::STATS).bind(now.timestamp_micros()).fetch_one(&self.inner.readers).await?;
+        Ok(Tally {
+            due: super::read::number(&row, "due")?,
+            oldest_due: row.try_get::<Option<i64>, _>("oldest_due")?.map(time),
+            leases: super::read::number(&row, "leases")?,
+            attention: super::read::number(&row, "attention")?,
+            outbox: super::read::number(&row, "outbox")?,
+            oldest_outbox: row.try_get::<Option<i64>, _>("oldest_outbox")?.map(time),
+        })
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // A table of its own pages, so that a full disk shows; what is made is taken away again in the same transaction.
+        self.write(|connection| {
+            Box::pin(async move {
+                sqlx::query(sql::PROBE_MAKE).execute(&mut *connection).await?;
+                sqlx::query(sql::PROBE_DROP).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}

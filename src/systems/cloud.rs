@@ -1,0 +1,89 @@
+//! Looks at single RDS resources, and what their states mean.
+
+use aws_sdk_rds::{
+    Client,
+    types::{DbInstance, DbSnapshot},
+};
+
+use crate::aws::{Failure, failure};
+
+/// What an instance's state allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It serves and takes changes.
+    Ready,
+    /// It will get there by itself; unknown states count as this, because AWS adds new ones.
+    Busy(String),
+    /// It will not.
+    Broken(String),
+    /// Its key cannot be used: it comes back when the key does, for seven days.
+    KeyLost(String),
+}
+
+/// Sorts a state of
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html#Overview.DBInstance.Status>.
+pub fn readiness(status: &str) -> Readiness {
+    match status {
+        "available" | "storage-optimization" => Readiness::Ready,
+        "inaccessible-encryption-credentials" | "inaccessible-encryption-credentials-recoverable" => {
+            Readiness::KeyLost(status.to_owned())
+        }
+        "failed" | "restore-error" | "storage-full" | "insufficient-capacity" | "stopped" => {
+            Readiness::Broken(status.to_owned())
+        }
+        _ if status.starts_with("incompatible-") => Readiness::Broken(status.to_owned()),
+        _ => Readiness::Busy(status.to_owned()),
+    }
+}
+
+/// An instance by its identifier; `None` when there is none.
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn instance(rds: &Client, id: &str) -> Result<Option<DbInstance>, Failure> {
+    match rds.describe_db_instances().db_instance_identifier(id).send().await {
+        Ok(output) => Ok(output.db_instances.unwrap_or_default().into_iter().next()),
+        Err(error) => absent(failure(&format!("describe instance {id}"), &error)),
+    }
+}
+
+/// A snapshot by its identifier; `None` when there is none.
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn snapshot(rds: &Client, id: &str) -> Result<Option<DbSnapshot>, Failure> {
+    match rds.describe_db_snapshots().db_snapshot_identifier(id).send().await {
+        Ok(output) => Ok(output.db_snapshots.unwrap_or_default().into_iter().next()),
+        Err(error) => absent(failure(&format!("describe snapshot {id}"), &error)),
+    }
+}
+
+/// The ARN of an instance named `id` beside the one that `like` names.
+pub fn instance_arn(like: &str, id: &str) -> String {
+    match like.rsplit_once(':') {
+        Some((head, _)) => format!("{head}:{id}"),
+        None => id.to_owned(),
+    }
+}
+
+/// The identifier in an instance's or snapshot's ARN, or the text itself when it is none.
+pub fn short_name(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+fn absent<T>(failure: Failure) -> Result<Option<T>, Failure> {
+    if failure.not_found() { Ok(None) } else { Err(failure) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_states_are_waited_for() {
+        assert_eq!(readiness("available"), Readiness::Ready);
+        assert_eq!(readiness("something-new"), Readiness::Busy("something-new".to_owned()));
+        assert!(matches!(readiness("incompatible-parameters"), Readiness::Broken(_)));
+        assert!(matches!(readiness("inaccessible-encryption-credentials"), Readiness::KeyLost(_)));
+    }
+}

@@ -1,0 +1,97 @@
+//! Time, identifiers and chance. This is the one file that asks the system for them, so that a test, a simulation and a
+//! replay can say them instead.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+/// Where time, identifiers and chance come from.
+#[async_trait]
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> DateTime<Utc>;
+    /// A new identifier that sorts by time: a version 7 UUID.
+    fn new_id(&self) -> String;
+    /// 64 random bits.
+    fn chance(&self) -> u64;
+    /// Returns when `duration` has passed on this clock.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// The system's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes identifiers")]
+    fn new_id(&self) -> String {
+        uuid::Uuid::now_v7().to_string()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes identifiers, here for their random bits")]
+    fn chance(&self) -> u64 {
+        // A generator that fails leaves the bits of a random UUID, which come from the same source by another way.
+        getrandom::u64().unwrap_or_else(|_| uuid::Uuid::new_v4().as_u64_pair().1)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    now: watch::Sender<DateTime<Utc>>,
+    drawn: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl ManualClock {
+    pub fn new(now: DateTime<Utc>) -> Self {
+        Self { now: watch::Sender::new(now), drawn: Arc::default() }
+    }
+
+    /// Moves time forward and wakes everything that sleeps until then.
+    pub fn advance(&self, by: Duration) {
+        let by = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+        self.now.send_modify(|now| *now = now.checked_add_signed(by).unwrap_or(DateTime::<Utc>::MAX_UTC));
+    }
+
+    fn draw(&self) -> u64 {
+        self.drawn.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.now.borrow()
+    }
+
+    fn new_id(&self) -> String {
+        let milliseconds = u64::try_from(self.now().timestamp_millis()).unwrap_or(0);
+        let mut rest = [0; 10];
+        for (byte, value) in rest.iter_mut().rev().zip(self.draw().to_le_bytes()) {
+            *byte = value;
+        }
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &rest).into_uuid().to_string()
+    }
+
+    fn chance(&self) -> u64 {
+        self.draw().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let until = self.now() + TimeDelta::from_std(duration).unwrap_or(TimeDelta::days(36_500));
+        // The sender lives in `self`, so this ends by time alone.
+        let _ = self.now.subscribe().wait_for(|now| *now >= until).await;
+    }
+}

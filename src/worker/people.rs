@@ -1,0 +1,200 @@
+//! What people do to runs.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{CheckContext, ErrorKind, RunView, Service, ServiceError, runs::Happening};
+use crate::{
+    engine::{Actor, EventKind, FrameId, Payload, Phase},
+    store::WorkKind,
+};
+
+/// A frame that a verb is about, in the run itself or in one that it has started.
+struct Place {
+    run: String,
+    frame: FrameId,
+    visit: u64,
+}
+
+impl Service {
+    /// Folds what a person did into a run, on a task of its own: a caller that goes away does not cut it off half-way.
+    async fn act(&self, run: &str, kind: EventKind) -> Result<(), ServiceError> {
+        let core = Arc::clone(&self.core);
+        let run = run.to_owned();
+        let acted = tokio::spawn(async move { core.happen(&run, Happening::from(kind)).await });
+        match acted.await {
+            Ok(outcome) => Ok(outcome.map(|_| ())?),
+            Err(failure) => Err(ServiceError::new(
+                ErrorKind::Unavailable,
+                "store-unavailable",
+                format!("the act was cut off: {failure}"),
+            )),
+        }
+    }
+
+    /// The run and all that it has started and that are still open, itself first.
+    async fn family(&self, run: &str) -> Result<Vec<String>, ServiceError> {
+        let mut all = vec![run.to_owned()];
+        let mut next = 0;
+        while let Some(member) = all.get(next) {
+            let children = self.core.store.children(member).await?;
+            all.extend(children.into_iter().filter(|child| child.open).map(|child| child.run));
+            next += 1;
+        }
+        Ok(all)
+    }
+
+    /// Answers the open form of that name, in the run or in an open one that it has started.
+    ///
+    /// # Errors
+    /// `form-not-open` (says what the run waits for), `answer-invalid` (the findings are the details).
+    pub async fn answer(&self, run: &str, form: &str, answer: Value, actor: Actor) -> Result<RunView, ServiceError> {
+        let (place, input) = self.open_form(run, form).await?;
+        let enterprise = self.core.store.load(run).await?.snapshot.header.enterprise;
+        let enterprise = self.enterprise(&enterprise).await?;
+        let context = CheckContext {
+            config: &self.core.config,
+            input: &input,
+            now: self.core.clock.now(),
+            enterprise: &enterprise,
+        };
+        let answer = self.core.forms.check(form, &answer, context).map_err(|findings| {
+            let message = format!("the answer to the form {form} does not hold: {} findings", findings.len());
+            ServiceError::new(ErrorKind::Invalid, "answer-invalid", message).with(json!(findings))
+        })?;
+        let kind =
+            EventKind::FormAnswered { frame: place.frame, visit: place.visit, answer: Payload::from(answer), actor };
+        self.act(&place.run, kind).await?;
+        self.run(run).await
+    }
+
+    /// What the open form of that name was given, for the person who is to answer it: findings about an earlier answer, for
+    /// example.
+    ///
+    /// # Errors
+    /// `form-not-open`, as for [`Service::answer`].
+    pub async fn form_input(&self, run: &str, form: &str) -> Result<Value, ServiceError> {
+        Ok(self.open_form(run, form).await?.1.into_value())
+    }
+
+    async fn open_form(&self, run: &str, form: &str) -> Result<(Place, Payload), ServiceError> {
+        let mut found = Vec::new();
+        for member in self.family(run).await? {
+            for work in self.core.store.work(&member).await? {
+                if work.kind == WorkKind::Form && work.name == form {
+                    let frame = FrameId::try_from(work.frame).unwrap_or(0);
+                    found.push((Place { run: member.clone(), frame, visit: work.visit }, work.input));
+                }
+            }
+        }
+        if found.len() > 1 {
+            let message =
+                format!("the form {form} is open {} times in run {run}: answer it in the child run", found.len());
+            return Err(ServiceError::new(ErrorKind::Conflict, "form-ambiguous", message));
+        }
+        match found.pop() {
+            Some(found) => Ok(found),
+            None => {
+                let summary = self.run(run).await?.summary;
+                let message = format!("the form {form} is not open: the run {summary}");
+                Err(ServiceError::new(ErrorKind::Conflict, "form-not-open", message))
+            }
+        }
+    }
+
+    /// The frame in attention that is meant: the one named, or the only one there is.
+    async fn in_attention(&self, run: &str, frame: Option<FrameId>) -> Result<Place, ServiceError> {
+        if let Some(frame) = frame {
+            return Ok(Place { run: run.to_owned(), frame, visit: 0 });
+        }
+        let mut found = Vec::new();
+        for member in self.family(run).await? {
+            let snapshot = self.core.store.load(&member).await?.snapshot;
+            found.extend(
+                snapshot
+                    .frames
+                    .values()
+                    .filter(|frame| matches!(frame.phase, Phase::Attention { .. }))
+                    .map(|frame| Place { run: member.clone(), frame: frame.id, visit: frame.visit }),
+            );
+        }
+        if found.len() > 1 {
+            let places: Vec<Value> =
+                found.iter().map(|place| json!({ "run": place.run, "frame": place.frame })).collect();
+            let message = format!("{} frames of run {run} stand in attention: say which one", places.len());
+            return Err(ServiceError::new(ErrorKind::Conflict, "frame-ambiguous", message).with(Value::Array(places)));
+        }
+        match found.pop() {
+            Some(place) => Ok(place),
+            None => {
+                let summary = self.run(run).await?.summary;
+                let message = format!("nothing of run {run} stands in attention: the run {summary}");
+                Err(ServiceError::new(ErrorKind::Conflict, "not-in-attention", message))
+            }
+        }
+    }
+
+    /// Tries a frame in attention again, with another input if one is given.
+    ///
+    /// # Errors
+    /// Nothing, or more than one frame, stands in attention and none is named.
+    pub async fn retry(
+        &self,
+        run: &str,
+        frame: Option<FrameId>,
+        input: Option<Value>,
+        actor: Actor,
+        reason: &str,
+    ) -> Result<RunView, ServiceError> {
+        let place = self.in_attention(run, frame).await?;
+        let input = input.map(Payload::from);
+        let kind = EventKind::Retried { frame: place.frame, input, actor, reason: reason.to_owned() };
+        self.act(&place.run, kind).await?;
+        self.run(run).await
+    }
+
+    /// Lets a frame in attention go on as if its state had succeeded with `output`.
+    ///
+    /// # Errors
+    /// As for [`Service::retry`].
+    pub async fn skip(
+        &self,
+        run: &str,
+        frame: Option<FrameId>,
+        output: Option<Value>,
+        actor: Actor,
+        reason: &str,
+    ) -> Result<RunView, ServiceError> {
+        let place = self.in_attention(run, frame).await?;
+        let output = output.map(Payload::from);
+        let kind = EventKind::Skipped { frame: place.frame, output, actor, reason: reason.to_owned() };
+        self.act(&place.run, kind).await?;
+        self.run(run).await
+    }
+
+    /// Lets nothing new of the run and of those that it has started be claimed; what runs may end.
+    ///
+    /// # Errors
+    /// The run is paused or has ended.
+    pub async fn pause(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
+        self.act(run, EventKind::Paused { actor, reason: reason.to_owned() }).await?;
+        self.run(run).await
+    }
+
+    /// # Errors
+    /// The run is not paused or has ended.
+    pub async fn resume(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
+        self.act(run, EventKind::Resumed { actor, reason: reason.to_owned() }).await?;
+        self.run(run).await
+    }
+
+    /// Ends the run and those that it has started.
+    ///
+    /// # Errors
+    /// The run has ended.
+    pub async fn cancel(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
+        self.act(run, EventKind::Cancelled { actor, reason: reason.to_owned() }).await?;
+        self.run(run).await
+    }
+}

@@ -1,0 +1,297 @@
+//! Moving runs: events in, turns through the engine, one commit for what came together.
+//!
+//! The snapshots of runs that move are kept in memory. The store is the truth: a commit that fails drops the copy, and one
+//! that finds the store ahead reads it again. Events that come for a run while its last turns are being flushed are folded
+//! together and share the next commit, so that a wide Map is not one flush an item.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    oneshot::{self, error::TryRecvError},
+};
+
+use super::{
+    core::{Core, lock},
+    turns::{self, Folded},
+};
+use crate::{
+    engine::{Definition, Event, EventKind, Rejected, Snapshot, advance},
+    store::{Answered, Blobs, NewRecord, StoreError, Write},
+};
+
+/// Runs whose snapshots are kept.
+const KEPT: usize = 4_096;
+/// Events that share one commit of a run.
+const TOGETHER: usize = 256;
+
+/// Something that happened to a run.
+#[derive(Debug)]
+pub(super) struct Happening {
+    pub(super) kind: EventKind,
+    pub(super) records: Vec<NewRecord>,
+    /// The claim that this is the result of.
+    pub(super) answers: Option<Answered>,
+    /// Room that is free once this is durable: the next step may take it at once.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl From<EventKind> for Happening {
+    fn from(kind: EventKind) -> Self {
+        Self { kind, records: Vec::new(), answers: None, permit: None }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(super) enum MoveError {
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The answer to a happening, with the happening itself when it shared a commit that failed and may be tried alone.
+enum Answer {
+    Durable(u64),
+    Not(MoveError),
+    Again(Happening),
+}
+
+/// A run in memory.
+#[derive(Default)]
+pub(super) struct Run {
+    inbox: Mutex<Vec<(Happening, bool, oneshot::Sender<Answer>)>>,
+    state: tokio::sync::Mutex<Option<State>>,
+}
+
+/// What is known of a run; taken out while it is being changed, so that a change that is cut off leaves nothing.
+pub(super) struct State {
+    pub(super) snapshot: Snapshot,
+    pub(super) definition: Arc<Definition>,
+    pub(super) blobs: Blobs,
+}
+
+/// The runs in memory.
+#[derive(Default)]
+pub(super) struct Hot {
+    runs: Mutex<HashMap<String, (Arc<Run>, u64)>>,
+    tick: std::sync::atomic::AtomicU64,
+}
+
+impl Hot {
+    fn get(&self, run: &str) -> Arc<Run> {
+        let tick = self.tick.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut runs = lock(&self.runs);
+        if let Some((found, used)) = runs.get_mut(run) {
+            *used = tick;
+            return Arc::clone(found);
+        }
+        if runs.len() >= KEPT {
+            // The older half goes at once, so that the search for what is oldest is paid once in many runs.
+            let mut ages: Vec<u64> = runs.values().map(|(_, used)| *used).collect();
+            let middle = ages.len() / 2;
+            let (_, median, _) = ages.select_nth_unstable(middle);
+            let median = *median;
+            runs.retain(|_, (run, used)| *used > median || Arc::strong_count(run) > 1);
+        }
+        let fresh = Arc::new(Run::default());
+        runs.insert(run.to_owned(), (Arc::clone(&fresh), tick));
+        fresh
+    }
+
+    /// Keeps a run that has just begun.
+    pub(super) fn keep(&self, run: &str, state: State) {
+        if let Ok(mut slot) = self.get(run).state.try_lock() {
+            *slot = Some(state);
+        }
+    }
+
+    fn forget(&self, run: &str) {
+        lock(&self.runs).remove(run);
+    }
+}
+
+impl Core {
+    /// Folds something that happened into its run and returns the run's revision when that is durable.
+    pub(super) async fn happen(self: &Arc<Self>, run: &str, happening: Happening) -> Result<u64, MoveError> {
+        let mut happening = happening;
+        let mut alone = false;
+        for _ in 0..8 {
+            let entry = self.hot.get(run);
+            let (reply, mut answer) = oneshot::channel();
+            lock(&entry.inbox).push((happening, alone, reply));
+            let mut state = entry.state.lock().await;
+            // Who had the run before may have taken this along; what was before this in the inbox goes first.
+            let answered = loop {
+                match answer.try_recv() {
+                    Err(TryRecvError::Empty) => self.drain(run, &entry, &mut state).await,
+                    Ok(answered) => break Some(answered),
+                    Err(TryRecvError::Closed) => break None,
+                }
+            };
+            drop(state);
+            match answered {
+                Some(Answer::Durable(revision)) => return Ok(revision),
+                Some(Answer::Not(error)) => return Err(error),
+                Some(Answer::Again(back)) => {
+                    happening = back;
+                    alone = true;
+                }
+                None => break,
+            }
+        }
+        let reason = format!("run {run} is moved by others all the time");
+        Err(StoreError::Unavailable { reason }.into())
+    }
+
+    async fn drain(self: &Arc<Self>, run: &str, entry: &Run, slot: &mut Option<State>) {
+        let mut waiting = Vec::new();
+        {
+            let mut inbox = lock(&entry.inbox);
+            let together = if inbox.first().is_some_and(|(_, alone, _)| *alone) { 1 } else { TOGETHER };
+            let many = inbox.len().min(together);
+            waiting.extend(inbox.drain(..many));
+        }
+        let read = match slot.take() {
+            Some(state) => Ok(state),
+            None => self.read(run).await,
+        };
+        let mut state = match read {
+            Ok(state) => state,
+            Err(error) => {
+                for (_, _, reply) in waiting {
+                    let _ = reply.send(Answer::Not(error.clone().into()));
+                }
+                return;
+            }
+        };
+        let mut folded = Folded::new(&state.snapshot);
+        let mut replies = Vec::new();
+        let mut waiting = waiting.into_iter();
+        for (happening, _, reply) in waiting.by_ref() {
+            let event = Event { at: self.clock.now(), chance: self.clock.chance(), kind: happening.kind.clone() };
+            match advance(&state.definition, Some(&state.snapshot), &event) {
+                Ok(turn) => {
+                    let last = folded.add(&state.snapshot, event, &turn, &happening);
+                    state.snapshot.apply(&turn);
+                    replies.push((happening, reply));
+                    if last {
+                        break;
+                    }
+                }
+                Err(rejected) => {
+                    let _ = reply.send(Answer::Not(rejected.into()));
+                }
+            }
+        }
+        // A turn that starts a child ends the batch; what is left goes first the next time.
+        lock(&entry.inbox).splice(0..0, waiting);
+        if replies.is_empty() {
+            *slot = Some(state);
+            return;
+        }
+        let permits = replies.iter_mut().filter_map(|(happening, _)| happening.permit.take()).collect();
+        let outcome = self.flush(folded, &mut state, permits).await;
+        self.answer(run, outcome, replies, state, slot);
+    }
+
+    fn answer(
+        &self,
+        run: &str,
+        outcome: Result<(), StoreError>,
+        replies: Vec<(Happening, oneshot::Sender<Answer>)>,
+        state: State,
+        slot: &mut Option<State>,
+    ) {
+        self.note(outcome.as_ref());
+        match outcome {
+            Ok(()) => {
+                let revision = state.snapshot.header.revision;
+                let ended = state.snapshot.header.outcome.is_some();
+                *slot = Some(state);
+                for (_, reply) in replies {
+                    let _ = reply.send(Answer::Durable(revision));
+                }
+                self.announce(run, revision);
+                if ended {
+                    self.hot.forget(run);
+                }
+            }
+            Err(error) => {
+                let many = replies.len() > 1;
+                for (happening, reply) in replies {
+                    let again = many || matches!(error, StoreError::Conflict { .. });
+                    let answer = if again { Answer::Again(happening) } else { Answer::Not(error.clone().into()) };
+                    let _ = reply.send(answer);
+                }
+            }
+        }
+    }
+
+    /// Commits what was folded; work that is due now is claimed in the same commit as far as there is room, and executed
+    /// after it.
+    async fn flush(
+        self: &Arc<Self>,
+        folded: Folded,
+        state: &mut State,
+        permits: Vec<OwnedSemaphorePermit>,
+    ) -> Result<(), StoreError> {
+        let sealed = turns::seal_all(self, folded, state, permits)?;
+        self.committer.commit(Write::Turns(sealed.group)).await?;
+        self.held.end(&state.snapshot.header.run, &sealed.over);
+        if sealed.wakes {
+            self.wake.notify_one();
+        }
+        for (work, permit) in sealed.claimed {
+            self.execute(work, permit);
+        }
+        Ok(())
+    }
+
+    /// Makes a new run durable and keeps it in memory.
+    pub(super) async fn flush_new(
+        self: &Arc<Self>,
+        run: &str,
+        folded: Folded,
+        state: &mut State,
+    ) -> Result<(), StoreError> {
+        let sealed = turns::seal_all(self, folded, state, Vec::new())?;
+        self.committer.commit(Write::Turns(sealed.group)).await?;
+        let kept = State {
+            snapshot: state.snapshot.clone(),
+            definition: Arc::clone(&state.definition),
+            blobs: std::mem::take(&mut state.blobs),
+        };
+        self.hot.keep(run, kept);
+        self.announce(run, state.snapshot.header.revision);
+        if sealed.wakes {
+            self.wake.notify_one();
+        }
+        for (work, permit) in sealed.claimed {
+            self.execute(work, permit);
+        }
+        Ok(())
+    }
+
+    /// Looks at a run's durable snapshot.
+    pub(super) async fn look<T>(&self, run: &str, with: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
+        let entry = self.hot.get(run);
+        let mut slot = entry.state.lock().await;
+        let state = match slot.take() {
+            Some(state) => state,
+            None => self.read(run).await?,
+        };
+        let seen = with(&state.snapshot);
+        *slot = Some(state);
+        Ok(seen)
+    }
+
+    async fn read(&self, run: &str) -> Result<State, StoreError> {
+        let loaded = self.store.load(run).await?;
+        let definition = self.definition(&loaded.snapshot.header.definition).await?;
+        Ok(State { snapshot: loaded.snapshot, definition, blobs: Blobs::default() })
+    }
+}

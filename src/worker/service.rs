@@ -1,0 +1,316 @@
+//! The one door of people to runs. Every method returns only when what it did is durable.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::{
+    Clock, Definitions, ErrorKind, FormBook, Registry, RunView, ServiceError,
+    committer::Committer,
+    core::{Core, POLL_FLOOR, lock},
+    turns::{self, Begin, Beginning},
+};
+use crate::{
+    config::Config,
+    engine::{Actor, Definition, Payload, Resource},
+    store::{Enterprise, Idempotency, Page, Start, Store, StoreError, Tally},
+};
+
+/// What a service is made of.
+pub struct ServiceOptions {
+    pub store: Arc<dyn Store>,
+    pub definitions: Definitions,
+    pub steps: Registry,
+    pub forms: Arc<dyn FormBook>,
+    pub clock: Arc<dyn Clock>,
+    pub config: Arc<Config>,
+    /// The longest that a worker does not look for due work when nothing wakes it; `None` for one second.
+    pub poll: Option<Duration>,
+}
+
+/// People and workers share it; a clone is another handle.
+#[derive(Clone)]
+pub struct Service {
+    pub(super) core: Arc<Core>,
+}
+
+/// An enterprise to add.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewEnterprise {
+    /// 1 to 40 of `a-z`, `0-9` and `-`, beginning with a letter.
+    pub id: String,
+    pub name: String,
+    /// `aws` or `aws-us-gov`.
+    pub partition: String,
+    #[serde(default)]
+    pub customer_email: Option<String>,
+    #[serde(default)]
+    pub csm_email: Option<String>,
+    #[serde(default)]
+    pub engineer_email: Option<String>,
+}
+
+/// A run to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartRun {
+    pub enterprise: String,
+    pub workflow: String,
+    pub input: Value,
+    pub actor: Actor,
+    /// The same key with the same request answers with the same run.
+    pub idempotency_key: Option<String>,
+}
+
+/// Whether the store can be written to, and why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    pub writable: bool,
+    pub reason: Option<String>,
+}
+
+/// Counts for metrics.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stats {
+    pub tally: Tally,
+    pub claimed: u64,
+    pub leases_lost: u64,
+    pub executing: usize,
+    /// By step: executions of this process and their time together.
+    pub steps: HashMap<String, (u64, Duration)>,
+}
+
+impl Service {
+    /// Opens the service over a store that this process alone has open: the work of whoever died with a lease is due at once.
+    ///
+    /// # Errors
+    /// The store could not be read or written.
+    pub async fn open(options: ServiceOptions) -> Result<Self, ServiceError> {
+        let now = options.clock.now();
+        for (name, definition) in options.definitions.iter() {
+            options.store.keep_definition(&definition.hash, name, &definition.source, now).await?;
+        }
+        options.store.expire_leases().await?;
+        let kept = options.definitions.iter().map(|(_, found)| (found.hash.clone(), Arc::clone(found))).collect();
+        let limits = options.config.worker.clone();
+        let core = Core {
+            committer: Committer::start(Arc::clone(&options.store)),
+            store: options.store,
+            owner: options.clock.new_id(),
+            clock: options.clock,
+            steps: options.steps,
+            definitions: options.definitions,
+            forms: options.forms,
+            config: options.config,
+            hot: super::runs::Hot::default(),
+            kept: Mutex::new(kept),
+            lease: Duration::from_secs(limits.lease_s.max(1)),
+            poll: options.poll.unwrap_or(POLL_FLOOR),
+            crash_limit: limits.crash_limit.max(1),
+            room: Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            wake: Notify::new(),
+            claims: AtomicBool::new(false),
+            backlog: AtomicBool::new(false),
+            held: super::held::Held::default(),
+            executing: watch::Sender::new(0),
+            watchers: Mutex::default(),
+            trouble: Mutex::default(),
+            claimed: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            durations: Mutex::default(),
+        };
+        Ok(Self { core: Arc::new(core) })
+    }
+
+    /// Claims and executes until `shutdown` is true or its sender is gone; then waits for running steps, at most `grace`, and
+    /// gives back what still runs.
+    ///
+    /// # Errors
+    /// What was held could not be given back: it is claimed again when its lease has passed.
+    pub async fn run_worker(&self, shutdown: watch::Receiver<bool>, grace: Duration) -> Result<(), ServiceError> {
+        Ok(super::claims::run(Arc::clone(&self.core), shutdown, grace).await?)
+    }
+
+    /// Adds an enterprise; the same one again is answered as if it were new.
+    ///
+    /// # Errors
+    /// A bad identifier or partition; another enterprise of that identifier.
+    pub async fn add_enterprise(&self, new: NewEnterprise) -> Result<Enterprise, ServiceError> {
+        check_enterprise(&new, &self.core.config)?;
+        let enterprise = Enterprise {
+            id: new.id,
+            name: new.name,
+            partition: new.partition,
+            customer_email: new.customer_email,
+            csm_email: new.csm_email,
+            engineer_email: new.engineer_email,
+            created_at: self.core.clock.now(),
+        };
+        if self.core.store.add_enterprise(enterprise.clone()).await? {
+            return Ok(enterprise);
+        }
+        let found = self.enterprise(&enterprise.id).await?;
+        if (Enterprise { created_at: found.created_at, ..enterprise }) == found {
+            return Ok(found);
+        }
+        let message = format!("there is an enterprise {} with other values already", found.id);
+        Err(ServiceError::new(ErrorKind::Conflict, "enterprise-exists", message))
+    }
+
+    /// # Errors
+    /// There is none of that identifier.
+    pub async fn enterprise(&self, id: &str) -> Result<Enterprise, ServiceError> {
+        let found = self.core.store.enterprise(id).await?;
+        found.ok_or_else(|| StoreError::NotFound { what: "enterprise", id: id.to_owned() }.into())
+    }
+
+    /// By identifier, `limit` of 1 to 200 at a time.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, ServiceError> {
+        Ok(self.core.store.enterprises(limit.clamp(1, 200), cursor).await?)
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// No such workflow or enterprise; a Task that names what is not registered; another open run that changes the
+    /// enterprise's systems; an idempotency key that was used for another request.
+    pub async fn start_run(&self, asked: StartRun) -> Result<RunView, ServiceError> {
+        let request = hex::encode(Sha256::digest(
+            serde_json::json!([asked.enterprise, asked.workflow, asked.input]).to_string().as_bytes(),
+        ));
+        if let Some(key) = &asked.idempotency_key
+            && let Some((run, found)) = self.core.store.key(key).await?
+        {
+            if found != request {
+                return Err(StoreError::KeyReused { key: key.clone() }.into());
+            }
+            return self.run(&run).await;
+        }
+        let definition = self.startable(&asked.workflow)?;
+        let idempotency = asked.idempotency_key.map(|key| Idempotency { key, request });
+        let exclusive = self.core.definitions.is_exclusive(&asked.workflow);
+        let begin = Begin {
+            enterprise: asked.enterprise,
+            workflow: asked.workflow,
+            input: Payload::from(asked.input),
+            actor: asked.actor,
+            start: Start { parent: None, exclusive, idempotency },
+        };
+        let core = Arc::clone(&self.core);
+        // On a task of its own: a caller that goes away must not leave work that is claimed and executed by nobody.
+        let started = tokio::spawn(async move {
+            let Beginning { folded, mut state } = turns::begin(&core, definition, begin)?;
+            let run = state.snapshot.header.run.clone();
+            let flushed = core.flush_new(&run, folded, &mut state).await;
+            core.note(flushed.as_ref());
+            flushed.map(|()| run)
+        });
+        let started = started.await.map_err(|failure| StoreError::Unavailable { reason: failure.to_string() })?;
+        match started {
+            Ok(run) | Err(StoreError::AlreadyStarted { run }) => self.run(&run).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn startable(&self, workflow: &str) -> Result<Arc<Definition>, ServiceError> {
+        let unknown = |name: &str| {
+            let message = format!("there is no workflow {name}");
+            ServiceError::new(ErrorKind::NotFound, "workflow-not-found", message)
+        };
+        let first = self.core.definitions.get(workflow).ok_or_else(|| unknown(workflow))?;
+        let mut missing = Vec::new();
+        let mut seen = vec![workflow.to_owned()];
+        let mut left = vec![Arc::clone(first)];
+        while let Some(definition) = left.pop() {
+            for (state, resource) in definition.resources() {
+                let (name, known) = match resource {
+                    Resource::Step(step) => (format!("step {step}"), self.core.steps.get(step).is_some()),
+                    Resource::Form(form) => (format!("form {form}"), self.core.forms.role(form).is_some()),
+                    Resource::Workflow(child) => {
+                        let found = self.core.definitions.get(child);
+                        if let Some(found) = found.filter(|_| !seen.contains(child)) {
+                            seen.push(child.clone());
+                            left.push(Arc::clone(found));
+                        }
+                        (format!("workflow {child}"), found.is_some())
+                    }
+                    Resource::Other(uri) => (uri.clone(), false),
+                };
+                if !known {
+                    missing.push(
+                        serde_json::json!({ "pointer": state.pointer, "message": format!("{name} is not registered") }),
+                    );
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(Arc::clone(first));
+        }
+        let message = format!("the workflow {workflow} names {} that this installation does not have", missing.len());
+        Err(ServiceError::new(ErrorKind::Refused, "workflow-incomplete", message).with(Value::Array(missing)))
+    }
+
+    /// Wakes with the revision on every commit of this process to the run.
+    pub fn watch(&self, run: &str) -> watch::Receiver<u64> {
+        let mut watchers = lock(&self.core.watchers);
+        watchers.entry(run.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Whether the store can be written to, tried now.
+    pub async fn health(&self) -> Health {
+        let probed = self.core.store.probe().await;
+        self.core.note(probed.as_ref());
+        match probed {
+            Ok(()) => Health { writable: true, reason: None },
+            Err(error) => Health { writable: false, reason: Some(error.to_string()) },
+        }
+    }
+
+    /// # Errors
+    /// The store could not be read.
+    pub async fn stats(&self) -> Result<Stats, ServiceError> {
+        let tally = self.core.store.tally(self.core.clock.now()).await?;
+        Ok(Stats {
+            tally,
+            claimed: self.core.claimed.load(Ordering::Relaxed),
+            leases_lost: self.core.lost.load(Ordering::Relaxed),
+            executing: *self.core.executing.borrow(),
+            steps: lock(&self.core.durations).clone(),
+        })
+    }
+}
+
+fn check_enterprise(new: &NewEnterprise, config: &Config) -> Result<(), ServiceError> {
+    let letters = new.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let first = new.id.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let mut findings = Vec::new();
+    if !letters || !first || new.id.len() > 40 {
+        let message = "an identifier is 1 to 40 of a-z, 0-9 and -, beginning with a letter";
+        findings.push(serde_json::json!({ "pointer": "/id", "message": message }));
+    }
+    if new.name.trim().is_empty() {
+        findings.push(serde_json::json!({ "pointer": "/name", "message": "a name that people read is missing" }));
+    }
+    if !config.aws.partitions.contains_key(&new.partition) {
+        let known: Vec<&str> = config.aws.partitions.keys().map(String::as_str).collect();
+        let message = format!("the partition is one of {}", known.join(", "));
+        findings.push(serde_json::json!({ "pointer": "/partition", "message": message }));
+    }
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let error = ServiceError::new(ErrorKind::Invalid, "enterprise-invalid", "the enterprise cannot be added as it is");
+    Err(error.with(Value::Array(findings)))
+}

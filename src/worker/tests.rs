@@ -1,0 +1,241 @@
+//! The worker over the real store, with small definitions and a clock that the test moves.
+
+mod children;
+mod flows;
+mod kill;
+mod pace;
+mod random;
+mod recovery;
+mod steps;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::*;
+use crate::{
+    config::Config,
+    engine::{Actor, Standing},
+    store::SqliteStore,
+};
+
+/// Forms named `ask-<role>`; an answer without `yes` does not hold.
+struct TestForms;
+
+impl FormBook for TestForms {
+    fn role(&self, form: &str) -> Option<String> {
+        form.strip_prefix("ask-").map(str::to_owned)
+    }
+
+    fn check(&self, _form: &str, answer: &Value, _context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {
+        if answer.get("yes").is_some() {
+            Ok(answer.clone())
+        } else {
+            Err(vec![Finding { pointer: "/yes".to_owned(), message: "say yes".to_owned() }])
+        }
+    }
+}
+
+/// A step made of a function over its context and the number of its executions so far, this one included.
+struct Code<F> {
+    name: &'static str,
+    runs: Arc<AtomicU64>,
+    code: F,
+}
+
+#[async_trait]
+impl<F> Step for Code<F>
+where
+    F: Fn(&StepContext, &Value, u64) -> Result<Progress, StepError> + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn run(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
+        let nth = self.runs.fetch_add(1, Ordering::SeqCst) + 1;
+        (self.code)(context, &input, nth)
+    }
+}
+
+fn code<F>(name: &'static str, code: F) -> (Code<F>, Arc<AtomicU64>)
+where
+    F: Fn(&StepContext, &Value, u64) -> Result<Progress, StepError> + Send + Sync + 'static,
+{
+    let runs = Arc::new(AtomicU64::new(0));
+    (Code { name, runs: Arc::clone(&runs), code }, runs)
+}
+
+/// Gives back its input.
+fn echo() -> Code<impl Fn(&StepContext, &Value, u64) -> Result<Progress, StepError> + Send + Sync + 'static> {
+    code("echo", |_: &StepContext, input: &Value, _| Ok(Progress::done(input.clone()))).0
+}
+
+/// Never ends, and says so: dropped when its task is aborted.
+struct Hang;
+
+#[async_trait]
+impl Step for Hang {
+    fn name(&self) -> &'static str {
+        "hang"
+    }
+
+    async fn run(&self, _context: &StepContext, _input: Value) -> Result<Progress, StepError> {
+        std::future::pending().await
+    }
+}
+
+fn actor() -> Actor {
+    Actor { name: "eve".to_owned(), role: "engineer".to_owned() }
+}
+
+fn start_of_time() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
+}
+
+/// A process: a service with its worker.
+struct House {
+    service: Service,
+    clock: ManualClock,
+    store: SqliteStore,
+    stop: watch::Sender<bool>,
+    worker: JoinHandle<Result<(), ServiceError>>,
+}
+
+impl House {
+    async fn open(path: &Path, clock: ManualClock, steps: Registry, definitions: &[(&str, Value)]) -> Self {
+        let store = SqliteStore::open(path).await.unwrap();
+        let mut loaded = Definitions::new();
+        for (name, definition) in definitions {
+            loaded.add(name, &definition.to_string()).unwrap();
+        }
+        let service = Service::open(ServiceOptions {
+            store: Arc::new(store.clone()),
+            definitions: loaded,
+            steps,
+            forms: Arc::new(TestForms),
+            clock: Arc::new(clock.clone()),
+            config: Arc::new(Config::default()),
+            poll: None,
+        })
+        .await
+        .unwrap();
+        let enterprise = NewEnterprise {
+            id: "dave".to_owned(),
+            name: "Dave".to_owned(),
+            partition: "aws".to_owned(),
+            customer_email: None,
+            csm_email: None,
+            engineer_email: None,
+        };
+        service.add_enterprise(enterprise).await.unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let runner = service.clone();
+        let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });
+        Self { service, clock, store, stop, worker }
+    }
+
+    async fn start(&self, workflow: &str, input: Value) -> String {
+        let asked = StartRun {
+            enterprise: "dave".to_owned(),
+            workflow: workflow.to_owned(),
+            input,
+            actor: actor(),
+            idempotency_key: None,
+        };
+        self.service.start_run(asked).await.unwrap().id
+    }
+
+    /// Waits, on the wall's clock, until the run's view is as wanted.
+    async fn until(&self, run: &str, wanted: impl Fn(&RunView) -> bool) -> RunView {
+        let mut last = None;
+        for _ in 0..4_000 {
+            let view = self.service.run(run).await.unwrap();
+            if wanted(&view) {
+                return view;
+            }
+            last = Some(view);
+            real_pause().await;
+        }
+        panic!("the run never came to what was wanted; it stands at {last:#?}");
+    }
+
+    async fn until_ended(&self, run: &str) -> RunView {
+        let view = self.until(run, |view| view.ended_at.is_some()).await;
+        self.holds(run).await;
+        view
+    }
+
+    async fn holds(&self, run: &str) {
+        let verified = self.service.verify(run).await.unwrap();
+        assert!(verified.ok && verified.rows > 0, "{verified:?}");
+    }
+
+    async fn until_counted(&self, counter: &AtomicU64, wanted: u64) {
+        for _ in 0..4_000 {
+            if counter.load(Ordering::SeqCst) >= wanted {
+                return;
+            }
+            real_pause().await;
+        }
+        panic!("the step ran {} times, wanted {wanted}", counter.load(Ordering::SeqCst));
+    }
+
+    /// Ends the worker as a kill does: nothing is drained, nothing released.
+    async fn die(self) {
+        self.worker.abort();
+        let _ = self.worker.await;
+        for claim in self.service.core.held.all() {
+            claim.lose();
+        }
+        self.service.core.claims.store(false, Ordering::SeqCst);
+        // What still runs stops when its claim is lost, without a word to the store.
+        let mut executing = self.service.core.executing.subscribe();
+        executing.wait_for(|count| *count == 0).await.unwrap();
+        self.store.close().await;
+        drop(self.service);
+        drop(self.store);
+        real_pause().await;
+    }
+
+    async fn drain(self) {
+        self.stop.send_replace(true);
+        self.worker.await.unwrap().unwrap();
+        self.store.close().await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests wait for real threads; what they wait for is asserted")]
+async fn real_pause() {
+    tokio::time::sleep(Duration::from_millis(3)).await;
+}
+
+fn place() -> (TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keyferry.db");
+    (folder, path)
+}
+
+fn task(step: &str, next: Option<&str>) -> Value {
+    let mut state = json!({ "Type": "Task", "Resource": format!("urn:keyferry:step:{step}") });
+    match next {
+        Some(next) => state["Next"] = json!(next),
+        None => state["End"] = json!(true),
+    }
+    state
+}
+
+fn one(step: &str) -> Value {
+    json!({ "StartAt": "Only", "States": { "Only": task(step, None) } })
+}

@@ -1,0 +1,60 @@
+use super::*;
+
+fn parent() -> Value {
+    json!({ "StartAt": "Child", "States": { "Child": { "Type": "Task", "Resource": "urn:keyferry:workflow:child", "Next": "After" },
+        "After": task("echo", None) } })
+}
+
+fn asking() -> Value {
+    json!({ "StartAt": "Ask", "States": { "Ask": { "Type": "Task", "Resource": "urn:keyferry:form:ask-csm", "End": true } } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_is_started_seen_through_its_parent_and_its_end_moves_the_parent() {
+    let (_folder, path) = place();
+    let clock = ManualClock::new(start_of_time());
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
+    let run = house.start("parent", json!({})).await;
+    let view = house.until(&run, |view| view.status == Standing::Waiting).await;
+    assert_eq!(view.children.len(), 1);
+    assert_eq!(view.waiting_for.len(), 1, "the child's wait stands for it: {:?}", view.waiting_for);
+    assert_eq!(view.waiting_for[0].form.as_deref(), Some("ask-csm"));
+    house.service.answer(&run, "ask-csm", json!({ "yes": 2 }), actor()).await.unwrap();
+    assert_eq!(house.until_ended(&run).await.output, Some(json!({ "yes": 2 })));
+    house.holds(&view.children[0]).await;
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_resume_and_cancel_reach_children() {
+    let (_folder, path) = place();
+    let clock = ManualClock::new(start_of_time());
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
+    let run = house.start("parent", json!({})).await;
+    let child = house.service.run(&run).await.unwrap().children[0].clone();
+    house.service.pause(&run, actor(), "freeze").await.unwrap();
+    house.until(&child, |view| view.status == Standing::Paused).await;
+    house.service.resume(&run, actor(), "thaw").await.unwrap();
+    house.until(&child, |view| view.status == Standing::Waiting).await;
+    house.service.cancel(&run, actor(), "enough").await.unwrap();
+    let view = house.until_ended(&child).await;
+    assert_eq!((view.status, view.cause.as_deref()), (Standing::Cancelled, Some("enough")));
+    house.holds(&run).await;
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_childs_failure_is_the_states_error() {
+    let (_folder, path) = place();
+    let failing =
+        json!({ "StartAt": "No", "States": { "No": { "Type": "Fail", "Error": "Nope", "Cause": "because" } } });
+    let clock = ManualClock::new(start_of_time());
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", failing)]).await;
+    let run = house.start("parent", json!({})).await;
+    let view = house.until(&run, |view| view.status == Standing::Attention).await;
+    assert_eq!((view.attention[0].error.as_str(), view.attention[0].cause.as_str()), ("Nope", "because"));
+    house.drain().await;
+}

@@ -1,0 +1,113 @@
+//! How fast runs move here and now. Not part of the suite: the figures are the machine's.
+
+use std::time::Instant;
+
+use super::*;
+
+fn sequence(length: usize) -> Value {
+    let mut states = serde_json::Map::new();
+    for index in 0..length {
+        let next = format!("S{}", index + 1);
+        states.insert(format!("S{index}"), task("echo", (index + 1 < length).then_some(next.as_str())));
+    }
+    json!({ "StartAt": "S0", "States": states })
+}
+
+async fn open(path: &Path, definition: Value) -> (Service, SqliteStore) {
+    let store = SqliteStore::open(path).await.unwrap();
+    let mut definitions = Definitions::new();
+    definitions.add("seq", &definition.to_string()).unwrap();
+    definitions.share("seq");
+    let mut config = Config::default();
+    config.worker.concurrency = 64;
+    let service = Service::open(ServiceOptions {
+        store: Arc::new(store.clone()),
+        definitions,
+        steps: Registry::new().with(echo()),
+        forms: Arc::new(TestForms),
+        clock: Arc::new(SystemClock),
+        config: Arc::new(config),
+        poll: None,
+    })
+    .await
+    .unwrap();
+    let enterprise = NewEnterprise {
+        id: "dave".to_owned(),
+        name: "Dave".to_owned(),
+        partition: "aws".to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+    };
+    service.add_enterprise(enterprise).await.unwrap();
+    (service, store)
+}
+
+async fn start(service: &Service, runs: usize) -> Vec<String> {
+    let started = futures_util::future::join_all((0..runs).map(|_| {
+        service.start_run(StartRun {
+            enterprise: "dave".to_owned(),
+            workflow: "seq".to_owned(),
+            input: json!({ "n": 1 }),
+            actor: actor(),
+            idempotency_key: None,
+        })
+    }))
+    .await;
+    started.into_iter().map(|view| view.unwrap().id).collect()
+}
+
+async fn measured(runs: usize, steps: usize) -> f64 {
+    let (_folder, path) = place();
+    let (service, _store) = open(&path, sequence(steps)).await;
+    let ids = start(&service, runs).await;
+    let (stop, stopped) = watch::channel(false);
+    let begun = Instant::now();
+    let runner = service.clone();
+    let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });
+    for id in ids {
+        let mut watched = service.watch(&id);
+        let wanted = u64::try_from(steps).unwrap() + 1;
+        if service.run(&id).await.unwrap().revision < wanted {
+            watched.wait_for(|revision| *revision >= wanted).await.unwrap();
+        }
+    }
+    let took = begun.elapsed().as_secs_f64();
+    stop.send_replace(true);
+    worker.await.unwrap().unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    let rate = (runs * steps) as f64 / took;
+    println!(
+        "{runs} runs of {steps} steps: {rate:.0} steps/s, {:.3} ms a step, {} bytes a run",
+        1e3 / rate,
+        bytes / runs as u64
+    );
+    rate
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; run it with --ignored --nocapture"]
+async fn many_runs_and_one_run() {
+    assert!(measured(1_000, 10).await > 100.0);
+    assert!(measured(1, 200).await > 100.0);
+}
+
+/// A parked run may cost 1.5 KB of the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_parked_on_a_form_is_small() {
+    let (_folder, path) = place();
+    let form = json!({ "StartAt": "Ask", "States": { "Ask": { "Type": "Task", "Resource": "urn:keyferry:form:ask-csm", "End": true } } });
+    let (service, store) = open(&path, form).await;
+    let before = pages(&path).await;
+    start(&service, 1_000).await;
+    let each = (pages(&path).await - before) * 4_096 / 1_000;
+    println!("{each} bytes a parked run");
+    assert!(each < 1_536, "{each} bytes a parked run");
+    store.close().await;
+}
+
+async fn pages(path: &Path) -> i64 {
+    use sqlx::Connection as _;
+    let mut raw = sqlx::SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+    sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut raw).await.unwrap()
+}

@@ -1,0 +1,7 @@
+//! The steps and the shipped definitions against the sandbox, through the real SDK and the real engine.
+
+mod faults;
+mod flow;
+mod keys;
+mod onboarding;
+mod world;

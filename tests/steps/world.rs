@@ -1,0 +1,184 @@
+//! A cloud with an enterprise in it, and a hand that runs steps as a worker would.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use keyferry::{
+    aws::{Aws, kms_client},
+    config::Config,
+    keys::{PolicyRequest, render},
+    sandbox::{Options, Sandbox},
+    steps::{Domain, register},
+    worker::{Progress, Record, Step, StepContext, StepError, StepHost},
+};
+
+pub const WEST: &str = "us-west-2";
+pub const EAST: &str = "us-east-1";
+pub const CUSTOMER: &str = "123456789012";
+const VENDOR: &str = "127450652264";
+
+/// What steps leave, and the time.
+#[derive(Default)]
+pub struct Memory {
+    pub records: Mutex<BTreeMap<(String, String), Value>>,
+    seconds: AtomicI64,
+}
+
+impl Memory {
+    fn time(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_790_000_000 + self.seconds.load(Ordering::SeqCst), 0).unwrap()
+    }
+}
+
+#[async_trait]
+impl StepHost for Memory {
+    fn now(&self) -> DateTime<Utc> {
+        self.time()
+    }
+
+    async fn save_checkpoint(&self, _: &str, _: u64, _: u64, _: Value) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    async fn heartbeat(&self, _: &str, _: u64, _: u64) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    async fn record(&self, _: &str, collection: &str, key: &str) -> Result<Option<Value>, StepError> {
+        Ok(self.records.lock().unwrap().get(&(collection.to_owned(), key.to_owned())).cloned())
+    }
+
+    async fn records(&self, _: &str, collection: &str) -> Result<BTreeMap<String, Value>, StepError> {
+        let records = self.records.lock().unwrap();
+        let of = records.iter().filter(|((name, _), _)| name == collection);
+        Ok(of.map(|((_, key), body)| (key.clone(), body.clone())).collect())
+    }
+}
+
+pub struct World {
+    pub memory: Arc<Memory>,
+    pub sandbox: Sandbox,
+    pub aws: Arc<Aws>,
+    steps: HashMap<&'static str, Arc<dyn Step>>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let memory = Arc::new(Memory::default());
+        let clock = Arc::clone(&memory);
+        let options = Options {
+            data: None,
+            speed: 1.0,
+            wall: Arc::new(move || clock.time()),
+            default_account: "000000000000".to_owned(),
+        };
+        let sandbox = Sandbox::open(options).await.unwrap();
+        let config = Arc::new(Config::default());
+        let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
+        let domain =
+            Domain { aws: Arc::clone(&aws), config, poll: Duration::from_secs(30), grace: Duration::from_secs(300) };
+        let steps = register(&domain).into_iter().map(|step| (step.name(), step)).collect();
+        Self { memory, sandbox, aws, steps }
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.memory.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn context(&self, checkpoint: Option<Value>) -> StepContext {
+        let host: Arc<dyn StepHost> = self.memory.clone();
+        let mut context = StepContext::detached("run-1", "dave", "State", host);
+        context.checkpoint = checkpoint;
+        context
+    }
+
+    /// Runs a step once, as after a crash: with no checkpoint.
+    pub async fn once(&self, step: &str, input: &Value) -> Result<Progress, StepError> {
+        self.steps[step].run(&self.context(None), input.clone()).await
+    }
+
+    /// Runs a step to its end, then once more: the second time must change nothing in AWS.
+    pub async fn run(&self, step: &str, input: &Value) -> Result<Value, StepError> {
+        let output = self.to_its_end(step, input).await?;
+        let effects = self.sandbox.ledger().len();
+        self.to_its_end(step, input).await?;
+        assert_eq!(self.sandbox.ledger().len(), effects, "{step} changed something when it was repeated");
+        Ok(output)
+    }
+
+    pub async fn to_its_end(&self, step: &str, input: &Value) -> Result<Value, StepError> {
+        let mut checkpoint = None;
+        for _ in 0..2000 {
+            let ran = self.steps[step].run(&self.context(checkpoint.clone()), input.clone()).await;
+            // What the definitions retry.
+            if ran.as_ref().is_err_and(|error| {
+                ["Keyferry.Unavailable", "Keyferry.Throttled", "Keyferry.NotReady"].contains(&error.error.as_str())
+            }) {
+                self.pass(30);
+                checkpoint = None;
+                continue;
+            }
+            match ran? {
+                Progress::Done { output, records } => {
+                    self.keep(records);
+                    return Ok(output);
+                }
+                Progress::Pending { poll_after, checkpoint: next, .. } => {
+                    self.pass(i64::try_from(poll_after.as_secs()).unwrap());
+                    checkpoint = (next != Value::Null).then_some(next);
+                }
+            }
+        }
+        panic!("{step} never ends");
+    }
+
+    fn keep(&self, records: Vec<Record>) {
+        let mut all = self.memory.records.lock().unwrap();
+        all.extend(records.into_iter().map(|record| ((record.collection.to_owned(), record.key), record.body)));
+    }
+
+    pub async fn customer(&self, region: &str) -> aws_sdk_kms::Client {
+        let role = format!("arn:aws:iam::{CUSTOMER}:role/admin");
+        kms_client(&self.aws.assumed(&role, region).await, region)
+    }
+
+    pub fn policy(region: &str) -> Value {
+        render(PolicyRequest { region, customer_account: CUSTOMER, vendor_account: VENDOR, vendor: "Replicon" })
+    }
+
+    /// A customer's key under `policy`, or under the right one.
+    pub async fn key(&self, region: &str, policy: Option<Value>) -> String {
+        let policy = policy.unwrap_or_else(|| Self::policy(region));
+        let made = self.customer(region).await.create_key().policy(policy.to_string()).send().await.unwrap();
+        made.key_metadata.unwrap().arn.unwrap()
+    }
+
+    /// The vendor's own key.
+    pub async fn vendor_key(&self, region: &str) -> String {
+        let made = self.aws.kms(region).await.unwrap().create_key().send().await.unwrap();
+        made.key_metadata.unwrap().arn.unwrap()
+    }
+
+    pub fn plan() -> Value {
+        json!({
+            "primary": WEST, "disaster_recovery": EAST, "additional": [], "instances": {}, "aws_account": CUSTOMER,
+            "partition": "aws", "regions": [WEST, EAST],
+        })
+    }
+
+    pub async fn names(&self, region: &str) -> Vec<String> {
+        let rds = self.aws.rds(region).await.unwrap();
+        let found = rds.describe_db_instances().send().await.unwrap().db_instances.unwrap_or_default();
+        found.into_iter().filter_map(|instance| instance.db_instance_identifier).collect()
+    }
+}
