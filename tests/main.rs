@@ -4,5 +4,6 @@
 
 mod architecture;
 mod cli;
+mod engine;
 mod http;
 mod steps;

@@ -1,6 +1,6 @@
 //! The audit: what there is of an enterprise, against the keys that it has to be under.
 //!
-//! Pure: a [`Scan`](crate::systems::Scan) and the expectation go in, the report comes out, the same for the same. Deviations
+//! Pure: a `Scan` and the expectation go in, the report comes out, the same for the same. Deviations
 //! come first, because they are what a reader looks for; the scope shows that every region and page was read. The report's
 //! schema is published as `docs/audit-report.schema.json`.
 

@@ -7,6 +7,7 @@
 mod app;
 mod audit;
 mod client;
+mod demo;
 mod enterprise;
 mod input;
 mod output;
@@ -68,6 +69,8 @@ enum Command {
     /// Definitions in the Amazon States Language
     #[command(subcommand)]
     Workflow(workflow::Command),
+    /// Bring an enterprise onto its own keys, on SQLite and the sandbox: the whole process in under a minute
+    Demo(demo::Command),
     /// Run keyferry: worker, mail and the operators' API
     Serve(serve::Command),
     /// Serve the emulated cloud on HTTP, for boto3, the AWS CLI and other clients of AWS
@@ -116,6 +119,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
             Command::Workflow(command) => command.execute(&common),
+            Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
         }

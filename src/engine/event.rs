@@ -99,16 +99,16 @@ pub enum EventKind {
     /// A frame in attention is tried again, with another input if one is given.
     Retried {
         frame: FrameId,
-        #[serde(default, deserialize_with = "super::payload::present", skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Payload::present")]
         input: Option<Payload>,
         actor: Actor,
         reason: String,
     },
-    /// A frame in attention goes on as if its state had succeeded with `output`, the state's raw result; without one
-    /// the state's input goes on and no variable is assigned.
+    /// A frame in attention goes on as if its state had succeeded with `output`, the state's raw result. Without one the
+    /// state's input goes on unchanged.
     Skipped {
         frame: FrameId,
-        #[serde(default, deserialize_with = "super::payload::present", skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Payload::present")]
         output: Option<Payload>,
         actor: Actor,
         reason: String,

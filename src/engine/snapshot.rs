@@ -75,7 +75,7 @@ pub struct Frame {
     /// The state's raw input.
     pub input: Payload,
     /// The Map item that this frame works on, where the definition reads the context object.
-    #[serde(default, deserialize_with = "super::payload::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Payload::present")]
     pub item: Option<Payload>,
     /// Variables assigned in this frame's scope.
     #[serde(default, skip_serializing_if = "Map::is_empty")]

@@ -10,10 +10,13 @@ mod check;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::Value;
 
-use crate::{config::Config, worker::Enterprise};
+pub use crate::worker::Finding;
+use crate::{
+    config::Config,
+    worker::{CheckContext, Enterprise, FormBook},
+};
 
 /// The shipped forms' schemas, by name.
 pub const SHIPPED: [(&str, &str); 5] = [
@@ -45,14 +48,6 @@ pub struct FormContext<'a> {
     pub input: &'a Value,
     pub now: DateTime<Utc>,
     pub enterprise: &'a Enterprise,
-}
-
-/// Something wrong with an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// JSON pointer into the answer; empty for the whole.
-    pub pointer: String,
-    pub message: String,
 }
 
 /// A schema that is no form.
@@ -136,6 +131,21 @@ impl Form {
             "window" => check::window(answer, context),
             _ => Ok(answer.clone()),
         }
+    }
+}
+
+impl FormBook for Forms {
+    fn role(&self, form: &str) -> Option<String> {
+        self.get(form).map(|form| form.role.clone())
+    }
+
+    fn check(&self, form: &str, answer: &Value, context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {
+        let Some(form) = self.get(form) else {
+            let message = format!("there is no form {form} in this version of keyferry");
+            return Err(vec![Finding { pointer: String::new(), message }]);
+        };
+        let CheckContext { config, input, now, enterprise } = context;
+        form.check(answer, &FormContext { config, input, now, enterprise })
     }
 }
 

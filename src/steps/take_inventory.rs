@@ -1,7 +1,7 @@
 //! Finds the enterprise's data systems and says what has to be done with each.
 //!
 //! Takes the plan and the keys. Gives `generation`, `systems` (to migrate), `replicas` (to replace), `all` (every primary
-//! system, migrated or not) and `fresh` (to provision, when there is nothing). Leaves `inventory`/g<generation>: what
+//! system, migrated or not) and `fresh` (to provision, when there is nothing). Leaves `inventory`/`gGENERATION`: what
 //! there was, so that copies of systems that are gone are still known as theirs. It looks in every supported region of the
 //! partition, because a system outside the chosen regions would be forgotten. Effect: none. Again: what is migrated
 //! already is not in `systems` any more.

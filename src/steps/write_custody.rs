@@ -1,6 +1,6 @@
 //! Writes down whose keys the enterprise's systems are under from now on.
 //!
-//! Takes `generation`, the keys, the plan and `expected` (the systems). Leaves `custody`/g<generation> and
+//! Takes `generation`, the keys, the plan and `expected` (the systems). Leaves `custody`/`gGENERATION` and
 //! `custody`/current. Effect: none in AWS. Again: the same records.
 
 use async_trait::async_trait;

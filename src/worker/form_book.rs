@@ -3,12 +3,17 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-pub use crate::forms::Finding;
-use crate::{
-    config::Config,
-    forms::{FormContext, Forms},
-    store::Enterprise,
-};
+use serde::Serialize;
+
+use crate::{config::Config, store::Enterprise};
+
+/// Something wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// JSON pointer into the answer; empty for the whole.
+    pub pointer: String,
+    pub message: String,
+}
 
 /// The forms that there are.
 pub trait FormBook: Send + Sync + 'static {
@@ -30,19 +35,4 @@ pub struct CheckContext<'a> {
     pub input: &'a Value,
     pub now: DateTime<Utc>,
     pub enterprise: &'a Enterprise,
-}
-
-impl FormBook for Forms {
-    fn role(&self, form: &str) -> Option<String> {
-        self.get(form).map(|form| form.role.clone())
-    }
-
-    fn check(&self, form: &str, answer: &Value, context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {
-        let Some(form) = self.get(form) else {
-            let message = format!("there is no form {form} in this version of keyferry");
-            return Err(vec![Finding { pointer: String::new(), message }]);
-        };
-        let CheckContext { config, input, now, enterprise } = context;
-        form.check(answer, &FormContext { config, input, now, enterprise })
-    }
 }

@@ -12,8 +12,8 @@ use crate::engine::{
 impl Draft<'_> {
     /// A frame came to its machine's end.
     pub fn branch_ended(&mut self, id: FrameId, output: Payload) {
-        let Some(parent) = self.frame(id).map(|frame| frame.parent) else { return };
-        match parent {
+        let Some(frame) = self.frame(id) else { return };
+        match frame.parent {
             None => self.end(Outcome::Succeeded { output }),
             Some(parent) => {
                 self.set_phase(id, Phase::Done { output });
@@ -45,6 +45,9 @@ impl Draft<'_> {
     /// Counts a child's end; lets the next queued one go, or joins.
     fn child_settled(&mut self, parent: FrameId, succeeded: bool) {
         let Some(Frame { phase: Phase::Joining(join), .. }) = self.frame(parent) else { return };
+        if join.first <= parent {
+            return;
+        }
         let mut join = join.clone();
         if succeeded {
             join.succeeded = join.succeeded.saturating_add(1);
@@ -69,35 +72,27 @@ impl Draft<'_> {
     /// All children have ended: their results, in order, are the state's. A tolerated failure stands there as
     /// `{"Error": …, "Cause": …}`.
     fn join(&mut self, parent: FrameId, join: &Join) {
-        let children = self.children(parent, join);
-        let results: Vec<Value> = children.iter().filter_map(|child| self.result_of(*child)).collect();
+        let mut results = Vec::new();
+        let children = self.children(parent);
+        if u64::try_from(children.len()) != Ok(join.total) {
+            let cause = format!("{} of {} branches or items are left: the run is damaged", children.len(), join.total);
+            self.attend(parent, "States.Runtime", &cause);
+            return;
+        }
         for child in children {
+            results.push(match self.frame(child).map(|frame| &frame.phase) {
+                Some(Phase::Done { output }) => (**output).clone(),
+                Some(Phase::Failed { error, cause }) => json!({ "Error": error, "Cause": cause }),
+                _ => Value::Null,
+            });
             self.remove(child);
         }
-        let complete = u64::try_from(results.len()).is_ok_and(|count| count == join.total);
-        let (Some(state), true) = (self.state_of(parent), complete) else {
-            let cause = "results of branches or items are missing: the run's snapshot is damaged";
-            self.park(parent, "States.Runtime", cause);
-            return;
-        };
         let results = Payload::from(Value::Array(results));
-        if let Err(failure) = within_limit(&results).and_then(|()| self.complete(parent, state, results)) {
+        let Some(state) = self.state_of(parent) else { return };
+        if let Err(failure) =
+            within_limit("the results together", &results).and_then(|()| self.complete(parent, state, results))
+        {
             self.fail(parent, &failure.error, &failure.cause);
-        }
-    }
-
-    fn result_of(&self, child: FrameId) -> Option<Value> {
-        match &self.frame(child)?.phase {
-            Phase::Done { output } => Some((**output).clone()),
-            Phase::Failed { error, cause } => Some(json!({ "Error": error, "Cause": cause })),
-            Phase::Queued
-            | Phase::Step { .. }
-            | Phase::Waiting { .. }
-            | Phase::Backoff { .. }
-            | Phase::Form { .. }
-            | Phase::Child { .. }
-            | Phase::Joining(_)
-            | Phase::Attention { .. } => None,
         }
     }
 
@@ -113,11 +108,9 @@ impl Draft<'_> {
         let mut found = Vec::new();
         let mut open = vec![id];
         while let Some(next) = open.pop() {
-            if let Some(Phase::Joining(join)) = self.frame(next).map(|frame| &frame.phase) {
-                let children = self.children(next, join);
-                found.extend(&children);
-                open.extend(children);
-            }
+            let children = self.children(next);
+            found.extend(&children);
+            open.extend(children);
         }
         found
     }
@@ -136,5 +129,12 @@ impl Draft<'_> {
         let within_percentage =
             percentage.is_none_or(|percentage| u128::from(failed) * 100 <= u128::from(percentage) * u128::from(total));
         Ok((count.is_some() || percentage.is_some()) && within_count && within_percentage)
+    }
+}
+
+impl Join {
+    /// The children's frames.
+    pub fn children(&self) -> std::ops::Range<FrameId> {
+        self.first..self.first.saturating_add(self.total)
     }
 }

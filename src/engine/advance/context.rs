@@ -63,12 +63,9 @@ impl Draft<'_> {
         self.outwards(id).find_map(|frame| Some((frame.index, frame.item.as_ref()?)))
     }
 
-    /// The frame and those around it. A parent is older than its children: the walk ends on a damaged snapshot too.
-    pub fn outwards(&self, id: FrameId) -> impl Iterator<Item = &Frame> {
-        let parent = |frame: &&Frame| frame.parent.filter(|parent| *parent < frame.id).and_then(|id| self.frame(id));
-        std::iter::successors(self.frame(id).filter(|frame| frame.id == id), move |frame| {
-            parent(frame).filter(|around| around.id < frame.id)
-        })
+    /// The frame and those around it, outwards.
+    fn outwards(&self, id: FrameId) -> impl Iterator<Item = &Frame> {
+        std::iter::successors(Some(id), |id| self.parent(*id)).map_while(|id| self.frame(id))
     }
 
     /// The scopes of variables that the frame reads: its own, then those of the frames around it.

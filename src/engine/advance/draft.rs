@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{Entered, Rejected, Turn};
 use crate::engine::{
-    Command, Definition, Event, Frame, FrameId, Header, Join, Notice, Outcome, Payload, Phase, Snapshot,
+    Command, Definition, Event, Frame, FrameId, Header, Notice, Outcome, Payload, Phase, Snapshot,
     definition::State,
-    language::{Chance, Failure, Scope},
+    language::{Chance, Context, Failure, Scope},
 };
 
 /// Transitions that one frame may make in one turn: more is a loop that waits for nothing.
@@ -97,6 +97,26 @@ impl<'a> Draft<'a> {
             self.changed.insert(id, copy);
         }
         self.changed.get_mut(&id)
+    }
+
+    /// The frame that opened this one. Children are newer than their parents, so that every walk outwards ends, also in
+    /// a snapshot that was damaged.
+    pub fn parent(&self, id: FrameId) -> Option<FrameId> {
+        self.frame(id)?.parent.filter(|parent| *parent < id)
+    }
+
+    /// The children of a frame that joins, in order: those that exist, however many its counters claim.
+    pub fn children(&self, id: FrameId) -> Vec<FrameId> {
+        let Some(Phase::Joining(join)) = self.frame(id).map(|frame| &frame.phase) else { return Vec::new() };
+        let range = join.children();
+        if range.start <= id {
+            return Vec::new();
+        }
+        let mut found: BTreeSet<FrameId> = self.changed.range(range.clone()).map(|(id, _)| *id).collect();
+        if let Some(base) = self.base {
+            found.extend(base.frames.range(range).map(|(id, _)| *id).filter(|id| !self.removed.contains(id)));
+        }
+        found.into_iter().filter(|child| self.parent(*child) == Some(id)).collect()
     }
 
     /// The state that a frame stands in.
@@ -209,7 +229,7 @@ impl<'a> Draft<'a> {
                         let cause = format!(
                             "more than {MAX_TRANSITIONS} transitions without waiting for anything: is there a loop?"
                         );
-                        self.park(frame, "States.Runtime", &cause);
+                        self.attend(frame, "States.Runtime", &cause);
                         continue;
                     }
                     self.begin(frame);
@@ -226,9 +246,10 @@ impl<'a> Draft<'a> {
         input: &Value,
         look: impl FnOnce(&Scope) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let context = self.context(id);
+        let reads_context = self.state_of(id).is_none_or(|state| state.reads_context);
+        let context = if reads_context { self.context(id) } else { Context::default() };
         let variables = self.variables(id);
-        look(&Scope { input, context: &context, variables: variables.as_slice(), chance: &self.chance })
+        look(&Scope { input, context: &context, variables: &variables, chance: &self.chance })
     }
 
     /// The run ends: nothing of it works any more.
@@ -272,19 +293,6 @@ impl<'a> Draft<'a> {
             | Command::StartChild { .. }
             | Command::Forget { .. } => true,
         }
-    }
-
-    /// The numbers of a join's children that are there, in order.
-    pub fn children(&self, parent: FrameId, join: &Join) -> Vec<FrameId> {
-        let numbers = join.first.max(parent.saturating_add(1))..join.first.saturating_add(join.total);
-        if numbers.is_empty() {
-            return Vec::new();
-        }
-        let base = self.base.iter().flat_map(|base| base.frames.range(numbers.clone())).map(|(id, _)| *id);
-        let mut found: BTreeSet<FrameId> = base.collect();
-        found.extend(self.changed.range(numbers).map(|(id, _)| *id));
-        found.retain(|id| self.frame(*id).is_some_and(|frame| frame.id == *id && frame.parent == Some(parent)));
-        found.into_iter().collect()
     }
 
     /// Closes the turn: one command a frame is left, and work that nothing replaced is forgotten.

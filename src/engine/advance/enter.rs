@@ -7,7 +7,7 @@ use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Join, Notice, Outcome, Payload, Phase,
     definition::{Amount, Choice, Kind, MapState, Resource, Selection, State, Text, Until},
-    language::{Failure, Path, Scope},
+    language::{Failure, Path, Scope, Template},
 };
 
 impl Draft<'_> {
@@ -17,7 +17,7 @@ impl Draft<'_> {
         frame.visit = frame.visit.saturating_add(1);
         let name = frame.state.clone();
         let Some(state) = self.definition.state(&name) else {
-            self.park(id, "States.Runtime", &format!("the definition has no state `{name}`"));
+            self.attend(id, "States.Runtime", &format!("the definition has no state `{name}`"));
             return;
         };
         if let Err(failure) = self.perform(id, state) {
@@ -149,7 +149,7 @@ impl Draft<'_> {
             _ => {
                 let raw = frame.input.clone();
                 let Some(state) = self.state_of(id) else {
-                    self.park(id, "States.Runtime", "the definition has no such state");
+                    self.attend(id, "States.Runtime", "the definition has no such state");
                     return Ok(());
                 };
                 let selected = self.select(id, &state.input_path, &raw);
@@ -192,10 +192,10 @@ impl Draft<'_> {
     ) -> Result<(), Failure> {
         for choice in choices {
             if self.evaluate(id, input, |scope| choice.rule.evaluate(scope))? {
+                let output = self.select(id, &state.output_path, input)?;
                 if let Some(assign) = &choice.assign {
                     self.assign(id, assign, input)?;
                 }
-                let output = self.select(id, &state.output_path, input)?;
                 self.enter(id, choice.next.clone(), output);
                 return Ok(());
             }
@@ -203,10 +203,10 @@ impl Draft<'_> {
         let Some(default) = default else {
             return Err(Failure::new("States.NoChoiceMatched", "no rule matched and there is no Default"));
         };
+        let output = self.select(id, &state.output_path, input)?;
         if let Some(assign) = &state.assign {
             self.assign(id, assign, input)?;
         }
-        let output = self.select(id, &state.output_path, input)?;
         self.enter(id, default.to_owned(), output);
         Ok(())
     }
@@ -227,7 +227,10 @@ impl Draft<'_> {
         if items.is_empty() {
             return self.complete(id, state, Payload::from(Value::Array(Vec::new())));
         }
-        let inputs = self.item_inputs(id, map, items, input)?;
+        let inputs = match &map.item_selector {
+            Some(selector) => self.select_items(id, selector, input, items)?,
+            None => items.iter().cloned().map(Payload::from).collect(),
+        };
         let total = u64::try_from(inputs.len()).unwrap_or(u64::MAX);
         let started = if limit == 0 { total } else { limit.min(total) };
         let items = self.definition.reads_context.then(|| items.iter().cloned().map(Payload::from).collect());
@@ -241,22 +244,21 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Each item's input: itself, or what ItemSelector makes of it.
-    fn item_inputs(
+    /// ItemSelector, for each item.
+    fn select_items(
         &self,
         id: FrameId,
-        map: &MapState,
-        items: &[Value],
+        selector: &Template,
         input: &Value,
+        items: &[Value],
     ) -> Result<Vec<Payload>, Failure> {
-        let Some(selector) = &map.item_selector else { return Ok(items.iter().cloned().map(Payload::from).collect()) };
         let (around, variables) = (self.context(id), self.variables(id));
         let mut inputs = Vec::with_capacity(items.len());
         for (index, item) in (0_u64..).zip(items) {
             let context = Self::context_of_item(&around, index, item);
             let scope = Scope { input, context: &context, variables: &variables, chance: self.chance() };
             let selected = selector.evaluate(&scope)?;
-            within_limit(&selected)?;
+            within_limit("what ItemSelector makes", &selected)?;
             inputs.push(Payload::from(selected));
         }
         Ok(inputs)
@@ -267,7 +269,11 @@ impl Draft<'_> {
         match selection {
             Selection::Whole => Ok(value.clone()),
             Selection::Nothing => Ok(Payload::from(Value::Object(Map::new()))),
-            Selection::Path(path) => self.read(id, path, value).map(Payload::from),
+            Selection::Path(path) => {
+                let found = self.read(id, path, value)?;
+                within_limit("what a path selects", &found)?;
+                Ok(Payload::from(found))
+            }
         }
     }
 
@@ -280,7 +286,7 @@ impl Draft<'_> {
         match &state.parameters {
             Some(template) => {
                 let shaped = self.evaluate(id, &selected, |scope| template.evaluate(scope))?;
-                within_limit(&shaped)?;
+                within_limit("the input after Parameters", &shaped)?;
                 Ok(Payload::from(shaped))
             }
             None => Ok(selected),

@@ -53,7 +53,7 @@ impl Draft<'_> {
             }
             Handler::Tolerate { item, map } => self.item_failed(item, map, &error, &cause),
             Handler::Nobody if origin == Origin::FailState => self.end_by_fail_state(&error, &cause),
-            Handler::Nobody => self.park(id, &error, &cause),
+            Handler::Nobody => self.attend(id, &error, &cause),
         }
     }
 
@@ -74,7 +74,7 @@ impl Draft<'_> {
                     return (Handler::Catch { frame: at, catcher }, error, cause);
                 }
             }
-            let Some(parent) = self.outwards(at).nth(1).map(|frame| frame.id) else { break };
+            let Some(parent) = self.parent(at) else { break };
             from_branch = true;
             if let (Some(Kind::Map(map)), Some(Phase::Joining(join))) =
                 (self.state_of(parent).map(|state| &state.kind), self.frame(parent).map(|frame| &frame.phase))
@@ -125,7 +125,7 @@ impl Draft<'_> {
         self.drop_children(id);
         let output = Payload::from(json!({ "Error": error, "Cause": cause }));
         let placed = self.place(id, &catcher.result_path, output.clone()).and_then(|placed| {
-            within_limit(&placed)?;
+            within_limit("the output", &placed)?;
             if let Some(assign) = &catcher.assign {
                 self.assign(id, assign, &output)?;
             }
@@ -138,7 +138,7 @@ impl Draft<'_> {
     }
 
     /// The frame waits for an engineer.
-    pub fn park(&mut self, id: FrameId, error: &str, cause: &str) {
+    pub fn attend(&mut self, id: FrameId, error: &str, cause: &str) {
         self.drop_children(id);
         let since = self.at;
         let Some(frame) = self.frame_mut(id) else { return };

@@ -9,17 +9,17 @@ use crate::engine::{
     language::{Failure, MAX_DEPTH, Template},
 };
 
-/// The largest result, output, or set of variables of one frame, as compact JSON: 1 MiB (AWS stops at 256 KiB).
-const MAX_RESULT_BYTES: usize = 1 << 20;
+/// The largest value that passes between states, as compact JSON: 1 MiB (AWS stops at 256 KiB).
+const MAX_BYTES: usize = 1 << 20;
 
 impl Draft<'_> {
     /// The frame's state has succeeded with `result` from outside.
     pub fn succeed(&mut self, id: FrameId, result: Payload) {
         let Some(state) = self.state_of(id) else {
-            self.park(id, "States.Runtime", "the definition has no such state");
+            self.attend(id, "States.Runtime", "the definition has no such state");
             return;
         };
-        let finished = within_limit(&result).and_then(|()| self.complete(id, state, result));
+        let finished = within_limit("the result", &result).and_then(|()| self.complete(id, state, result));
         if let Err(failure) = finished {
             self.fail(id, &failure.error, &failure.cause);
         }
@@ -33,10 +33,7 @@ impl Draft<'_> {
         };
         let output = self.place(id, &state.result_path, selected)?;
         let output = self.select(id, &state.output_path, &output)?;
-        // What came in and what came back have been measured; only what was put together here is new.
-        if !output.is_same(&result) && self.frame(id).is_none_or(|frame| !frame.input.is_same(&output)) {
-            within_limit(&output)?;
-        }
+        within_limit("the output", &output)?;
         if let Some(assign) = &state.assign {
             self.assign(id, assign, &result)?;
         }
@@ -56,21 +53,16 @@ impl Draft<'_> {
 
     /// Assigns variables in the frame's own scope; all expressions see the values from before.
     pub fn assign(&mut self, id: FrameId, template: &Template, input: &Value) -> Result<(), Failure> {
-        let Value::Object(assigned) = self.evaluate(id, input, |scope| template.evaluate(scope))? else {
-            return Ok(());
-        };
+        let assigned = self.evaluate(id, input, |scope| template.evaluate(scope))?;
+        within_limit("what Assign assigns", &assigned)?;
+        let Value::Object(assigned) = assigned else { return Ok(()) };
         if let Some(outer) = assigned.keys().find(|name| self.is_outer_variable(id, name)) {
             let cause =
                 format!("the variable `${outer}` belongs to the scope outside: a branch or item cannot assign it");
             return Err(Failure::new("States.Runtime", cause));
         }
-        let Some(frame) = self.frame_mut(id) else { return Ok(()) };
-        let mut variables = frame.variables.clone();
-        variables.extend(assigned);
-        let variables = Value::Object(variables);
-        within_limit(&variables)?;
-        if let Value::Object(variables) = variables {
-            frame.variables = variables;
+        if let Some(frame) = self.frame_mut(id) {
+            frame.variables.extend(assigned);
         }
         Ok(())
     }
@@ -92,38 +84,97 @@ impl Draft<'_> {
     }
 }
 
-/// Whether a value is nested deeper than this language's parsers and the JSON reader go, and so could not be read back.
-pub(super) fn too_deep(value: &Value) -> bool {
-    fn within(value: &Value, left: usize) -> bool {
-        let Some(below) = left.checked_sub(1) else { return false };
-        match value {
-            Value::Array(items) => items.iter().all(|item| within(item, below)),
-            Value::Object(members) => members.values().all(|member| within(member, below)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-        }
+/// Refuses a value that is too large to carry in every later commit: a result, what `Parameters` or `Assign` make, an
+/// output. Without it a loop of Pass states that doubles its data would eat the process's memory within one turn.
+///
+/// Depth counts too: copying, writing and dropping a value recurse over it, and what is nested deeper than 128 can be
+/// written to a store but never read again.
+///
+/// Source: AWS, "Handling errors in Step Functions workflows", States.DataLimitExceeded.
+pub(super) fn within_limit(what: &str, value: &Value) -> Result<(), Failure> {
+    if fits(value) {
+        return Ok(());
     }
-    !within(value, MAX_DEPTH)
+    let cause = format!(
+        "{what} has more than {MAX_BYTES} bytes of JSON, or is nested deeper than {MAX_DEPTH}: keep it elsewhere and pass \
+         a reference"
+    );
+    Err(Failure::new("States.DataLimitExceeded", cause))
 }
 
-/// Refuses a value that is too large to carry in every later commit, or too deep to be read back from one. Without this a
-/// loop that doubles its data, or wraps it once a round, would end the process and not the run.
-pub(super) fn within_limit(result: &Value) -> Result<(), Failure> {
-    if too_deep(result) {
-        let cause = format!("the data is nested more than {MAX_DEPTH} deep: flatten it");
-        return Err(Failure::new("States.DataLimitExceeded", cause));
-    }
-    struct Counter(usize);
-    impl std::io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 = self.0.saturating_add(bytes.len());
-            if self.0 > MAX_RESULT_BYTES { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(bytes.len()) }
+/// Whether a value is within the limits. It stops counting where one of them is passed, and does not recurse.
+fn fits(value: &Value) -> bool {
+    let mut left = MAX_BYTES;
+    let mut ahead = vec![(value, 0_usize)];
+    while let Some((value, depth)) = ahead.pop() {
+        if depth > MAX_DEPTH {
+            return false;
         }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
+        let below = depth.saturating_add(1);
+        let size = match value {
+            Value::Null | Value::Bool(true) => 4,
+            Value::Bool(false) => 5,
+            Value::Number(number) => number_bytes(number),
+            Value::String(text) => string_bytes(text),
+            Value::Array(items) => {
+                ahead.extend(items.iter().map(|item| (item, below)));
+                items.len().max(1).saturating_add(1)
+            }
+            Value::Object(fields) => {
+                ahead.extend(fields.values().map(|field| (field, below)));
+                let keys = fields.keys().map(|key| string_bytes(key).saturating_add(2)).fold(0, usize::saturating_add);
+                keys.max(1).saturating_add(1)
+            }
+        };
+        match left.checked_sub(size) {
+            Some(rest) => left = rest,
+            None => return false,
         }
     }
-    serde_json::to_writer(Counter(0), result).map_err(|_| {
-        let cause = format!("the data has more than {MAX_RESULT_BYTES} bytes: keep it elsewhere and pass a reference");
-        Failure::new("States.DataLimitExceeded", cause)
-    })
+    true
+}
+
+fn number_bytes(number: &serde_json::Number) -> usize {
+    match number.as_u64() {
+        Some(number) => number.checked_ilog10().map_or(1, |digits| digits as usize + 1),
+        None => number.to_string().len(),
+    }
+}
+
+fn string_bytes(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..=0x1f => 6,
+        _ => 1_usize,
+    });
+    escaped.fold(2, usize::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{MAX_BYTES, fits};
+
+    #[test]
+    fn a_value_is_not_nested_deeper_than_can_be_read_again() {
+        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!({ "r": inner }));
+        assert!(fits(&nested(super::MAX_DEPTH)));
+        assert!(!fits(&nested(super::MAX_DEPTH + 1)));
+    }
+
+    #[test]
+    fn the_limit_is_in_bytes_of_compact_text() {
+        for filler in ["x", "\n", "\u{1}", "é", "\\"] {
+            let mut value = json!({ "a": [1, 22, -3, 0.5, null, true, false, {}, [], "t"], "text": "" });
+            let unit = Value::from(filler).to_string().len() - 2;
+            let room = (MAX_BYTES - value.to_string().len()) / unit;
+            value["text"] = filler.repeat(room).into();
+            assert!(value.to_string().len() <= MAX_BYTES);
+            assert!(fits(&value), "{filler:?}");
+            value["text"] = filler.repeat(room + 1).into();
+            assert!(value.to_string().len() > MAX_BYTES);
+            assert!(!fits(&value), "{filler:?}");
+        }
+    }
 }

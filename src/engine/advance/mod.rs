@@ -19,16 +19,11 @@ mod operator;
 #[cfg(test)]
 mod adversarial;
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod width;
 
 use super::{Command, Definition, Event, EventKind, Frame, FrameId, Header, Phase, Snapshot, event::ChildEnd};
 
 use draft::Draft;
-use finish::too_deep;
 
 /// What an event did to a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,9 +87,7 @@ fn start(definition: &Definition, event: &Event) -> Result<Turn, Rejected> {
     if *hash != definition.hash {
         return Err(other_definition(hash, definition));
     }
-    if too_deep(input) {
-        return Err(Rejected::Illegal { reason: "the input is nested too deep: flatten it".to_owned() });
-    }
+    finish::within_limit("the run's input", input).map_err(|failure| Rejected::Illegal { reason: failure.cause })?;
     let header = Header {
         run: run.clone(),
         enterprise: enterprise.clone(),
@@ -124,8 +117,8 @@ fn start(definition: &Definition, event: &Event) -> Result<Turn, Rejected> {
     Ok(draft.seal())
 }
 
-fn other_definition(kept: &str, here: &Definition) -> Rejected {
-    Rejected::Illegal { reason: format!("the run keeps the definition {kept}, here is {}", here.hash) }
+fn other_definition(kept: &str, given: &Definition) -> Rejected {
+    Rejected::Illegal { reason: format!("the run keeps the definition {kept}, here is {}", given.hash) }
 }
 
 fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
@@ -147,7 +140,7 @@ fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
             draft.expect(*frame, *visit, "a step", |phase| matches!(phase, Phase::Step { .. }))?;
             let cause =
                 format!("the process died {crashes} times while this step ran: look at its log before you retry");
-            draft.park(*frame, "Keyferry.StepCrashed", &cause);
+            draft.attend(*frame, "Keyferry.StepCrashed", &cause);
         }
         EventKind::TimedOut { frame, visit } => {
             draft.expect(*frame, *visit, "a step, form or child run", |phase| {

@@ -1,10 +1,6 @@
 //! What people do to a run: retry, skip, pause, resume, cancel.
 
-use super::{
-    Rejected,
-    draft::Draft,
-    finish::{too_deep, within_limit},
-};
+use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{FrameId, Outcome, Payload, Phase, definition::Kind};
 
 impl Draft<'_> {
@@ -12,7 +8,15 @@ impl Draft<'_> {
         let frame = self.frame(id).ok_or(Rejected::NoFrame { frame: id })?;
         match &frame.phase {
             Phase::Attention { .. } => Ok(()),
-            _ => Err(Rejected::Illegal {
+            Phase::Queued
+            | Phase::Step { .. }
+            | Phase::Waiting { .. }
+            | Phase::Backoff { .. }
+            | Phase::Form { .. }
+            | Phase::Child { .. }
+            | Phase::Joining(_)
+            | Phase::Done { .. }
+            | Phase::Failed { .. } => Err(Rejected::Illegal {
                 reason: format!(
                     "frame {id} in state `{}` is not in attention: there is nothing to repair",
                     frame.state
@@ -24,8 +28,9 @@ impl Draft<'_> {
     /// Tries a state again, with all its retries anew.
     pub fn retry(&mut self, id: FrameId, input: Option<Payload>) -> Result<(), Rejected> {
         self.in_attention(id)?;
-        if input.as_ref().is_some_and(|input| too_deep(input)) {
-            return Err(Rejected::Illegal { reason: "the input is nested too deep: flatten it".to_owned() });
+        if let Some(input) = &input {
+            within_limit("the input", input)
+                .map_err(|failure| Rejected::Illegal { reason: format!("the input does not fit: {failure}") })?;
         }
         self.set_phase(id, Phase::Queued);
         if let Some(frame) = self.frame_mut(id) {
@@ -38,23 +43,25 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Goes on behind a state as if it had succeeded with `output`; without one its input goes on unchanged and no variable
-    /// is assigned.
+    /// Goes on behind a state as if it had succeeded with `output`, its raw result; without one its input goes on
+    /// unchanged, and nothing is assigned.
     pub fn skip(&mut self, id: FrameId, output: Option<Payload>) -> Result<(), Rejected> {
         self.in_attention(id)?;
         let state = self.state_of(id).ok_or(Rejected::NoFrame { frame: id })?;
-        if matches!(state.kind, Kind::Choice { .. }) {
-            let reason =
-                "a Choice state cannot be skipped, since it alone says where to go on: retry it with another input";
-            return Err(Rejected::Illegal { reason: reason.to_owned() });
+        if matches!(state.kind, Kind::Choice { .. } | Kind::Fail { .. }) {
+            let reason = format!(
+                "a {} state cannot be skipped, since it alone says how to go on: retry it with another input",
+                state.type_name()
+            );
+            return Err(Rejected::Illegal { reason });
         }
         let input = self.frame(id).map(|frame| frame.input.clone()).ok_or(Rejected::NoFrame { frame: id })?;
         self.set_phase(id, Phase::Queued);
-        let skipped = match output {
+        let done = match output {
+            Some(output) => within_limit("the output", &output).and_then(|()| self.complete(id, state, output)),
             None => self.select(id, &state.output_path, &input).map(|output| self.go_on(id, state, output)),
-            Some(output) => within_limit(&output).and_then(|()| self.complete(id, state, output)),
         };
-        skipped.map_err(|failure| Rejected::Illegal { reason: format!("the output does not fit: {failure}") })
+        done.map_err(|failure| Rejected::Illegal { reason: format!("the output does not fit: {failure}") })
     }
 
     /// While a run is paused nothing new is claimed; what runs may end.

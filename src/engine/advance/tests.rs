@@ -210,3 +210,15 @@ fn a_result_over_the_limit_is_refused() {
     let ended = run(definition, json!({}), json!({"T": [{"succeed": "x".repeat(1 << 20)}]}));
     assert_eq!(ended.error.as_deref(), Some("States.DataLimitExceeded"));
 }
+
+#[test]
+fn a_loop_that_nests_or_doubles_its_data_stops_before_it_eats_the_process() {
+    for state in [
+        json!({"Type": "Pass", "ResultPath": "$.r", "Next": "A"}),
+        json!({"Type": "Pass", "Parameters": {"a.$": "$", "b.$": "$"}, "Next": "A"}),
+        json!({"Type": "Wait", "Seconds": 0, "InputPath": "$..*", "Next": "A"}),
+    ] {
+        let ended = run(machine("A", json!({ "A": state.clone() })), json!({"n": [1, [2, {"x": 3}]]}), json!({}));
+        assert_eq!(ended.status, Status::Attention, "{state}");
+    }
+}

@@ -61,6 +61,8 @@ pub struct State {
     /// Index of the machine that it belongs to.
     pub machine: usize,
     pub comment: Option<String>,
+    /// Whether an expression of its own, not of the machines inside it, reads the context object.
+    pub reads_context: bool,
     pub input_path: Selection,
     pub output_path: Selection,
     pub parameters: Option<Template>,

@@ -102,6 +102,7 @@ impl Loader {
             pointer: pointer.to_owned(),
             machine,
             comment,
+            reads_context: reads_context(value),
             input_path: Selection::Whole,
             output_path: Selection::Whole,
             parameters: None,
@@ -371,6 +372,22 @@ impl Loader {
         });
         fixed.or(computed.map(Text::Computed))
     }
+}
+
+/// Whether a string of the state's own members holds `$$`.
+fn reads_context(state: &Value) -> bool {
+    fn anywhere(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains("$$"),
+            Value::Array(items) => items.iter().any(anywhere),
+            Value::Object(members) => members.values().any(anywhere),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    let inner = ["Branches", "ItemProcessor", "Iterator"];
+    state.as_object().is_some_and(|members| {
+        members.iter().filter(|(name, _)| !inner.contains(&name.as_str())).any(|(_, value)| anywhere(value))
+    })
 }
 
 fn is_reference(path: &Path) -> bool {

@@ -124,8 +124,9 @@ impl Reader<'_> {
         let mut letters = body.char_indices();
         while let Some((at, letter)) = letters.next() {
             match letter {
-                // The guard takes the escaped character away.
-                '\\' if letters.next().is_none() => break,
+                '\\' => {
+                    letters.next();
+                }
                 '\'' => {
                     let raw = body.get(..at).unwrap_or_default().to_owned();
                     self.rest = body.get(at + 1..).unwrap_or_default();

@@ -1,0 +1,5 @@
+//! The engine from outside.
+
+mod operators;
+mod shipped;
+mod width;
