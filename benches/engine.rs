@@ -62,7 +62,7 @@ fn widths(_criterion: &mut Criterion) {
         "{:>8} {:>15} {:>8} {:>10} {:>8} {:>12}",
         "items", "MaxConcurrency", "frames", "commands", "bytes", "time"
     );
-    for max_concurrency in [0, 5] {
+    for max_concurrency in [0, 5, 40] {
         for items in [10, 1_000, 10_000] {
             let cost = width::per_item(items, max_concurrency);
             let most = if max_concurrency == 0 { "no limit".to_owned() } else { max_concurrency.to_string() };
