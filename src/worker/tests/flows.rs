@@ -66,7 +66,11 @@ async fn parallel_branches_join() {
     let clock = ManualClock::new(start_of_time());
     let house = House::open(&path, clock, Registry::new().with(echo()), &[("both", both)]).await;
     let run = house.start("both", json!(1)).await;
-    let view = house.until(&run, |view| view.status == Standing::Waiting).await;
+    // Before a worker has claimed A, the run waits for one: that is a wait too, and not the one meant here.
+    let view = house
+        .until(&run, |view| view.status == Standing::Waiting && view.waiting_for.iter().all(|wait| wait.on == "time"))
+        .await;
+    assert_eq!(view.status, Standing::Waiting);
     assert!(
         view.summary.starts_with("waits for the end of B since 2023-11-14T22:13:20Z until 2023-11-14T22:14:20Z"),
         "{}",
