@@ -103,6 +103,7 @@ async fn a_run_parked_on_a_form_is_small() {
     let each = (pages(&path).await - before) * 4_096 / 1_000;
     println!("{each} bytes a parked run");
     assert!(each < 1_536, "{each} bytes a parked run");
+    assert_eq!(service.core.hot.len(), 0, "parked runs are not kept in memory");
     store.close().await;
 }
 
