@@ -66,17 +66,7 @@ async fn round(core: &Arc<Core>) -> DateTime<Utc> {
     if core.unsettled.load(Ordering::SeqCst) > 0 {
         return floor;
     }
-    let room = core.room.available_permits().min(MOST);
-    let mut permits = Vec::with_capacity(room);
-    while permits.len() < room
-        && let Ok(permit) = Arc::clone(&core.room).try_acquire_owned()
-    {
-        permits.push(permit);
-    }
-    if permits.is_empty() {
-        return floor;
-    }
-    match take(core, permits, now).await {
+    match take(core, now).await {
         Ok(next) => next.map_or(floor, |next| next.min(floor)),
         Err(error) => {
             if !matches!(error, StoreError::Unavailable { .. }) {
@@ -88,24 +78,37 @@ async fn round(core: &Arc<Core>) -> DateTime<Utc> {
     }
 }
 
+/// As much room as one claim may fill.
+fn room(core: &Core) -> Vec<OwnedSemaphorePermit> {
+    let mut permits = Vec::new();
+    while permits.len() < MOST
+        && let Ok(permit) = Arc::clone(&core.room).try_acquire_owned()
+    {
+        permits.push(permit);
+    }
+    permits
+}
+
 /// Claims what is due, as much as there is room for. Returns when more will be.
-async fn take(
-    core: &Arc<Core>,
-    mut permits: Vec<OwnedSemaphorePermit>,
-    now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, StoreError> {
-    // Reading first keeps an idle worker from writing anything.
+async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+    // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once.
     let next = core.store.next_due().await?;
     if next.is_none_or(|next| next > now) {
-        core.backlog.store(false, Ordering::Relaxed);
+        core.backlog.store(false, Ordering::SeqCst);
         return Ok(next);
+    }
+    // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
+    core.backlog.store(true, Ordering::SeqCst);
+    let mut permits = room(core);
+    if permits.is_empty() {
+        return Ok(None);
     }
     super::held::keep(core, now).await?;
     let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
     let lease_until = later(now, core.lease);
     let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await?;
     let full = claimed.len() == permits.len();
-    core.backlog.store(full, Ordering::Relaxed);
+    core.backlog.store(full, Ordering::SeqCst);
     core.claimed.fetch_add(u64::try_from(claimed.len()).unwrap_or(0), Ordering::Relaxed);
     for work in claimed {
         if let Some(permit) = permits.pop() {
@@ -113,8 +116,11 @@ async fn take(
         }
     }
     drop(permits);
-    // With all room taken, the end of a step wakes the loop.
-    if full { Ok(None) } else { core.store.next_due().await }
+    if full {
+        // More may be due. With all room taken, the end of a step wakes the loop.
+        return Ok((core.room.available_permits() > 0).then_some(now));
+    }
+    core.store.next_due().await
 }
 
 /// Waits for what runs, for `grace`; then stops the rest, which gives its work back.

@@ -97,8 +97,10 @@ impl Core {
             core.settle(&work, &claim, outcome, permit).await;
             core.held.remove(&claim);
             drop(counted);
-            // There is room again.
-            core.wake.notify_one();
+            // There is room again, if somebody waits for it.
+            if core.backlog.load(Ordering::SeqCst) {
+                core.wake.notify_one();
+            }
         });
     }
 
@@ -297,6 +299,8 @@ impl Core {
                 Ok(()) => {
                     if matches!(outcome, Outcome::Said(_)) {
                         self.cool(claim);
+                        // It is due again, perhaps before the loop would look.
+                        self.wake.notify_one();
                     }
                     return;
                 }
@@ -337,7 +341,7 @@ impl Core {
 
     /// Whether a step's successor may take its room at once. When others wait, one in four lets them go first.
     fn shares_room(&self) -> bool {
-        !self.backlog.load(Ordering::Relaxed) || !self.clock.chance().is_multiple_of(4)
+        !self.backlog.load(Ordering::SeqCst) || !self.clock.chance().is_multiple_of(4)
     }
 }
 
