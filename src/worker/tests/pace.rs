@@ -102,10 +102,15 @@ async fn many_runs_and_one_run() {
 async fn the_first_recovered_step_beside_many_parked_runs() {
     let (_folder, path) = place();
     let form = json!({ "StartAt": "Ask", "States": { "Ask": { "Type": "Task", "Resource": "urn:keyferry:form:ask-csm", "End": true } } });
-    for parked in [0, 20_000] {
+    for parked in [0, 20_000, 80_000] {
         let (service, store) = open(&path, form.clone()).await;
+        let before = (resident(), pages(&path).await);
         for _ in 0..parked / 1_000 {
             start(&service, 1_000).await;
+        }
+        if parked > 0 {
+            let bytes = (pages(&path).await - before.1) * 4_096 / parked;
+            println!("{parked} more parked: {bytes} bytes of database a run, {} KiB of memory", resident() - before.0);
         }
         drop(service);
         store.close().await;
@@ -131,7 +136,7 @@ async fn the_first_recovered_step_beside_many_parked_runs() {
         let runner = service.clone();
         let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });
         first.notified().await;
-        println!("{parked} parked: opened after {opened:?}, first recovered step after {:?}", begun.elapsed());
+        println!("{parked} more parked: opened after {opened:?}, first recovered step after {:?}", begun.elapsed());
         stop.send_replace(true);
         worker.await.unwrap().unwrap();
         store.close().await;
@@ -151,6 +156,12 @@ async fn a_run_parked_on_a_form_is_small() {
     assert!(each < 1_536, "{each} bytes a parked run");
     assert_eq!(service.core.hot.len(), 0, "parked runs are not kept in memory");
     store.close().await;
+}
+
+/// KiB of memory that the process has.
+fn resident() -> i64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4
 }
 
 async fn pages(path: &Path) -> i64 {
