@@ -218,3 +218,21 @@ async fn payloads_refuse_change_and_one_that_is_not_its_hash_is_not_believed() {
     let text = format!("{{\"at\":\"{hash}\"}}");
     assert!(store.bodies([text.as_str()].into_iter()).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_transaction_has_the_write_lock_from_its_beginning() {
+    let (_folder, store) = fresh().await;
+    let address = store.path().to_string_lossy().into_owned();
+    let refused = store
+        .write(move |_| {
+            Box::pin(async move {
+                let mut other = SqliteConnection::connect(&address).await?;
+                sqlx::query("PRAGMA busy_timeout = 0").execute(&mut other).await?;
+                // Nothing has been written yet.
+                Ok(sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.err().map(|error| error.to_string()))
+            })
+        })
+        .await
+        .unwrap();
+    assert!(refused.as_deref().is_some_and(|error| error.contains("locked")), "{refused:?}");
+}
