@@ -63,9 +63,6 @@ async fn round(core: &Arc<Core>) -> DateTime<Utc> {
             return floor;
         }
     }
-    if core.unsettled.load(Ordering::SeqCst) > 0 {
-        return floor;
-    }
     match take(core, now).await {
         Ok(next) => next.map_or(floor, |next| next.min(floor)),
         Err(error) => {

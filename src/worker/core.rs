@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
 };
@@ -54,10 +54,6 @@ pub(super) struct Core {
     pub(super) trouble: Mutex<Option<String>>,
     /// The store can be written to again.
     pub(super) healed: Notify,
-    /// How often it has healed.
-    pub(super) heals: AtomicU64,
-    /// Results that a store in trouble has not taken yet: they go before new claims, which would take their work away.
-    pub(super) unsettled: AtomicUsize,
     pub(super) claimed: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) durations: Mutex<HashMap<String, (u64, Duration)>>,
@@ -96,7 +92,6 @@ impl Core {
                 tracing::info!("the store can be written to again");
                 *trouble = None;
                 drop(trouble);
-                self.heals.fetch_add(1, Ordering::SeqCst);
                 self.healed.notify_waiters();
                 self.wake.notify_one();
             }

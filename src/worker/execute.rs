@@ -60,31 +60,6 @@ impl Drop for Executing {
     }
 }
 
-/// Marks a result that a store in trouble has not taken: nothing is claimed until it has been tried again after the healing.
-struct Unsettled {
-    core: Arc<Core>,
-    heals: u64,
-}
-
-impl Unsettled {
-    fn new(core: &Arc<Core>) -> Self {
-        core.unsettled.fetch_add(1, Ordering::SeqCst);
-        Self { core: Arc::clone(core), heals: core.heals.load(Ordering::SeqCst) }
-    }
-
-    /// Whether the store has healed since, so that what fails now fails for another reason.
-    fn is_stale(&self) -> bool {
-        self.heals != self.core.heals.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Unsettled {
-    fn drop(&mut self) {
-        self.core.unsettled.fetch_sub(1, Ordering::SeqCst);
-        self.core.wake.notify_one();
-    }
-}
-
 impl Core {
     /// Executes claimed work on a task of its own.
     pub(super) fn execute(self: &Arc<Self>, work: ClaimedWork, permit: OwnedSemaphorePermit) {
@@ -254,7 +229,7 @@ impl Core {
     }
 
     /// Makes an outcome durable, however long the store cannot be written to. The lease may pass meanwhile; as long as nobody
-    /// has claimed the work, which this process does not before all its results are told, its fence holds.
+    /// else has claimed the work, and this process renews what it holds before it claims, its fence holds.
     async fn settle(
         self: &Arc<Self>,
         work: &ClaimedWork,
@@ -264,8 +239,6 @@ impl Core {
     ) {
         let mut permit = Some(permit);
         let mut wait = Duration::from_millis(50);
-        let mut unsettled: Option<Unsettled> = None;
-        let mut was_unsettled = false;
         loop {
             let healed = self.healed.notified();
             let done = match &outcome {
@@ -319,14 +292,7 @@ impl Core {
                     return;
                 }
                 Err(error) => {
-                    if matches!(error, StoreError::Unavailable { .. }) {
-                        if !was_unsettled {
-                            was_unsettled = true;
-                            unsettled = Some(Unsettled::new(self));
-                        } else if unsettled.as_ref().is_some_and(Unsettled::is_stale) {
-                            unsettled = None;
-                        }
-                    } else {
+                    if !matches!(error, StoreError::Unavailable { .. }) {
                         tracing::error!(run.id = %work.run, frame = work.frame, %error, "a result cannot be made durable");
                     }
                     tokio::select! {

@@ -91,6 +91,10 @@ impl Claim {
         });
     }
 
+    fn is_lost(&self) -> bool {
+        *self.end.borrow() == End::Lost
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         *self.end.borrow() != End::No
     }
@@ -214,9 +218,10 @@ pub(super) async fn renew(core: Arc<Core>) {
 }
 
 /// Renews what this process holds beyond its time, before it claims whose time has passed: after a halt of the process, a jump
-/// of the clock or an outage of the store its own steps still run, and are not dead.
+/// of the clock or an outage of the store its own steps still run, and are not dead; a result that could not be told yet, and a
+/// stopped step that could not be given back, keep their fence for as long as that takes.
 pub(super) async fn keep(core: &Core, now: DateTime<Utc>) -> Result<(), StoreError> {
-    let passed = core.held.all().into_iter().filter(|claim| claim.has_passed(now) && !claim.has_ended());
+    let passed = core.held.all().into_iter().filter(|claim| claim.has_passed(now) && !claim.is_lost());
     let passed: Vec<Arc<Claim>> = passed.collect();
     for outcome in futures_util::future::join_all(passed.iter().map(|claim| claim.renew(core))).await {
         match outcome {

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -128,8 +128,6 @@ impl Service {
             watchers: Mutex::default(),
             trouble: Mutex::default(),
             healed: Notify::new(),
-            heals: AtomicU64::new(0),
-            unsettled: AtomicUsize::new(0),
             claimed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             durations: Mutex::default(),
