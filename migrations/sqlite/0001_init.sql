@@ -24,6 +24,11 @@ CREATE TABLE payloads (
     body TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER payloads_are_never_changed BEFORE UPDATE ON payloads
+BEGIN
+    SELECT raise(ABORT, 'payloads are known by their hash and never change');
+END;
+
 -- state: the header and the root frame, without what stands in columns.
 CREATE TABLE runs (
     n INTEGER PRIMARY KEY,
@@ -42,9 +47,9 @@ CREATE TABLE runs (
     state TEXT NOT NULL
 ) STRICT;
 
--- runs_page.sql with an enterprise
+-- runs_page_of_enterprise.sql
 CREATE INDEX runs_of_enterprise ON runs (enterprise, n);
--- runs_page.sql with a status
+-- runs_page_by_status.sql
 CREATE INDEX runs_by_status ON runs (status, n);
 -- children.sql, signal_children.sql
 CREATE INDEX runs_of_parent ON runs (parent) WHERE parent IS NOT NULL;
@@ -138,3 +143,10 @@ CREATE TABLE idempotency (
     request TEXT NOT NULL,
     run TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- probe_make.sql, probe_drop.sql: empty but inside of a probe. A table of its own, because one that came and went would make
+-- every connection prepare all its statements again.
+CREATE TABLE probe (
+    n INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+) STRICT;

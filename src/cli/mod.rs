@@ -108,6 +108,8 @@ pub fn main() -> ExitCode {
 
 fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
     telemetry::init(arguments.common.log_format).map_err(|error| Failure::from_error(&error))?;
+    #[cfg(feature = "failpoints")]
+    crate::worker::failpoints::arm_from_env().map_err(Failure::Failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

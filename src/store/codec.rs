@@ -15,7 +15,7 @@ use crate::engine::{
 /// Bytes of JSON above which a value stands apart.
 const BIG: usize = 4_096;
 /// Big values of one run whose hashes are remembered.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 16;
 
 /// Big values on their way to the database, and the hashes of those that went before.
 #[derive(Debug, Default)]
@@ -244,7 +244,10 @@ fn parse<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Result<T, StoreEr
 
 fn put_back(payload: Option<&mut Payload>, hash: Option<&String>, bodies: &Bodies) -> Result<(), StoreError> {
     let (Some(payload), Some(hash)) = (payload, hash) else { return Ok(()) };
-    *payload = bodies.get(hash).cloned().ok_or_else(|| StoreError::corrupt("payload", format!("{hash} is missing")))?;
+    *payload = bodies
+        .get(hash)
+        .cloned()
+        .ok_or_else(|| StoreError::corrupt("payload", format!("{hash} is missing or is not what its hash says")))?;
     Ok(())
 }
 

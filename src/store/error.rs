@@ -38,8 +38,19 @@ pub enum StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
+    /// What trying again cannot change is damage; the rest is a store that may heal.
     fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable { reason: error.to_string() }
+        use sqlx::error::ErrorKind;
+        let lasting = match &error {
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::RowNotFound => true,
+            sqlx::Error::Database(refused) => !matches!(refused.kind(), ErrorKind::Other),
+            _ => false,
+        };
+        if lasting { Self::corrupt("row", error) } else { Self::Unavailable { reason: error.to_string() } }
     }
 }
 

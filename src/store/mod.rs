@@ -24,7 +24,8 @@ use serde_json::Value;
 pub use codec::{Blobs, chain, decode_event};
 pub use error::StoreError;
 pub use rows::{
-    Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, StoredRecord, StoredWork, Tally, WorkKind,
+    Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, Seen, StoredRecord, StoredWork, Tally,
+    WorkKind,
 };
 pub use sqlite::SqliteStore;
 pub use transition::{
@@ -125,6 +126,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A run's snapshot.
     async fn load(&self, run: &str) -> Result<Loaded, StoreError>;
+
+    /// A run, its work and its children at one moment: parts read one after the other would show waits that never were.
+    async fn see(&self, run: &str) -> Result<Seen, StoreError>;
 
     /// The work rows of a run.
     async fn work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError>;

@@ -80,7 +80,8 @@ pub struct ClaimedWork {
     pub kind: WorkKind,
     /// The step, form, workflow or word.
     pub name: String,
-    pub input: Payload,
+    /// The error says why it cannot be read: one damaged value must not hold up what was claimed beside it.
+    pub input: Result<Payload, StoreError>,
     pub due_at: DateTime<Utc>,
     pub fence: u64,
     /// Claims of this visit, this one included.
@@ -121,6 +122,17 @@ pub struct Loaded {
     pub snapshot: Snapshot,
     pub parent: Option<ParentLink>,
     pub exclusive: bool,
+    /// The hash of the history row that led to the snapshot's revision.
+    pub head: Vec<u8>,
+}
+
+/// A run with all that says how it stands, as one moment saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub loaded: Loaded,
+    pub work: Vec<StoredWork>,
+    /// Oldest first.
+    pub children: Vec<Child>,
 }
 
 /// A run that another has started.

@@ -140,12 +140,14 @@ impl Transition {
     /// The fence of work that is claimed by the commit of turns that lead to `revision`: above all that the frame's work had
     /// before, because a run's revision only grows and a row is not claimed sixteen million times.
     pub fn fence_at(revision: u64) -> u64 {
-        base_fence(revision) + 1
+        Self::first_fence(revision) + 1
     }
-}
 
-fn base_fence(revision: u64) -> u64 {
-    revision << 24
+    /// The fence of work that is written, but not claimed, by the commit of turns that lead to `revision`: every claim of what
+    /// the frame had before has a lesser one.
+    pub fn first_fence(revision: u64) -> u64 {
+        revision << 24
+    }
 }
 
 /// A transition as rows.
@@ -184,7 +186,7 @@ pub struct Sealed {
 pub fn seal(transition: Transition, blobs: &mut Blobs) -> Result<Sealed, StoreError> {
     let broken = |error: serde_json::Error| StoreError::corrupt("turn", error);
     let at = micros(transition.at);
-    let base = base_fence(transition.header.revision);
+    let base = Transition::first_fence(transition.header.revision);
     let held = transition.header.paused;
     let state = codec::encode_state(&transition.header, transition.root.as_ref(), blobs).map_err(broken)?;
     let mut frames = Vec::with_capacity(transition.changed.len());

@@ -5,18 +5,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use chrono::{DateTime, Utc};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::core::{Core, later};
 use crate::store::{Claim, Say, StoreError};
 
 /// Work taken by one claim.
 const MOST: usize = 256;
+/// Time that stopped steps have to come to their next point of waiting.
+const LAST: Duration = Duration::from_secs(2);
 
 impl Core {
     /// Whether this process takes work.
     pub(super) fn claiming(&self) -> bool {
-        self.claims.load(Ordering::Acquire)
+        self.claims.load(Ordering::SeqCst)
     }
 }
 
@@ -26,15 +29,15 @@ pub(super) async fn run(
     mut shutdown: watch::Receiver<bool>,
     grace: Duration,
 ) -> Result<(), StoreError> {
-    core.claims.store(true, Ordering::Release);
+    core.claims.store(true, Ordering::SeqCst);
     // A set ends its tasks when it is dropped, as this future is when its caller goes away.
     let mut renewal = tokio::task::JoinSet::new();
     renewal.spawn(super::held::renew(Arc::clone(&core)));
     while !*shutdown.borrow() {
-        let nap = round(&core).await;
+        let next = round(&core).await;
         tokio::select! {
             () = core.wake.notified() => {}
-            () = core.clock.sleep(nap) => {}
+            () = core.clock.sleep_until(next) => {}
             stopped = shutdown.changed() => {
                 if stopped.is_err() {
                     break;
@@ -42,59 +45,67 @@ pub(super) async fn run(
             }
         }
     }
-    core.claims.store(false, Ordering::Release);
+    core.claims.store(false, Ordering::SeqCst);
     let drained = drain(&core, grace).await;
     drop(renewal);
     drained
 }
 
-/// One claim. Returns how long there is nothing to do if nobody wakes the loop.
-async fn round(core: &Arc<Core>) -> Duration {
+/// One claim. Returns when to look again if nobody wakes the loop before.
+async fn round(core: &Arc<Core>) -> DateTime<Utc> {
+    // The time is read before anything is looked at: what becomes due after the look is due after this.
+    let now = core.clock.now();
+    let floor = later(now, core.poll);
     if core.in_trouble() {
         let probed = core.store.probe().await;
         core.note(probed.as_ref());
         if probed.is_err() {
-            return core.poll;
+            return floor;
         }
     }
-    let room = core.room.available_permits().min(MOST);
-    if room == 0 {
-        return core.poll;
-    }
-    let mut permits = Vec::with_capacity(room);
-    while permits.len() < room
-        && let Ok(permit) = Arc::clone(&core.room).try_acquire_owned()
-    {
-        permits.push(permit);
-    }
-    match take(core, permits).await {
-        Ok(nap) => nap,
+    match take(core, now).await {
+        Ok(next) => next.map_or(floor, |next| next.min(floor)),
         Err(error) => {
             if !matches!(error, StoreError::Unavailable { .. }) {
                 tracing::error!(%error, "due work cannot be claimed");
             }
             core.note(Err(&error));
-            core.poll
+            floor
         }
     }
 }
 
-async fn take(core: &Arc<Core>, mut permits: Vec<tokio::sync::OwnedSemaphorePermit>) -> Result<Duration, StoreError> {
-    let now = core.clock.now();
-    // Reading first keeps an idle worker from writing anything.
-    let next = core.store.next_due().await?;
-    let nap = |at: Option<chrono::DateTime<chrono::Utc>>| {
-        at.map_or(core.poll, |at| at.signed_duration_since(now).to_std().unwrap_or_default().min(core.poll))
-    };
-    if next.is_none_or(|next| next > now) {
-        core.backlog.store(false, Ordering::Relaxed);
-        return Ok(nap(next));
+/// As much room as one claim may fill.
+fn room(core: &Core) -> Vec<OwnedSemaphorePermit> {
+    let mut permits = Vec::new();
+    while permits.len() < MOST
+        && let Ok(permit) = Arc::clone(&core.room).try_acquire_owned()
+    {
+        permits.push(permit);
     }
+    permits
+}
+
+/// Claims what is due, as much as there is room for. Returns when more will be.
+async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+    // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once.
+    let next = core.store.next_due().await?;
+    if next.is_none_or(|next| next > now) {
+        core.backlog.store(false, Ordering::SeqCst);
+        return Ok(next);
+    }
+    // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
+    core.backlog.store(true, Ordering::SeqCst);
+    let mut permits = room(core);
+    if permits.is_empty() {
+        return Ok(None);
+    }
+    super::held::keep(core, now).await?;
     let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
     let lease_until = later(now, core.lease);
     let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await?;
     let full = claimed.len() == permits.len();
-    core.backlog.store(full, Ordering::Relaxed);
+    core.backlog.store(full, Ordering::SeqCst);
     core.claimed.fetch_add(u64::try_from(claimed.len()).unwrap_or(0), Ordering::Relaxed);
     for work in claimed {
         if let Some(permit) = permits.pop() {
@@ -102,22 +113,26 @@ async fn take(core: &Arc<Core>, mut permits: Vec<tokio::sync::OwnedSemaphorePerm
         }
     }
     drop(permits);
-    // With all room taken, the end of a step wakes the loop.
-    if full { Ok(core.poll) } else { Ok(nap(core.store.next_due().await?)) }
+    if full {
+        // More may be due. With all room taken, the end of a step wakes the loop.
+        return Ok((core.room.available_permits() > 0).then_some(now));
+    }
+    core.store.next_due().await
 }
 
+/// Waits for what runs, for `grace`; then stops the rest, which gives its work back.
 async fn drain(core: &Arc<Core>, grace: Duration) -> Result<(), StoreError> {
-    let mut executing = core.executing.subscribe();
-    tokio::select! {
-        biased;
-        _ = executing.wait_for(|count| *count == 0) => return Ok(()),
-        () = core.clock.sleep(grace) => {}
+    if until_idle(core, grace).await {
+        return Ok(());
     }
     let left = core.held.all();
-    tracing::info!(steps = left.len(), "the time to drain is over; what still runs is given back");
-    for claim in left {
-        // The step stops before its work is given back, so that it cannot act beside its successor.
-        claim.lose();
+    tracing::info!(steps = left.len(), "the time to drain is over; what still runs is stopped and given back");
+    left.iter().for_each(|claim| claim.stop());
+    if until_idle(core, LAST).await {
+        return Ok(());
+    }
+    // A step that does not even stop ends with its process, which is about to end.
+    for claim in core.held.all() {
         let due_at = core.clock.now();
         match core.committer.commit(claim.word(Say::Release { due_at })).await {
             Ok(()) | Err(StoreError::LeaseLost { .. }) => {}
@@ -125,4 +140,14 @@ async fn drain(core: &Arc<Core>, grace: Duration) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether all that is executed has ended in time.
+async fn until_idle(core: &Core, time: Duration) -> bool {
+    let mut executing = core.executing.subscribe();
+    tokio::select! {
+        biased;
+        _ = executing.wait_for(|count| *count == 0) => true,
+        () = core.clock.sleep(time) => false,
+    }
 }

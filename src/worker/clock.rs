@@ -17,6 +17,11 @@ pub trait Clock: Send + Sync + 'static {
     fn chance(&self) -> u64;
     /// Returns when `duration` has passed on this clock.
     async fn sleep(&self, duration: Duration);
+    /// Returns when the clock shows `time`, at once if it has passed. What waits for a time it read before asks for this and
+    /// not for the difference: the clock may move between the reading and the sleeping.
+    async fn sleep_until(&self, time: DateTime<Utc>) {
+        self.sleep(time.signed_duration_since(self.now()).to_std().unwrap_or_default()).await;
+    }
 }
 
 /// The system's own.
@@ -90,8 +95,11 @@ impl Clock for ManualClock {
     }
 
     async fn sleep(&self, duration: Duration) {
-        let until = self.now() + TimeDelta::from_std(duration).unwrap_or(TimeDelta::days(36_500));
+        self.sleep_until(self.now() + TimeDelta::from_std(duration).unwrap_or(TimeDelta::days(36_500))).await;
+    }
+
+    async fn sleep_until(&self, time: DateTime<Utc>) {
         // The sender lives in `self`, so this ends by time alone.
-        let _ = self.now.subscribe().wait_for(|now| *now >= until).await;
+        let _ = self.now.subscribe().wait_for(|now| *now >= time).await;
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Core {
     pub(super) watchers: Mutex<HashMap<String, watch::Sender<u64>>>,
     /// Why the store cannot be written to, when it cannot.
     pub(super) trouble: Mutex<Option<String>>,
+    /// The store can be written to again.
+    pub(super) healed: Notify,
     pub(super) claimed: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) durations: Mutex<HashMap<String, (u64, Duration)>>,
@@ -90,6 +92,7 @@ impl Core {
                 tracing::info!("the store can be written to again");
                 *trouble = None;
                 drop(trouble);
+                self.healed.notify_waiters();
                 self.wake.notify_one();
             }
             Err(StoreError::Unavailable { reason }) if trouble.is_none() => {

@@ -1,6 +1,9 @@
 //! One piece of claimed work: run it, and make durable what came of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use fail::fail_point;
@@ -10,7 +13,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 use super::{
     Progress, StepContext, StepError,
     core::{Core, later, lock},
-    held::Claim,
+    held::{Claim, End},
     host::Host,
     runs::{Happening, MoveError},
     turns::child_end,
@@ -19,6 +22,9 @@ use crate::{
     engine::{Actor, ChildEnd, EventKind, FrameId},
     store::{Answered, ClaimedWork, NewRecord, Say, StoreError, WorkKind},
 };
+
+/// How long work of a run that cannot be read is left alone.
+const DAMAGED: Duration = Duration::from_secs(60);
 
 /// What came of a piece of work.
 enum Outcome {
@@ -37,13 +43,20 @@ impl From<EventKind> for Outcome {
     }
 }
 
-/// Counts a piece of work as executing for as long as it lives.
-struct Executing(Arc<Core>);
+/// Counts as executing for as long as it lives: a piece of work, or a commit that may claim one. A process has drained when
+/// there is none.
+pub(super) struct Executing(Arc<Core>);
+
+impl Executing {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        core.executing.send_modify(|count| *count += 1);
+        Self(Arc::clone(core))
+    }
+}
 
 impl Drop for Executing {
     fn drop(&mut self) {
         self.0.executing.send_modify(|count| *count = count.saturating_sub(1));
-        self.0.wake.notify_one();
     }
 }
 
@@ -51,15 +64,18 @@ impl Core {
     /// Executes claimed work on a task of its own.
     pub(super) fn execute(self: &Arc<Self>, work: ClaimedWork, permit: OwnedSemaphorePermit) {
         let core = Arc::clone(self);
-        core.executing.send_modify(|count| *count += 1);
-        let counted = Executing(Arc::clone(&core));
-        let claim = Arc::new(Claim::new(&work.run, work.frame, work.visit, work.fence, core.clock.now()));
+        let counted = Executing::new(self);
+        let claim = Arc::new(Claim::new(&work, core.clock.now()));
         core.held.add(&claim);
         tokio::spawn(async move {
             let outcome = core.come_of(&work, &claim).await;
             core.settle(&work, &claim, outcome, permit).await;
             core.held.remove(&claim);
             drop(counted);
+            // There is room again, if somebody waits for it.
+            if core.backlog.load(Ordering::SeqCst) {
+                core.wake.notify_one();
+            }
         });
     }
 
@@ -72,8 +88,17 @@ impl Core {
             WorkKind::Form => EventKind::TimedOut { frame, visit }.into(),
             WorkKind::RunTimer => EventKind::RunTimedOut.into(),
             WorkKind::Child => self.child(work, frame).await,
-            WorkKind::Signal => signal(&work.name, &work.input).into(),
+            WorkKind::Signal => match &work.input {
+                Ok(said) => signal(&work.name, said).into(),
+                Err(error) => self.unreadable(work, error),
+            },
         }
+    }
+
+    /// Work of a run that the store cannot read: it stays, out of the way of the others.
+    fn unreadable(&self, work: &ClaimedWork, error: &StoreError) -> Outcome {
+        tracing::error!(run.id = %work.run, frame = work.frame, %error, "work cannot be done: what is stored of it is damaged");
+        Outcome::Said(Say::Release { due_at: later(self.clock.now(), DAMAGED) })
     }
 
     async fn child(&self, work: &ClaimedWork, frame: FrameId) -> Outcome {
@@ -111,7 +136,12 @@ impl Core {
         let (enterprise, workflow, state) = match self.place(&work.run, frame).await {
             Ok(place) => place,
             Err(StoreError::NotFound { .. }) => return Outcome::Said(Say::Drop),
+            Err(error @ StoreError::Corrupt { .. }) => return self.unreadable(work, &error),
             Err(_) => return Outcome::Said(Say::Release { due_at: later(now, self.poll) }),
+        };
+        let input = match &work.input {
+            Ok(input) => Value::clone(input),
+            Err(error) => return self.unreadable(work, error),
         };
         let context = StepContext {
             run: work.run.clone(),
@@ -124,7 +154,6 @@ impl Core {
             checkpoint: work.checkpoint.clone(),
             host: Arc::new(Host { core: Arc::clone(self) }),
         };
-        let input = Value::clone(&work.input);
         fail_point!("step::before");
         let running = tokio::spawn(async move { step.run(&context, input).await });
         let outcome = self.attend(running, work, claim, frame).await;
@@ -167,9 +196,14 @@ impl Core {
                         Err(failure) => panicked(failure, &work.name, frame, visit),
                     };
                 }
-                () = claim.until_lost() => {
+                end = claim.until_ended() => {
                     running.abort();
-                    return Outcome::Lost;
+                    if end != End::Stopped {
+                        return Outcome::Lost;
+                    }
+                    // The step is really over before its work is free, so that it cannot act beside its successor.
+                    let _ = running.await;
+                    return Outcome::Said(Say::Release { due_at: self.clock.now() });
                 }
                 () = self.until(first) => {}
             }
@@ -189,15 +223,13 @@ impl Core {
     /// Returns at a time, or never if there is none.
     async fn until(&self, time: Option<DateTime<Utc>>) {
         match time {
-            Some(time) => {
-                self.clock.sleep(time.signed_duration_since(self.clock.now()).to_std().unwrap_or_default()).await;
-            }
+            Some(time) => self.clock.sleep_until(time).await,
             None => std::future::pending().await,
         }
     }
 
-    /// Makes an outcome durable, however long the store cannot be written to: the lease may pass meanwhile, and then the
-    /// work is somebody else's.
+    /// Makes an outcome durable, however long the store cannot be written to. The lease may pass meanwhile; as long as nobody
+    /// else has claimed the work, and this process renews what it holds before it claims, its fence holds.
     async fn settle(
         self: &Arc<Self>,
         work: &ClaimedWork,
@@ -208,6 +240,7 @@ impl Core {
         let mut permit = Some(permit);
         let mut wait = Duration::from_millis(50);
         loop {
+            let healed = self.healed.notified();
             let done = match &outcome {
                 Outcome::Lost => Err(StoreError::LeaseLost {
                     run: work.run.clone(),
@@ -238,21 +271,34 @@ impl Core {
             match done {
                 Ok(()) => {
                     if matches!(outcome, Outcome::Said(_)) {
+                        self.cool(claim);
+                        // It is due again, perhaps before the loop would look.
                         self.wake.notify_one();
                     }
                     return;
                 }
                 Err(StoreError::LeaseLost { .. }) => {
-                    self.lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    self.lost.fetch_add(1, Ordering::Relaxed);
                     tracing::info!(run.id = %work.run, frame = work.frame, "the work is no longer this worker's; its result is dropped");
                     return;
                 }
                 Err(StoreError::NotFound { .. }) => return,
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    // Its run cannot be moved: it must not keep the room that others could use.
+                    if let Outcome::Said(say) = self.unreadable(work, &error) {
+                        let given_back = self.committer.commit(claim.word(say)).await;
+                        self.note(given_back.as_ref());
+                    }
+                    return;
+                }
                 Err(error) => {
                     if !matches!(error, StoreError::Unavailable { .. }) {
                         tracing::error!(run.id = %work.run, frame = work.frame, %error, "a result cannot be made durable");
                     }
-                    self.clock.sleep(wait).await;
+                    tokio::select! {
+                        () = healed => {}
+                        () = self.clock.sleep(wait) => {}
+                    }
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
             }
@@ -261,7 +307,7 @@ impl Core {
 
     /// Whether a step's successor may take its room at once. When others wait, one in four lets them go first.
     fn shares_room(&self) -> bool {
-        !self.backlog.load(std::sync::atomic::Ordering::Relaxed) || !self.clock.chance().is_multiple_of(4)
+        !self.backlog.load(Ordering::SeqCst) || !self.clock.chance().is_multiple_of(4)
     }
 }
 

@@ -103,11 +103,8 @@ impl Service {
         }
     }
 
-    /// The frame in attention that is meant: the one named, or the only one there is.
+    /// The frame in attention that is meant: the one of that number, in the run before its children, or the only one there is.
     async fn in_attention(&self, run: &str, frame: Option<FrameId>) -> Result<Place, ServiceError> {
-        if let Some(frame) = frame {
-            return Ok(Place { run: run.to_owned(), frame, visit: 0 });
-        }
         let mut found = Vec::new();
         for member in self.family(run).await? {
             let snapshot = self.core.store.load(&member).await?.snapshot;
@@ -115,9 +112,16 @@ impl Service {
                 snapshot
                     .frames
                     .values()
+                    .filter(|stands| frame.is_none_or(|wanted| wanted == stands.id))
                     .filter(|frame| matches!(frame.phase, Phase::Attention { .. }))
                     .map(|frame| Place { run: member.clone(), frame: frame.id, visit: frame.visit }),
             );
+        }
+        if let Some(frame) = frame
+            && found.first().is_none_or(|first| first.run == run)
+        {
+            // The engine says of a frame that does not stand in attention how it stands.
+            return Ok(Place { run: run.to_owned(), frame, visit: 0 });
         }
         if found.len() > 1 {
             let places: Vec<Value> =

@@ -10,7 +10,8 @@ use super::{Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, Servi
 use crate::{
     engine::{Frame, Outcome, Phase, Snapshot, Standing, fold},
     store::{
-        HistoryPage, HistoryRecord, OutboxRow, Page, RecordsPage, RunsPage, StoreError, StoredRecord, StoredWork, chain,
+        HistoryPage, HistoryRecord, OutboxRow, Page, RecordsPage, RunsPage, Seen, StoreError, StoredRecord, StoredWork,
+        chain,
     },
 };
 
@@ -35,7 +36,8 @@ impl Service {
         self.view(run.to_owned()).await
     }
 
-    /// Newest first.
+    /// Newest first. A status to filter by is that of the run's own frames; the views add what its work and children do, so that
+    /// one listed as working may wait for AWS, and a parent listed as waiting may stand in its child's attention.
     ///
     /// # Errors
     /// A cursor that is none.
@@ -58,9 +60,7 @@ impl Service {
 
     fn view(&self, run: String) -> BoxFuture<'_, Result<RunView, ServiceError>> {
         Box::pin(async move {
-            let loaded = self.core.store.load(&run).await?;
-            let work = self.core.store.work(&run).await?;
-            let children = self.core.store.children(&run).await?;
+            let Seen { loaded, work, children } = self.core.store.see(&run).await?;
             let mut open = Vec::new();
             for child in children.iter().filter(|child| child.open) {
                 open.push((child.frame, self.view(child.run.clone()).await?));
@@ -110,8 +110,16 @@ impl Service {
     /// # Errors
     /// There is no such run; the store could not be read. What does not hold is no error but a finding.
     pub async fn verify(&self, run: &str) -> Result<Verification, ServiceError> {
-        let loaded = self.core.store.load(run).await?;
         let mut found = Verification { run: run.to_owned(), rows: 0, ok: true, first_bad: None, findings: Vec::new() };
+        let loaded = match self.core.store.load(run).await {
+            Ok(loaded) => Some(loaded),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                found.ok = false;
+                found.findings.push(format!("the stored snapshot cannot be read: {error}"));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         let mut events = Vec::new();
         let mut head = Vec::new();
         let mut after = 0;
@@ -122,9 +130,17 @@ impl Service {
             after = last.seq;
             for row in rows {
                 check(&row, &mut head, &mut found);
+                // The run keeps its own copy of the last hash: a row that was forged with a hash that fits is still found.
+                if let Some(loaded) = &loaded
+                    && row.seq == loaded.snapshot.header.revision
+                    && row.hash != loaded.head
+                {
+                    found.fault(row.seq, "it is not the row that the run stands at".to_owned());
+                }
                 events.extend(row.event.ok());
             }
         }
+        let Some(loaded) = loaded else { return Ok(found) };
         let revision = loaded.snapshot.header.revision;
         if found.rows < revision {
             found

@@ -16,15 +16,19 @@ use tokio::sync::{
 
 use super::{
     core::{Core, lock},
+    execute::Executing,
+    held::Claim,
     turns::{self, Folded},
 };
 use crate::{
-    engine::{Definition, Event, EventKind, Rejected, Snapshot, advance},
+    engine::{Definition, Event, EventKind, Rejected, Snapshot, Standing, advance},
     store::{Answered, Blobs, NewRecord, StoreError, Write},
 };
 
 /// Runs whose snapshots are kept.
 const KEPT: usize = 4_096;
+/// Frames up to which a run is quickly read again.
+const NARROW: usize = 64;
 /// Events that share one commit of a run.
 const TOGETHER: usize = 256;
 
@@ -109,9 +113,24 @@ impl Hot {
         }
     }
 
+    /// Lets go of a run, unless somebody besides the caller is about to move it.
     fn forget(&self, run: &str) {
-        lock(&self.runs).remove(run);
+        let mut runs = lock(&self.runs);
+        if runs.get(run).is_some_and(|(found, _)| Arc::strong_count(found) <= 2) {
+            runs.remove(run);
+        }
     }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        lock(&self.runs).len()
+    }
+}
+
+/// Whether nothing of a run is about to happen: it waits for people, for time or for others, perhaps for weeks, and there may
+/// be a hundred thousand of them. A wide one is kept as long as there is room: each of its many timers would read it whole.
+fn is_parked(snapshot: &Snapshot) -> bool {
+    snapshot.header.outcome.is_some() || (snapshot.frames.len() <= NARROW && snapshot.standing() != Standing::Working)
 }
 
 impl Core {
@@ -210,13 +229,13 @@ impl Core {
         match outcome {
             Ok(()) => {
                 let revision = state.snapshot.header.revision;
-                let ended = state.snapshot.header.outcome.is_some();
+                let parked = is_parked(&state.snapshot);
                 *slot = Some(state);
                 for (_, reply) in replies {
                     let _ = reply.send(Answer::Durable(revision));
                 }
                 self.announce(run, revision);
-                if ended {
+                if parked {
                     self.hot.forget(run);
                 }
             }
@@ -239,6 +258,7 @@ impl Core {
         state: &mut State,
         permits: Vec<OwnedSemaphorePermit>,
     ) -> Result<(), StoreError> {
+        let _counted = Executing::new(self);
         let sealed = turns::seal_all(self, folded, state, permits)?;
         self.committer.commit(Write::Turns(sealed.group)).await?;
         self.held.end(&state.snapshot.header.run, &sealed.over);
@@ -258,14 +278,17 @@ impl Core {
         folded: Folded,
         state: &mut State,
     ) -> Result<(), StoreError> {
+        let _counted = Executing::new(self);
         let sealed = turns::seal_all(self, folded, state, Vec::new())?;
         self.committer.commit(Write::Turns(sealed.group)).await?;
-        let kept = State {
-            snapshot: state.snapshot.clone(),
-            definition: Arc::clone(&state.definition),
-            blobs: std::mem::take(&mut state.blobs),
-        };
-        self.hot.keep(run, kept);
+        if !is_parked(&state.snapshot) {
+            let kept = State {
+                snapshot: state.snapshot.clone(),
+                definition: Arc::clone(&state.definition),
+                blobs: std::mem::take(&mut state.blobs),
+            };
+            self.hot.keep(run, kept);
+        }
         self.announce(run, state.snapshot.header.revision);
         if sealed.wakes {
             self.wake.notify_one();
@@ -274,6 +297,13 @@ impl Core {
             self.execute(work, permit);
         }
         Ok(())
+    }
+
+    /// Lets go of a run whose work waits for something outside, if this process has no other work of it.
+    pub(super) fn cool(&self, claim: &Claim) {
+        if !self.held.holds_other(claim) {
+            self.hot.forget(&claim.run);
+        }
     }
 
     /// Looks at a run's durable snapshot.

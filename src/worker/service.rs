@@ -26,6 +26,9 @@ use crate::{
     store::{Enterprise, Idempotency, Page, Start, Store, StoreError, Tally},
 };
 
+/// Watched runs above which those are forgotten that nobody watches any more.
+const WATCHED: usize = 256;
+
 /// What a service is made of.
 pub struct ServiceOptions {
     pub store: Arc<dyn Store>,
@@ -124,6 +127,7 @@ impl Service {
             executing: watch::Sender::new(0),
             watchers: Mutex::default(),
             trouble: Mutex::default(),
+            healed: Notify::new(),
             claimed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             durations: Mutex::default(),
@@ -265,6 +269,9 @@ impl Service {
     /// Wakes with the revision on every commit of this process to the run.
     pub fn watch(&self, run: &str) -> watch::Receiver<u64> {
         let mut watchers = lock(&self.core.watchers);
+        if watchers.len() >= WATCHED {
+            watchers.retain(|_, watcher| watcher.receiver_count() > 0);
+        }
         watchers.entry(run.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 

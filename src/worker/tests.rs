@@ -3,6 +3,7 @@
 mod children;
 mod flows;
 mod kill;
+mod outage;
 mod pace;
 mod random;
 mod recovery;

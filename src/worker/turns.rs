@@ -19,8 +19,8 @@ use crate::{
         advance,
     },
     store::{
-        Answered, Blobs, ClaimAtOnce, ClaimedWork, Happened, NewRecord, ParentLink, RUN_TIMER, Sealed, Signal, Start,
-        StoreError, Transition, Word, WorkKind, WorkOrder, seal,
+        Answered, Blobs, ClaimAtOnce, ClaimedWork, Happened, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal,
+        Start, StoreError, Transition, Word, WorkKind, WorkOrder, seal,
     },
 };
 
@@ -62,7 +62,8 @@ pub(super) struct Ready {
 
 /// Whose claims a commit ends.
 pub(super) enum Over {
-    Frames(Vec<i64>),
+    /// Each with the fence below which a claim is an earlier one.
+    Frames(Vec<(i64, u64)>),
     Run,
 }
 
@@ -273,7 +274,11 @@ pub(super) fn seal_all(
     let over = if state.snapshot.header.outcome.is_some() {
         Over::Run
     } else {
-        Over::Frames(folded.work.keys().copied().collect())
+        let first = Transition::first_fence(state.snapshot.header.revision);
+        // A parent's word has a fence of the parent's counting: the one that is over is the one that was answered.
+        let of_word = |frame| folded.answers.iter().find(|answer| answer.frame == frame).map(|answer| answer.fence + 1);
+        let below = |frame: &i64| if *frame == SIGNAL { of_word(SIGNAL).unwrap_or(0) } else { first };
+        Over::Frames(folded.work.keys().map(|frame| (*frame, below(frame))).collect())
     };
     let mut ready = Ready { group: Vec::new(), claimed: Vec::new(), wakes: false, over };
     let mut room = Room { core, permits, claiming: core.claiming() };
@@ -374,7 +379,7 @@ fn claim_at_once(core: &Core, folded: &mut Folded, run: &str, revision: u64, roo
             visit: order.visit,
             kind: order.kind,
             name: order.name.clone(),
-            input: order.input.clone(),
+            input: Ok(order.input.clone()),
             due_at,
             fence: Transition::fence_at(revision),
             attempt: 1,

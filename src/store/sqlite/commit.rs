@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::sql;
-use crate::store::{Sealed, StoreError, WorkWord, Write, chain, micros};
+use crate::store::{Sealed, StoreError, Transition, WorkWord, Write, chain, micros};
 
 pub(super) type Outcomes = Vec<Result<(), StoreError>>;
 
@@ -311,7 +311,8 @@ fn spread(turn: &Sealed, stand: &Stand, rows: &mut Rows) -> Result<(), StoreErro
     }
     rows.signals.extend(turn.signals.iter().map(|signal| {
         let (frame, visit) = signal.frame.unzip();
-        json!([turn.run, frame, visit, signal.word.word(), signal.body.to_string(), turn.at])
+        let fence = Transition::first_fence(turn.revision);
+        json!([turn.run, frame, visit, signal.word.word(), signal.body.to_string(), turn.at, fence])
     }));
     rows.outbox.extend(turn.notices.iter().map(|notice| (n, turn.at, notice.clone())));
     rows.records.extend(turn.records.iter().map(|record| {

@@ -15,7 +15,7 @@ mod write;
 use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
 use super::StoreError;
 
@@ -55,30 +55,69 @@ impl SqliteStore {
         }
     }
 
-    /// Runs `body` in a transaction that begins IMMEDIATE, on a task of its own: a caller that goes away half-way can neither
-    /// stop it nor leave a connection inside it. An error takes everything back.
+    /// Runs `body` in a transaction that has the write lock from its beginning.
     async fn write<T, F>(&self, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let writer = self.inner.writer.clone();
+        Self::transact(self.inner.writer.clone(), "BEGIN IMMEDIATE", body).await
+    }
+
+    /// Runs `body` on a connection that sees one moment of the database.
+    async fn read<T, F>(&self, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        Self::transact(self.inner.readers.clone(), "BEGIN", body).await
+    }
+
+    /// The one way into a transaction, on a task of its own: a caller that goes away half-way can neither stop it nor leave a
+    /// connection inside it. An error takes everything back.
+    ///
+    /// The statements are said here and not by sqlx's `Transaction`: on a full disk or an I/O error SQLite takes everything
+    /// back by itself, sqlx's ROLLBACK then fails and leaves its count of open transactions where it was, and the one writer
+    /// would refuse every transaction from then on, long after the disk has room again.
+    async fn transact<T, F>(pool: SqlitePool, begin: &'static str, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
         let task = tokio::spawn(async move {
-            let mut connection = writer.acquire().await?;
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            match body(&mut transaction).await {
-                Ok(value) => {
-                    transaction.commit().await?;
-                    Ok(value)
-                }
-                Err(error) => {
-                    if let Err(failure) = transaction.rollback().await {
-                        tracing::warn!(error = %failure, "a transaction could not be taken back");
-                    }
-                    Err(error)
-                }
+            let mut lent = Lent { connection: pool.acquire().await?, in_transaction: true };
+            sqlx::query(begin).execute(&mut *lent.connection).await?;
+            let outcome = match body(&mut lent.connection).await {
+                Ok(value) => match sqlx::query("COMMIT").execute(&mut *lent.connection).await {
+                    Ok(_) => Ok(value),
+                    Err(error) => Err(error.into()),
+                },
+                Err(error) => Err(error),
+            };
+            lent.in_transaction = false;
+            if outcome.is_err()
+                && let Err(failure) = sqlx::query("ROLLBACK").execute(&mut *lent.connection).await
+                && !failure.to_string().contains("no transaction is active")
+            {
+                tracing::warn!(error = %failure, "a transaction could not be taken back; its connection is closed");
+                lent.in_transaction = true;
             }
+            outcome
         });
         task.await.unwrap_or_else(|failure| Err(StoreError::Unavailable { reason: failure.to_string() }))
+    }
+}
+
+/// A connection of a pool, which does not get it back when it may still be in a transaction: after a panic, for example.
+struct Lent {
+    connection: PoolConnection<Sqlite>,
+    in_transaction: bool,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.in_transaction {
+            self.connection.close_on_drop();
+        }
     }
 }

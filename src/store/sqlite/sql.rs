@@ -35,8 +35,9 @@ pub(super) const PROBE_DROP: &str = include_str!("queries/probe_drop.sql");
 pub(super) const PROBE_MAKE: &str = include_str!("queries/probe_make.sql");
 pub(super) const RECORD: &str = include_str!("queries/record.sql");
 pub(super) const RECORDS_PAGE: &str = include_str!("queries/records_page.sql");
-pub(super) const RUN_REVISION: &str = include_str!("queries/run_revision.sql");
 pub(super) const RUNS_PAGE: &str = include_str!("queries/runs_page.sql");
+pub(super) const RUNS_PAGE_BY_STATUS: &str = include_str!("queries/runs_page_by_status.sql");
+pub(super) const RUNS_PAGE_OF_ENTERPRISE: &str = include_str!("queries/runs_page_of_enterprise.sql");
 pub(super) const SIGNAL_CHILDREN: &str = include_str!("queries/signal_children.sql");
 pub(super) const STATS: &str = include_str!("queries/stats.sql");
 pub(super) const UPDATE_RUNS: &str = include_str!("queries/update_runs.sql");
@@ -86,8 +87,9 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("probe_make", PROBE_MAKE),
     ("record", RECORD),
     ("records_page", RECORDS_PAGE),
-    ("run_revision", RUN_REVISION),
     ("runs_page", RUNS_PAGE),
+    ("runs_page_by_status", RUNS_PAGE_BY_STATUS),
+    ("runs_page_of_enterprise", RUNS_PAGE_OF_ENTERPRISE),
     ("signal_children", SIGNAL_CHILDREN),
     ("stats", STATS),
     ("update_runs", UPDATE_RUNS),

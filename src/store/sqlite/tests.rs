@@ -12,6 +12,11 @@ async fn fresh() -> (TempDir, SqliteStore) {
 }
 
 impl SqliteStore {
+    /// Makes the store a black hole for writes until what is returned is dropped.
+    pub(crate) async fn hold_writer(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
+        self.inner.writer.acquire().await.unwrap()
+    }
+
     /// Makes the disk full: no page beyond those there are and some more.
     pub(crate) async fn limit_pages(&self, more: Option<i64>) {
         let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&self.inner.writer).await.unwrap();
@@ -43,6 +48,8 @@ conforms!(
     a_key_starts_one_run_and_one_exclusive_run_is_open,
     listings_have_pages,
     values_that_look_like_references_are_values,
+    a_moment_is_seen_whole,
+    a_later_word_to_a_child_never_has_the_fence_of_an_earlier,
 );
 
 #[tokio::test]
@@ -50,7 +57,6 @@ async fn every_statement_prepares() {
     let (_folder, store) = fresh().await;
     assert_eq!(sql::ALL.len(), std::fs::read_dir("src/store/sqlite/queries").unwrap().count());
     for (name, statement) in sql::ALL {
-        // The drop of what is not there prepares as well, the second making of a table does not: both are run.
         use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
         let mut connection = store.inner.writer.acquire().await.unwrap();
         let statement = AssertSqlSafe((*statement).to_owned()).into_sql_str();
@@ -104,6 +110,52 @@ async fn a_full_disk_is_an_error_and_nothing_is_half_done() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_panics_or_loses_its_caller_leaves_no_trace() {
+    let (_folder, store) = fresh().await;
+    let failed = store
+        .write(|connection| {
+            Box::pin(async move {
+                let add = sqlx::query("INSERT INTO idempotency (key, request, run) VALUES ('k', 'r', 'x')");
+                let added = add.execute(connection).await?;
+                assert_eq!(added.rows_affected(), 2, "half-way");
+                Ok(())
+            })
+        })
+        .await
+        .unwrap_err();
+    assert!(matches!(failed, StoreError::Unavailable { .. }), "{failed:?}");
+    assert_eq!(store.key("k").await.unwrap(), None);
+    // Callers that go away at every moment of a transaction: what was begun is finished, and the writer stays fit.
+    let mut kept = 0;
+    for number in 0..60_u32 {
+        let key = format!("key-{number}");
+        let write = store.write({
+            let key = key.clone();
+            move |connection| {
+                Box::pin(async move {
+                    let add = sqlx::query("INSERT INTO idempotency (key, request, run) VALUES (?1, 'r', 'x')");
+                    add.bind(key).execute(connection).await?;
+                    Ok(())
+                })
+            }
+        });
+        let mut write = Box::pin(write);
+        for _ in 0..number {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            if write.as_mut().poll(&mut context).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(write);
+        store.probe().await.unwrap();
+        kept += u32::from(store.key(&key).await.unwrap().is_some());
+    }
+    assert!(kept >= 50, "{kept} of 60 were finished");
+    conformance::a_turn_is_read_back_whole(&store).await;
+}
+
+#[tokio::test]
 async fn claims_and_listings_use_their_indexes() {
     let (_folder, store) = fresh().await;
     for (statement, index) in [
@@ -114,11 +166,73 @@ async fn claims_and_listings_use_their_indexes() {
         (sql::HISTORY_PAGE, "history_of_run"),
         (sql::CHILDREN, "runs_of_parent"),
         (sql::EXCLUSIVE_OPEN, "runs_exclusive"),
+        (sql::RUNS_PAGE_OF_ENTERPRISE, "runs_of_enterprise"),
+        (sql::RUNS_PAGE_BY_STATUS, "runs_by_status"),
     ] {
-        let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-        let mut connection = store.inner.writer.acquire().await.unwrap();
-        let rows = sqlx::query(explained).fetch_all(&mut *connection).await.unwrap();
-        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let plan = plan(&store, statement).await;
         assert!(plan.iter().any(|line| line.contains(index)), "{statement} does not use {index}: {plan:#?}");
     }
+    for statement in [sql::RUNS_PAGE, sql::RUNS_PAGE_BY_STATUS, sql::RUNS_PAGE_OF_ENTERPRISE, sql::OUTBOX_NEXT] {
+        let plan = plan(&store, statement).await;
+        assert!(!plan.iter().any(|line| line.contains("B-TREE")), "{statement} sorts: {plan:#?}");
+    }
+}
+
+async fn plan(store: &SqliteStore, statement: &str) -> Vec<String> {
+    let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+    let mut connection = store.inner.writer.acquire().await.unwrap();
+    let rows = sqlx::query(explained).fetch_all(&mut *connection).await.unwrap();
+    rows.iter().map(|row| row.get("detail")).collect()
+}
+
+#[tokio::test]
+async fn no_statement_walks_over_a_whole_table() {
+    let (_folder, store) = fresh().await;
+    let walks = |line: &String| {
+        let table = line.split("SCAN ").nth(1).and_then(|rest| rest.split(' ').next());
+        table.is_some_and(|table| !table.starts_with('(') && table != "CONSTANT") && !line.contains("INDEX")
+    };
+    let mut lines = 0;
+    for (name, statement) in sql::ALL {
+        let plan = plan(&store, statement).await;
+        lines += plan.len();
+        assert!(!plan.iter().any(walks), "{name}.sql walks over a whole table: {plan:#?}");
+    }
+    assert!(lines > 60, "{lines} lines of plans: the test does not test");
+    assert!(plan(&store, "SELECT * FROM runs WHERE ended_at = ?1").await.iter().any(walks), "the check sees nothing");
+}
+
+#[tokio::test]
+async fn payloads_refuse_change_and_one_that_is_not_its_hash_is_not_believed() {
+    let (_folder, store) = fresh().await;
+    conformance::a_turn_is_read_back_whole(&store).await;
+    let mut connection = SqliteConnection::connect(&store.path().to_string_lossy()).await.unwrap();
+    let hash = "0".repeat(64);
+    sqlx::query("INSERT INTO payloads (hash, body) VALUES (?1, '[1]')")
+        .bind(&hash)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let refused = sqlx::query("UPDATE payloads SET body = '[2]'").execute(&mut connection).await.unwrap_err();
+    assert!(refused.to_string().contains("never change"), "{refused}");
+    let text = format!("{{\"at\":\"{hash}\"}}");
+    assert!(store.bodies([text.as_str()].into_iter()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_transaction_has_the_write_lock_from_its_beginning() {
+    let (_folder, store) = fresh().await;
+    let address = store.path().to_string_lossy().into_owned();
+    let refused = store
+        .write(move |_| {
+            Box::pin(async move {
+                let mut other = SqliteConnection::connect(&address).await?;
+                sqlx::query("PRAGMA busy_timeout = 0").execute(&mut other).await?;
+                // Nothing has been written yet.
+                Ok(sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.err().map(|error| error.to_string()))
+            })
+        })
+        .await
+        .unwrap();
+    assert!(refused.as_deref().is_some_and(|error| error.contains("locked")), "{refused:?}");
 }

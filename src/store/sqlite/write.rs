@@ -10,7 +10,7 @@ use sqlx::Row;
 use super::{SqliteStore, commit, sql};
 use crate::store::{
     Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordsPage, RunsPage,
-    Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
+    Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
 };
 
 #[async_trait]
@@ -56,6 +56,10 @@ impl Store for SqliteStore {
 
     async fn load(&self, run: &str) -> Result<Loaded, StoreError> {
         self.read_run(run).await
+    }
+
+    async fn see(&self, run: &str) -> Result<Seen, StoreError> {
+        self.read_all(run).await
     }
 
     async fn work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError> {
@@ -219,7 +223,7 @@ impl Store for SqliteStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        // A table of its own pages, so that a full disk shows; what is made is taken away again in the same transaction.
+        // More than the table's own page holds, so that a full disk shows; it is taken away again in the same transaction.
         self.write(|connection| {
             Box::pin(async move {
                 sqlx::query(sql::PROBE_MAKE).execute(&mut *connection).await?;

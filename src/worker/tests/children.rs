@@ -58,3 +58,22 @@ async fn a_childs_failure_is_the_states_error() {
     assert_eq!((view.attention[0].error.as_str(), view.attention[0].cause.as_str()), ("Nope", "because"));
     house.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_childs_frame_in_attention_is_found_by_its_number_through_the_parent() {
+    let (_folder, path) = place();
+    let (moody, _) = code("moody", |_: &StepContext, input: &Value, nth| {
+        if nth == 1 { Err(StepError::new("Mood", "not now")) } else { Ok(Progress::done(input.clone())) }
+    });
+    let steps = Registry::new().with(echo()).with(moody);
+    let clock = ManualClock::new(start_of_time());
+    let house = House::open(&path, clock, steps, &[("parent", parent()), ("child", one("moody"))]).await;
+    let run = house.start("parent", json!(5)).await;
+    let view = house.until(&run, |view| view.status == Standing::Attention).await;
+    let frame = view.attention[0].frame;
+    let none = house.service.retry(&run, Some(frame + 1), None, actor(), "wrong number").await.unwrap_err();
+    assert_eq!(none.kind, ErrorKind::NotFound, "{none:?}");
+    house.service.retry(&run, Some(frame), None, actor(), "a better mood").await.unwrap();
+    assert_eq!(house.until_ended(&run).await.output, Some(json!(5)));
+    house.drain().await;
+}

@@ -174,3 +174,24 @@ fn a_folder_of_definitions_is_read_and_a_bad_one_is_named() {
     let refused = definitions.add_folder(folder.path()).unwrap_err();
     assert!(refused.path.ends_with("bad.asl.json") && !refused.problems.is_empty(), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_of_a_run_that_moves_is_of_one_moment() {
+    let (_folder, path) = place();
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("long", sequence(300))])
+            .await;
+    let run = house.start("long", json!(1)).await;
+    let mut revisions = std::collections::BTreeSet::new();
+    loop {
+        let view = house.service.run(&run).await.unwrap();
+        if view.ended_at.is_some() {
+            break;
+        }
+        // Every step of it is due or claimed from the moment at which its state is entered.
+        assert_eq!((view.status, view.waiting_for.len()), (Standing::Working, 0), "{view:#?}");
+        revisions.insert(view.revision);
+    }
+    assert!(revisions.len() > 10, "seen at {} revisions: the test does not test", revisions.len());
+    house.drain().await;
+}

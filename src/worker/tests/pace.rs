@@ -14,6 +14,10 @@ fn sequence(length: usize) -> Value {
 }
 
 async fn open(path: &Path, definition: Value) -> (Service, SqliteStore) {
+    open_with(path, definition, Registry::new().with(echo())).await
+}
+
+async fn open_with(path: &Path, definition: Value, steps: Registry) -> (Service, SqliteStore) {
     let store = SqliteStore::open(path).await.unwrap();
     let mut definitions = Definitions::new();
     definitions.add("seq", &definition.to_string()).unwrap();
@@ -23,7 +27,7 @@ async fn open(path: &Path, definition: Value) -> (Service, SqliteStore) {
     let service = Service::open(ServiceOptions {
         store: Arc::new(store.clone()),
         definitions,
-        steps: Registry::new().with(echo()),
+        steps,
         forms: Arc::new(TestForms),
         clock: Arc::new(SystemClock),
         config: Arc::new(config),
@@ -92,6 +96,53 @@ async fn many_runs_and_one_run() {
     assert!(measured(1, 200).await > 100.0);
 }
 
+/// From the opening of the file that a killed process left, with many parked runs in it, to the first recovered step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; run it with --ignored --nocapture"]
+async fn the_first_recovered_step_beside_many_parked_runs() {
+    let (_folder, path) = place();
+    let form = json!({ "StartAt": "Ask", "States": { "Ask": { "Type": "Task", "Resource": "urn:keyferry:form:ask-csm", "End": true } } });
+    for parked in [0, 20_000, 80_000] {
+        let (service, store) = open(&path, form.clone()).await;
+        let before = (resident(), pages(&path).await);
+        for _ in 0..parked / 1_000 {
+            start(&service, 1_000).await;
+        }
+        if parked > 0 {
+            let bytes = (pages(&path).await - before.1) * 4_096 / parked;
+            println!("{parked} more parked: {bytes} bytes of database a run, {} KiB of memory", resident() - before.0);
+        }
+        drop(service);
+        store.close().await;
+        drop(store);
+        let first = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&first);
+        let (step, _) = code("echo", move |_: &StepContext, input: &Value, nth| {
+            if nth == 1 {
+                told.notify_one();
+            }
+            Ok(Progress::done(input.clone()))
+        });
+        // A run whose step is due, as a process leaves it that is killed between two commits.
+        let (service, store) = open(&path, sequence(1)).await;
+        start(&service, 1).await;
+        drop(service);
+        store.close().await;
+        drop(store);
+        let begun = Instant::now();
+        let (service, store) = open_with(&path, sequence(1), Registry::new().with(step)).await;
+        let opened = begun.elapsed();
+        let (stop, stopped) = watch::channel(false);
+        let runner = service.clone();
+        let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });
+        first.notified().await;
+        println!("{parked} more parked: opened after {opened:?}, first recovered step after {:?}", begun.elapsed());
+        stop.send_replace(true);
+        worker.await.unwrap().unwrap();
+        store.close().await;
+    }
+}
+
 /// A parked run may cost 1.5 KB of the database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_parked_on_a_form_is_small() {
@@ -103,7 +154,14 @@ async fn a_run_parked_on_a_form_is_small() {
     let each = (pages(&path).await - before) * 4_096 / 1_000;
     println!("{each} bytes a parked run");
     assert!(each < 1_536, "{each} bytes a parked run");
+    assert_eq!(service.core.hot.len(), 0, "parked runs are not kept in memory");
     store.close().await;
+}
+
+/// KiB of memory that the process has.
+fn resident() -> i64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4
 }
 
 async fn pages(path: &Path) -> i64 {

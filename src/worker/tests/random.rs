@@ -117,3 +117,28 @@ async fn a_tampered_history_is_named_by_its_first_bad_row() {
     assert!(found.findings.iter().any(|finding| finding.contains("3 rows are there")), "{:?}", found.findings);
     house.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_last_row_with_a_hash_that_fits_is_found() {
+    use sqlx::{Connection as _, Row as _};
+    let (_folder, path) = place();
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("one", one("echo"))])
+            .await;
+    let run = house.start("one", json!("honest")).await;
+    house.until_ended(&run).await;
+    let mut raw = sqlx::SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+    let rows = sqlx::query("SELECT hash, event, entered FROM history ORDER BY seq").fetch_all(&mut raw).await.unwrap();
+    let event = rows[1].get::<String, _>("event").replace("honest", "forged");
+    let hash = crate::store::chain(&rows[0].get::<Vec<u8>, _>("hash"), &event, &rows[1].get::<String, _>("entered"));
+    sqlx::query("DROP TRIGGER history_is_never_changed").execute(&mut raw).await.unwrap();
+    sqlx::query("UPDATE history SET event = ?1, hash = ?2 WHERE seq = 2")
+        .bind(event)
+        .bind(hash)
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    let found = house.service.verify(&run).await.unwrap();
+    assert_eq!((found.ok, found.first_bad), (false, Some(2)), "{:?}", found.findings);
+    house.drain().await;
+}

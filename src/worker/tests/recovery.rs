@@ -125,12 +125,14 @@ async fn a_lease_is_renewed_for_as_long_as_its_step_runs() {
     let run = house.start("one", json!({})).await;
     house.until_checkpoint(&run).await;
     let lease = Duration::from_secs(Config::default().worker.lease_s);
+    let claim = house.service.core.held.all().remove(0);
     for _ in 0..12 {
         house.clock.advance(lease / 3);
         let renewed = house.clock.now() + lease;
         for _ in 0..1_000 {
             let work = crate::store::Store::work(&house.store, &run).await.unwrap();
-            if work[0].lease_until == Some(renewed) {
+            // The row shows it before the process has heard of it.
+            if work[0].lease_until == Some(renewed) && !claim.is_asked() {
                 break;
             }
             real_pause().await;

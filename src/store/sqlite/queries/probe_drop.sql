@@ -1,1 +1,1 @@
-DROP TABLE IF EXISTS probe
+DELETE FROM probe

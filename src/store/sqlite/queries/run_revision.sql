@@ -1,1 +1,0 @@
-SELECT revision FROM runs WHERE id = ?1

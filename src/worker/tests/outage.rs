@@ -1,0 +1,214 @@
+//! A store that does not answer, is full or damaged, and a clock that jumps: nothing is lost, nothing is done twice for it.
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::store::Store;
+
+/// Hangs until it is let go; counts its beginnings and those of its ends that were forced.
+struct Gated {
+    begun: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+    gate: Arc<Notify>,
+    bytes: usize,
+}
+
+struct Dropped(Arc<AtomicU64>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Step for Gated {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    async fn run(&self, context: &StepContext, _input: Value) -> Result<Progress, StepError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let dropped = Dropped(Arc::clone(&self.dropped));
+        self.gate.notified().await;
+        std::mem::forget(dropped);
+        Ok(Progress::done(json!({ "attempt": context.attempt, "text": "x".repeat(self.bytes) })))
+    }
+}
+
+struct Gate {
+    begun: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+    gate: Arc<Notify>,
+}
+
+fn gated(bytes: usize) -> (Registry, Gate) {
+    let seen = Gate { begun: Arc::default(), dropped: Arc::default(), gate: Arc::default() };
+    let step = Gated {
+        begun: Arc::clone(&seen.begun),
+        dropped: Arc::clone(&seen.dropped),
+        gate: Arc::clone(&seen.gate),
+        bytes,
+    };
+    (Registry::new().with(step), seen)
+}
+
+async fn pauses(count: usize) {
+    for _ in 0..count {
+        real_pause().await;
+    }
+}
+
+impl House {
+    /// Ends the loops that claim and renew, and nothing else: what runs goes on, as in a process that was halted and goes on
+    /// with its steps before its loops.
+    async fn halt_loops(&mut self) {
+        self.worker.abort();
+        let _ = (&mut self.worker).await;
+    }
+
+    fn start_loops(&mut self) {
+        let (stop, stopped) = watch::channel(false);
+        let runner = self.service.clone();
+        self.stop = stop;
+        self.worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_lease_cannot_be_renewed_stops_before_it_passes_and_has_not_crashed() {
+    let (_folder, path) = place();
+    let (steps, seen) = gated(1);
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    let lease = Duration::from_secs(Config::default().worker.lease_s);
+    let lease_until = house.store.work(&run).await.unwrap()[0].lease_until.unwrap();
+    let claim = house.service.core.held.all().remove(0);
+    let black_hole = house.store.hold_writer().await;
+    for _ in 0..lease.as_secs() {
+        if claim.is_asked() {
+            break;
+        }
+        house.clock.advance(Duration::from_secs(1));
+        pauses(4).await;
+    }
+    assert!(claim.is_asked() && seen.dropped.load(Ordering::SeqCst) == 0, "a renewal has been asked for, no more");
+    for _ in 0..lease.as_secs() {
+        if seen.dropped.load(Ordering::SeqCst) == 1 {
+            break;
+        }
+        house.clock.advance(Duration::from_secs(1));
+        pauses(4).await;
+    }
+    assert_eq!(seen.dropped.load(Ordering::SeqCst), 1);
+    assert!(house.clock.now() < lease_until, "it was stopped after its lease had passed");
+    drop(black_hole);
+    house.until_counted(&seen.begun, 2).await;
+    let work = house.store.work(&run).await.unwrap().remove(0);
+    assert_eq!((work.attempt, work.crashes), (2, 0));
+    seen.gate.notify_one();
+    assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 2);
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_a_full_disk_refused_is_told_after_the_healing_and_not_done_again() {
+    let (_folder, path) = place();
+    let (steps, seen) = gated(300_000);
+    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    house.store.limit_pages(Some(0)).await;
+    seen.gate.notify_one();
+    for _ in 0..1_000 {
+        if house.service.core.in_trouble() {
+            break;
+        }
+        real_pause().await;
+    }
+    assert!(house.service.core.in_trouble(), "the full disk was not met");
+    house.halt_loops().await;
+    // As the renewal does when nothing is confirmed.
+    house.service.core.held.all().iter().for_each(|claim| claim.stop());
+    let lease = Duration::from_secs(Config::default().worker.lease_s);
+    house.clock.advance(2 * lease);
+    pauses(10).await;
+    assert!(house.store.work(&run).await.unwrap()[0].lease_until.unwrap() < house.clock.now(), "the lease has passed");
+    let view = house.service.run(&run).await.unwrap();
+    assert_eq!((view.revision, view.ended_at), (1, None), "no false word of success");
+    house.store.limit_pages(None).await;
+    house.start_loops();
+    assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 1);
+    assert_eq!(seen.begun.load(Ordering::SeqCst), 1);
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_of_the_clock_takes_no_live_step_away() {
+    let (_folder, path) = place();
+    let (steps, seen) = gated(1);
+    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    house.halt_loops().await;
+    house.clock.advance(Duration::from_secs(3_600));
+    house.start_loops();
+    for _ in 0..1_000 {
+        let work = house.store.work(&run).await.unwrap().remove(0);
+        if work.lease_until.is_some_and(|until| until > house.clock.now()) {
+            break;
+        }
+        real_pause().await;
+    }
+    let work = house.store.work(&run).await.unwrap().remove(0);
+    assert!(work.lease_until.is_some_and(|until| until > house.clock.now()), "the lease was not renewed: {work:?}");
+    assert_eq!((work.attempt, work.crashes), (1, 0));
+    seen.gate.notify_one();
+    assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 1);
+    assert_eq!(seen.begun.load(Ordering::SeqCst), 1);
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_run_does_not_hold_up_the_others() {
+    use sqlx::Connection as _;
+    let (_folder, path) = place();
+    let nap = json!({ "StartAt": "Nap", "States": { "Nap": { "Type": "Wait", "Seconds": 30, "Next": "Then" }, "Then": task("echo", None) } });
+    let house =
+        House::open(&path, ManualClock::new(start_of_time()), Registry::new().with(echo()), &[("nap", nap)]).await;
+    let mut damaged = Vec::new();
+    for number in 0..Config::default().worker.concurrency + 1 {
+        let id = format!("e{number}");
+        let new = NewEnterprise {
+            id: id.clone(),
+            name: id.clone(),
+            partition: "aws".to_owned(),
+            customer_email: None,
+            csm_email: None,
+            engineer_email: None,
+        };
+        house.service.add_enterprise(new).await.unwrap();
+        let asked = StartRun {
+            enterprise: id,
+            workflow: "nap".to_owned(),
+            input: json!({ "number": number, "text": "z".repeat(9_000) }),
+            actor: actor(),
+            idempotency_key: None,
+        };
+        damaged.push(house.service.start_run(asked).await.unwrap().id);
+    }
+    let mut raw = sqlx::SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+    for statement in ["DROP TRIGGER payloads_are_never_changed", "UPDATE payloads SET body = replace(body, 'z', 'y')"] {
+        sqlx::query(statement).execute(&mut raw).await.unwrap();
+    }
+    house.clock.advance(Duration::from_secs(1));
+    let sound = house.start("nap", json!("sound")).await;
+    house.clock.advance(Duration::from_secs(30));
+    assert_eq!(house.until_ended(&sound).await.output, Some(json!("sound")));
+    let refused = house.service.run(&damaged[0]).await.unwrap_err();
+    assert_eq!(refused.code, "store-corrupt");
+    let found = house.service.verify(&damaged[0]).await.unwrap();
+    assert_eq!((found.ok, found.first_bad), (false, Some(1)), "{:?}", found.findings);
+    house.drain().await;
+}
