@@ -120,7 +120,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Enterprise(command) => command.execute(&common).await,
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
-            Command::Workflow(command) => command.execute(&common),
+            Command::Workflow(command) => command.execute(&common).await,
             Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,

@@ -1,6 +1,7 @@
-//! `keyferry workflow check|simulate`: work on definitions, without a server and without a cloud.
+//! `keyferry workflow check|diagram|simulate`: work on definitions, without a cloud, and without a server unless a run's
+//! way is asked for.
 
-use std::{collections::BTreeSet, fs, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, fs, path::Path, process::ExitCode, sync::Arc};
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -8,12 +9,18 @@ use serde_json::{Value, json};
 
 use super::{
     Common,
+    client::Connection,
     input::read_json,
     output::{Failure, Output, plain, print, say},
+    shipped,
 };
 use crate::{
-    engine::{self, Definition, Resource, Script, Simulation, language::Problem},
+    aws::{Aws, AwsOptions},
+    config::Config,
+    engine::{self, Definition, DiagramFormat, Highlight, Resource, Script, Simulation, language::Problem},
     forms::Forms,
+    steps::{self, Domain},
+    worker::DiagramState,
 };
 
 #[derive(Debug, Subcommand)]
@@ -24,6 +31,8 @@ pub enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<String>,
     },
+    /// Draw a definition; with a run, the way it took and where it stands
+    Diagram(Diagram),
     /// Run a definition with no cloud and a virtual clock; the exit code is 0 however the simulated run ends
     Simulate(Simulate),
 }
@@ -44,6 +53,62 @@ pub struct Simulate {
     seed: u64,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct Diagram {
+    /// A definition in the Amazon States Language; with --run it may be left out: a run keeps its own
+    #[arg(required_unless_present = "run")]
+    file: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Mark where this run stands and the way it took; asks the server
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    /// stateDiagram-v2 text
+    #[default]
+    Mermaid,
+    Svg,
+}
+
+impl Diagram {
+    async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
+        let state = match &self.run {
+            Some(run) => Some(self.connection.client()?.get::<DiagramState>(&["runs", run, "diagram"], &[]).await?),
+            None => None,
+        };
+        let file = self.file.as_deref().unwrap_or("the run's definition");
+        let source = match (&state, &self.file) {
+            (Some(state), _) => state.source.clone(),
+            (None, _) => {
+                fs::read_to_string(file).map_err(|error| Failure::Failed(format!("cannot read {file}: {error}")))?
+            }
+        };
+        let definition = load(file, &source)?;
+        let highlight = state.map(|state| Highlight::of(state.entered, state.current)).unwrap_or_default();
+        let format = match self.format {
+            Format::Mermaid => DiagramFormat::Mermaid,
+            Format::Svg => DiagramFormat::Svg,
+        };
+        let drawn = engine::diagram(&definition, &highlight, format);
+        print(common.output, &json!({"format": self.format, "diagram": drawn}), || drawn.trim_end().to_owned())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn load(file: &str, source: &str) -> Result<Definition, Failure> {
+    let loaded = Definition::load(source).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|problem| line(file, problem)).collect();
+        Failure::Failed(format!("the definition cannot be used:\n{}", lines.join("\n")))
+    })?;
+    Ok(loaded.definition)
+}
+
 /// What was found in one file.
 #[derive(Debug, Serialize)]
 struct Checked {
@@ -53,9 +118,10 @@ struct Checked {
 }
 
 impl Command {
-    pub fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
+    pub async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
         match self {
             Self::Check { files } => check(&files, common),
+            Self::Diagram(diagram) => diagram.execute(common).await,
             Self::Simulate(simulate) => simulate.execute(common),
         }
     }
@@ -63,12 +129,19 @@ impl Command {
 
 fn check(files: &[String], common: &Common) -> Result<ExitCode, Failure> {
     let forms = Forms::shipped().map_err(|error| Failure::from_error(&error))?;
+    let config = Arc::new(Config::default());
+    // Registering steps opens no connection: nothing is asked of AWS before one runs.
+    let aws = Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() });
+    let steps = steps::register(&Domain::new(Arc::new(aws), config, 1.0));
     // Definitions that are checked together may start each other.
     let together: BTreeSet<&str> = files.iter().filter_map(|file| name_of(file)).collect();
     let is_registered = |resource: &Resource| match resource {
         Resource::Form(name) => forms.get(name).is_some(),
-        Resource::Workflow(name) => together.contains(name.as_str()),
-        Resource::Step(_) | Resource::Other(_) => false,
+        Resource::Workflow(name) => {
+            together.contains(name.as_str()) || shipped::DEFINITIONS.iter().any(|(shipped, _)| shipped == name)
+        }
+        Resource::Step(name) => steps.iter().any(|step| step.name() == name),
+        Resource::Other(_) => false,
     };
     let checked: Vec<Checked> = files.iter().map(|file| check_one(file, is_registered)).collect();
     let good = checked.iter().all(|checked| checked.problems.is_empty());
@@ -119,18 +192,15 @@ impl Simulate {
     fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
         let source = fs::read_to_string(&self.file)
             .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", self.file)))?;
-        let loaded = Definition::load(&source).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(|problem| line(&self.file, problem)).collect();
-            Failure::Failed(format!("the definition cannot be used:\n{}", lines.join("\n")))
-        })?;
+        let definition = load(&self.file, &source)?;
         let input = read_json(&self.input)?;
         let script: Script = match &self.script {
             Some(file) => serde_json::from_value(read_json(file)?)
                 .map_err(|error| Failure::Failed(format!("{file} is not a script: {error}")))?,
             None => Script::new(),
         };
-        let simulation = engine::simulate(&loaded.definition, input, &script, self.seed)
-            .map_err(|error| Failure::from_error(&error))?;
+        let simulation =
+            engine::simulate(&definition, input, &script, self.seed).map_err(|error| Failure::from_error(&error))?;
         print(common.output, &simulation, || simulated(&simulation))?;
         Ok(ExitCode::SUCCESS)
     }

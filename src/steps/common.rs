@@ -278,6 +278,25 @@ pub async fn rename(rds: &aws_sdk_rds::Client, from: &str, to: &str) -> Result<(
     call.send().await.map(|_| ()).map_err(|error| failure(&format!("rename instance {from} to {to}"), &error).into())
 }
 
+/// Marks an original as replaced and renames it to `old`. One that an earlier try has marked already is only renamed.
+///
+/// # Errors
+/// AWS refused.
+pub async fn put_aside(
+    rds: &aws_sdk_rds::Client,
+    owner: &Owner,
+    system: &System,
+    found: &DbInstance,
+    old: &str,
+) -> Result<(), StepError> {
+    let (wanted, has) = (owner.old(&system.id), systems::of_instance(found));
+    if wanted.iter().any(|(key, value)| has.get(key) != Some(value)) {
+        let call = rds.add_tags_to_resource().resource_name(&system.arn).set_tags(Some(systems::sdk(&wanted)));
+        call.send().await.map_err(|error| failure(&format!("tag instance {}", system.id), &error))?;
+    }
+    rename(rds, &system.id, old).await
+}
+
 /// Deletes an instance that is ours, its protection and its automated backups included. True when it is gone.
 ///
 /// # Errors

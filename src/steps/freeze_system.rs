@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, rename, settled},
+    common::{SystemInput, Wait, input, put_aside, settled},
 };
 use crate::{
-    aws::failure,
     systems,
     worker::{Progress, Step, StepContext, StepError},
 };
@@ -54,10 +53,7 @@ impl Step for FreezeSystem {
         }
         item.before_cutoff(context)?;
         context.save_checkpoint(json!({ "intent": "freeze", "rename": [system.id, old] })).await?;
-        let tags = systems::sdk(&owner.old(&system.id));
-        let call = rds.add_tags_to_resource().resource_name(&system.arn).set_tags(Some(tags));
-        call.send().await.map_err(|error| failure(&format!("tag instance {}", system.id), &error))?;
-        rename(&rds, &system.id, &old).await?;
+        put_aside(&rds, &owner, system, &serving, &old).await?;
         Ok(self.0.pending(format!("RDS: {} is taken out of service", system.id)))
     }
 }

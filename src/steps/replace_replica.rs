@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, rename, require_ours, settled},
+    common::{SystemInput, Wait, input, put_aside, require_ours, settled},
 };
 use crate::{
     aws::{failure, once},
@@ -52,10 +52,7 @@ impl Step for ReplaceReplica {
                 return Ok(self.0.pending(what));
             }
             context.save_checkpoint(json!({ "intent": "put aside", "rename": [replica.id, old] })).await?;
-            let call = rds.add_tags_to_resource().resource_name(&replica.arn);
-            let call = call.set_tags(Some(systems::sdk(&owner.old(&replica.id))));
-            call.send().await.map_err(|error| failure(&format!("tag instance {}", replica.id), &error))?;
-            rename(&rds, &replica.id, &old).await?;
+            put_aside(&rds, &owner, replica, &found, &old).await?;
             return Ok(self.0.pending(format!("RDS: replica {} is put aside", replica.id)));
         }
         let Some(aside) = systems::instance(&rds, &old).await? else {

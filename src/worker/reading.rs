@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, ServiceError, Verification, WaitingFor};
@@ -19,7 +20,7 @@ use crate::{
 const CHUNK: u32 = 500;
 
 /// What a diagram of a run shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiagramState {
     /// Text of the definition that the run keeps.
     pub source: String,

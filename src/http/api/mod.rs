@@ -93,6 +93,8 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/runs" => runs::list),
         route!(GET "/api/v1/runs/{run}" => runs::show),
         route!(GET "/api/v1/runs/{run}/history" => runs::history),
+        route!(GET "/api/v1/runs/{run}/diagram" => runs::diagram),
+        route!(GET "/api/v1/runs/{run}/diagram.svg" => runs::drawing),
         route!(GET "/api/v1/runs/{run}/verification" => runs::verification),
         route!(GET "/api/v1/runs/{run}/events" => stream::events),
         route!(POST "/api/v1/runs/{run}/forms/{form}" => verbs::answer),

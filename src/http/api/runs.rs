@@ -1,7 +1,10 @@
 //! Runs: starting, looking.
 
-use axum::extract::{Path, State};
-use http::StatusCode;
+use axum::{
+    extract::{Path, State},
+    response::IntoResponse as _,
+};
+use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,7 +12,11 @@ use super::{
     Api, Reply,
     extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
 };
-use crate::worker::{RunFilter, RunView, StartRun};
+use crate::{
+    engine::{self, Definition, DiagramFormat, Highlight},
+    http::Problem,
+    worker::{RunFilter, RunView, StartRun},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +77,22 @@ pub async fn show(State(api): State<Api>, Path(run): Path<String>) -> Reply {
 pub async fn history(State(api): State<Api>, Path(run): Path<String>, Parameters(paging): Parameters<Paging>) -> Reply {
     let limit = page_size(paging.limit)?;
     extract::json(StatusCode::OK, &api.service.history(&run, limit, paging.cursor).await?)
+}
+
+/// What a drawing of the run needs.
+pub async fn diagram(State(api): State<Api>, Path(run): Path<String>) -> Reply {
+    extract::json(StatusCode::OK, &api.service.diagram_state(&run).await?)
+}
+
+/// The run's own definition, drawn.
+pub async fn drawing(State(api): State<Api>, Path(run): Path<String>) -> Reply {
+    let state = api.service.diagram_state(&run).await?;
+    let loaded = Definition::load(&state.source).map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "definition-unreadable", "The run's definition cannot be read")
+    })?;
+    let highlight = Highlight::of(state.entered, state.current);
+    let drawn = engine::diagram(&loaded.definition, &highlight, DiagramFormat::Svg);
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], drawn).into_response())
 }
 
 /// Folds the history anew and compares: 200 whatever it finds, `ok` says what.

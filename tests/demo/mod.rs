@@ -1,0 +1,169 @@
+//! The demo, killed: it always finishes, and what it did to the cloud is what an undisturbed one does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use keyferry::{
+    sandbox::{Options, Sandbox},
+    worker::{Clock as _, SystemClock, failpoints},
+};
+use serde_json::Value;
+
+/// Random kills over all rounds of the random test.
+const KILLS: u32 = 100;
+/// A demo that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn demo(folder: &Path, failpoint: Option<&str>) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+    command.arg("demo").arg("--data-dir").arg(folder).arg("--report").arg(folder.join("report.json"));
+    command.stdout(Stdio::null()).stderr(fs::File::create(folder.join("stderr.log")).unwrap());
+    match failpoint {
+        Some(failpoint) => command.env("KEYFERRY_FAILPOINT", failpoint),
+        None => command.env_remove("KEYFERRY_FAILPOINT"),
+    };
+    command.spawn().unwrap()
+}
+
+fn end(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    let began = Instant::now();
+    while began.elapsed() < within {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
+
+fn finish(folder: &Path) {
+    let mut child = demo(folder, None);
+    let status = end(&mut child, LIMIT);
+    if status.is_none() {
+        child.kill().unwrap();
+    }
+    let said = fs::read_to_string(folder.join("stderr.log")).unwrap();
+    assert!(status.is_some_and(|status| status.success()), "the demo ended with {status:?} and said:\n{said}");
+}
+
+/// What differs between two runs by its nature: identifiers that are drawn, and the run's own mark in names.
+fn plain(text: &str) -> String {
+    let is_mark =
+        |part: &str| matches!(part.len(), 4 | 6 | 8 | 12) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = text.split('-').map(|part| if is_mark(part) { "MARK" } else { part }).collect();
+    let text = parts.join("-");
+    match text.split_once(":key/") {
+        Some((before, _)) => format!("{before}:key/ID"),
+        None => text,
+    }
+}
+
+/// The report without times: every store that was not made by a clock, with what was found; and its conclusion.
+fn report(folder: &Path) -> (Value, Vec<String>) {
+    let report: Value = serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+    let mut rows: Vec<String> = report["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["automated"] == false && row["kind"] != "automated-backup")
+        .map(|row| plain(&format!("{} {} {} {}", row["kind"], row["id"], row["finding"], row["region"])))
+        .collect();
+    rows.sort();
+    assert!(rows.len() >= 4, "a report on four systems names them: {rows:?}");
+    assert_eq!(report["deviations"], serde_json::json!([]));
+    (report["summary"]["conclusion"].clone(), rows)
+}
+
+/// How often each change was made to each resource.
+fn effects(folder: &Path) -> BTreeMap<String, usize> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ledger = runtime.block_on(async {
+        let options = Options {
+            data: Some(folder.join("sandbox.db")),
+            speed: 1.0,
+            wall: Arc::new(|| SystemClock.now()),
+            default_account: "127450652264".to_owned(),
+        };
+        Sandbox::open(options).await.unwrap().ledger()
+    });
+    let mut counts = BTreeMap::new();
+    for entry in ledger {
+        *counts.entry(format!("{} {} {}", entry.action, entry.region, plain(&entry.resource))).or_default() += 1;
+    }
+    assert!(counts.len() > 20, "an onboarding changes many things: {counts:?}");
+    counts
+}
+
+struct Undisturbed {
+    report: (Value, Vec<String>),
+    effects: BTreeMap<String, usize>,
+}
+
+fn undisturbed() -> Undisturbed {
+    let folder = tempfile::tempdir().unwrap();
+    finish(folder.path());
+    Undisturbed { report: report(folder.path()), effects: effects(folder.path()) }
+}
+
+impl Undisturbed {
+    fn equals(&self, folder: &Path, how: &str) {
+        assert_eq!(report(folder), self.report, "{how}");
+        let found = effects(folder);
+        let names: BTreeSet<&String> = found.keys().chain(self.effects.keys()).collect();
+        let differing: Vec<String> = names
+            .into_iter()
+            .filter(|name| found.get(*name) != self.effects.get(*name))
+            .map(|name| format!("{name}: {:?}, undisturbed {:?}", found.get(name), self.effects.get(name)))
+            .collect();
+        assert!(differing.is_empty(), "{how}, other effects than undisturbed:\n{}", differing.join("\n"));
+    }
+}
+
+#[test]
+fn killed_at_a_hundred_random_moments_it_always_finishes_and_does_everything_once() {
+    let wanted = undisturbed();
+    let mut kills = 0;
+    while kills < KILLS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut here = 0;
+        loop {
+            let wait = 50 + SystemClock.chance() % 1_500;
+            let mut child = demo(folder.path(), None);
+            if let Some(status) = end(&mut child, Duration::from_millis(wait)) {
+                let said = fs::read_to_string(folder.path().join("stderr.log")).unwrap();
+                assert!(status.success(), "after {here} kills it ended with {status}:\n{said}");
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+            here += 1;
+            assert!(here < 500, "it makes no progress between kills");
+        }
+        assert!(here > 0, "a round without a kill shows nothing");
+        wanted.equals(folder.path(), &format!("after {here} kills"));
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn killed_at_every_failpoint_it_finishes_and_does_everything_once() {
+    const ABORTED: i32 = 6;
+    let wanted = undisturbed();
+    for name in failpoints::NAMES {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = demo(folder.path(), Some(&format!("{name}:2")));
+        let status = end(&mut child, LIMIT);
+        assert_eq!(status.and_then(|status| status.signal()), Some(ABORTED), "{name} was not reached");
+        finish(folder.path());
+        wanted.equals(folder.path(), name);
+    }
+}
