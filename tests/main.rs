@@ -7,4 +7,6 @@ mod cli;
 mod demo;
 mod engine;
 mod http;
+mod sandbox;
 mod steps;
+mod support;

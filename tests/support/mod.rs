@@ -1,0 +1,18 @@
+//! What the tests need from outside the project, and what is said when it is missing.
+
+use std::env;
+
+/// The variable that `scripts/test` sets for a tool or server. Where it is missing the test fails in CI; elsewhere it is
+/// skipped, and says so.
+pub fn required(variable: &str, what: &str) -> Option<String> {
+    match env::var(variable) {
+        Ok(value) => Some(value),
+        Err(_) if env::var_os("CI").is_some() => {
+            panic!("{variable} is not set, so there is no {what}: run the tests with scripts/test")
+        }
+        Err(_) => {
+            eprintln!("SKIPPED: {variable} is not set, so there is no {what}; scripts/test brings it");
+            None
+        }
+    }
+}
