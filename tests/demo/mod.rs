@@ -1,7 +1,7 @@
 //! The demo, killed: it always finishes, and what it did to the cloud is what an undisturbed one does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     os::unix::process::ExitStatusExt as _,
     path::Path,
@@ -16,6 +16,8 @@ use keyferry::{
     worker::{Clock as _, SystemClock, failpoints},
 };
 use serde_json::Value;
+
+use crate::support::effects::{counts, differing, plain};
 
 /// Random kills over all rounds of the random test.
 const KILLS: u32 = 100;
@@ -54,18 +56,6 @@ fn finish(folder: &Path) {
     assert!(status.is_some_and(|status| status.success()), "the demo ended with {status:?} and said:\n{said}");
 }
 
-/// What differs between two runs by its nature: identifiers that are drawn, and the run's own mark in names.
-fn plain(text: &str) -> String {
-    let is_mark =
-        |part: &str| matches!(part.len(), 4 | 6 | 8 | 12) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let parts: Vec<&str> = text.split('-').map(|part| if is_mark(part) { "MARK" } else { part }).collect();
-    let text = parts.join("-");
-    match text.split_once(":key/") {
-        Some((before, _)) => format!("{before}:key/ID"),
-        None => text,
-    }
-}
-
 /// The report without times: every store that was not made by a clock, with what was found; and its conclusion.
 fn report(folder: &Path) -> (Value, Vec<String>) {
     let report: Value = serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
@@ -94,10 +84,7 @@ fn effects(folder: &Path) -> BTreeMap<String, usize> {
         };
         Sandbox::open(options).await.unwrap().ledger()
     });
-    let mut counts = BTreeMap::new();
-    for entry in ledger {
-        *counts.entry(format!("{} {} {}", entry.action, entry.region, plain(&entry.resource))).or_default() += 1;
-    }
+    let counts = counts(&ledger);
     assert!(counts.len() > 20, "an onboarding changes many things: {counts:?}");
     counts
 }
@@ -116,13 +103,7 @@ fn undisturbed() -> Undisturbed {
 impl Undisturbed {
     fn equals(&self, folder: &Path, how: &str) {
         assert_eq!(report(folder), self.report, "{how}");
-        let found = effects(folder);
-        let names: BTreeSet<&String> = found.keys().chain(self.effects.keys()).collect();
-        let differing: Vec<String> = names
-            .into_iter()
-            .filter(|name| found.get(*name) != self.effects.get(*name))
-            .map(|name| format!("{name}: {:?}, undisturbed {:?}", found.get(name), self.effects.get(name)))
-            .collect();
+        let differing = differing(&effects(folder), &self.effects);
         assert!(differing.is_empty(), "{how}, other effects than undisturbed:\n{}", differing.join("\n"));
     }
 }

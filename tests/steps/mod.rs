@@ -4,4 +4,5 @@ mod faults;
 mod flow;
 mod keys;
 mod onboarding;
+mod table;
 mod world;

@@ -1,5 +1,7 @@
 //! What the tests need from outside the project, and what is said when it is missing.
 
+pub mod effects;
+
 use std::env;
 
 /// The variable that `scripts/test` sets for a tool or server. Where it is missing the test fails in CI; elsewhere it is

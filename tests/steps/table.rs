@@ -1,0 +1,333 @@
+//! Every step of every shipped definition, disturbed: failed at its start, failed after its effect, executed twice. The
+//! rows come from the definitions, so a new step is covered by being named in one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use keyferry::{
+    aws::{Aws, kms_client},
+    config::Config,
+    engine::{Actor, Definition, Resource, Standing},
+    forms::Forms,
+    keys::{PolicyRequest, render},
+    sandbox::{Options, Sandbox},
+    steps::{Domain, register},
+    store::SqliteStore,
+    worker::{
+        Clock, Definitions, NewEnterprise, Progress, Registry, RunView, Service, ServiceOptions, StartRun, Step,
+        StepContext, StepError, SystemClock,
+    },
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::world::{CUSTOMER, EAST, WEST};
+use crate::support::effects::{counts, differing};
+
+const DEFINITIONS: [(&str, &str); 3] = [
+    ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
+    ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
+    ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+];
+
+/// Steps that an onboarding without trouble never comes to; `onboarding` and `flow` disturb these.
+const FOR_TROUBLE: [&str; 3] = ["provision-system", "review-migration", "thaw-system"];
+
+/// The worker's time runs as much faster as this, so that what the definitions wait before a retry takes no while.
+const FASTER: i32 = 60;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    None,
+    FailAtStart,
+    /// Everything the execution did has happened, and nobody hears of it.
+    FailAfterEffect,
+    /// Every execution of the step is made twice, the first's outcome is lost.
+    Twice,
+}
+
+struct FastClock(DateTime<Utc>);
+
+#[async_trait]
+impl Clock for FastClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.0 + (SystemClock.now() - self.0) * FASTER
+    }
+
+    fn new_id(&self) -> String {
+        SystemClock.new_id()
+    }
+
+    fn chance(&self) -> u64 {
+        SystemClock.chance()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration / u32::try_from(FASTER).unwrap()).await;
+    }
+}
+
+/// A step that is disturbed; the others are themselves.
+struct Disturbed {
+    inner: Arc<dyn Step>,
+    how: Disturbance,
+    reached: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Step for Disturbed {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn run(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
+        let lost = || StepError::new("Keyferry.Unavailable", "disturbed by a test");
+        match self.how {
+            Disturbance::None => self.inner.run(context, input).await,
+            Disturbance::Twice => {
+                self.reached.store(true, Ordering::SeqCst);
+                // The first outcome is lost, as if the process had died before its commit.
+                drop(self.inner.run(context, input.clone()).await);
+                self.inner.run(context, input).await
+            }
+            Disturbance::FailAtStart if !self.reached.swap(true, Ordering::SeqCst) => Err(lost()),
+            Disturbance::FailAfterEffect if !self.reached.load(Ordering::SeqCst) => {
+                match self.inner.run(context, input).await? {
+                    Progress::Done { .. } => {
+                        self.reached.store(true, Ordering::SeqCst);
+                        Err(lost())
+                    }
+                    pending @ Progress::Pending { .. } => Ok(pending),
+                }
+            }
+            Disturbance::FailAtStart | Disturbance::FailAfterEffect => self.inner.run(context, input).await,
+        }
+    }
+}
+
+/// What an onboarding with one disturbed step came to.
+struct Outcome {
+    view: RunView,
+    reached: bool,
+    effects: BTreeMap<String, usize>,
+    deviations: usize,
+}
+
+async fn onboard(step: &str, how: Disturbance) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Arc::new(Config::default());
+    let sandbox = Sandbox::open(Options {
+        data: None,
+        speed: 6_000.0,
+        wall: Arc::new(|| SystemClock.now()),
+        default_account: "127450652264".to_owned(),
+    })
+    .await
+    .unwrap();
+    let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
+    seed(&aws).await;
+    let domain = Domain {
+        aws: Arc::clone(&aws),
+        config: Arc::clone(&config),
+        poll: Duration::from_millis(600),
+        grace: Duration::from_secs(30),
+    };
+    let reached = Arc::new(AtomicBool::new(false));
+    let mut steps = Registry::new();
+    for inner in register(&domain) {
+        let how = if inner.name() == step { how } else { Disturbance::None };
+        steps.add(Arc::new(Disturbed { inner, how, reached: Arc::clone(&reached) }));
+    }
+    let mut definitions = Definitions::new();
+    for (name, source) in DEFINITIONS {
+        definitions.add(name, source).unwrap();
+    }
+    let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.unwrap();
+    let service = Service::open(ServiceOptions {
+        store: Arc::new(store),
+        definitions,
+        steps,
+        forms: Arc::new(Forms::shipped().unwrap()),
+        clock: Arc::new(FastClock(SystemClock.now())),
+        config,
+        poll: None,
+    })
+    .await
+    .unwrap();
+    let (stop, stopping) = watch::channel(false);
+    let worker = {
+        let service = service.clone();
+        tokio::spawn(async move { service.run_worker(stopping, Duration::from_secs(60)).await })
+    };
+    let view = people(&service, &aws).await;
+    stop.send_replace(true);
+    worker.await.unwrap().unwrap();
+    assert!(service.verify(&view.id).await.unwrap().ok, "{step} {how:?}");
+    let report = service.record("dave", "report", "latest").await.unwrap();
+    let deviations =
+        report.map_or(usize::MAX, |report| report.body["deviations"].as_array().map_or(usize::MAX, Vec::len));
+    Outcome { view, reached: reached.load(Ordering::SeqCst), effects: counts(&sandbox.ledger()), deviations }
+}
+
+/// A production system with a replica in the other region, a development system without one.
+async fn seed(aws: &Aws) {
+    let rds = aws.rds(WEST).await.unwrap();
+    let tag = |key: &str, value: &str| aws_sdk_rds::types::Tag::builder().key(key).value(value).build();
+    for (name, instance) in [("dave-production", "production"), ("dave-extra", "production")] {
+        rds.create_db_instance()
+            .db_instance_identifier(name)
+            .engine("postgres")
+            .db_instance_class("db.m6g.large")
+            .allocated_storage(20)
+            .master_username("keeper")
+            .master_user_password("long-enough-for-RDS")
+            .backup_retention_period(1)
+            .copy_tags_to_snapshot(true)
+            .tags(tag("keyferry:enterprise", "dave"))
+            .tags(tag("keyferry:instance", instance))
+            .send()
+            .await
+            .unwrap();
+    }
+    let available = |client: aws_sdk_rds::Client, name: &'static str| async move {
+        loop {
+            let found = client.describe_db_instances().db_instance_identifier(name).send().await.unwrap();
+            if found.db_instances()[0].db_instance_status() == Some("available") {
+                return found.db_instances()[0].clone();
+            }
+            SystemClock.sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let production = available(rds.clone(), "dave-production").await;
+    available(rds.clone(), "dave-extra").await;
+    let east = aws.rds(EAST).await.unwrap();
+    let create = east.create_db_instance_read_replica().db_instance_identifier("dave-copy");
+    let create = create.source_db_instance_identifier(production.db_instance_arn().unwrap());
+    create.tags(tag("keyferry:enterprise", "dave")).tags(tag("keyferry:instance", "production")).send().await.unwrap();
+    available(east, "dave-copy").await;
+}
+
+/// Answers the forms until the run has ended or stands in attention.
+async fn people(service: &Service, aws: &Aws) -> RunView {
+    let dave = NewEnterprise {
+        id: "dave".to_owned(),
+        name: "Dave".to_owned(),
+        partition: "aws".to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+    };
+    service.add_enterprise(dave).await.unwrap();
+    let actor = |role: &str| Actor { name: role.to_owned(), role: role.to_owned() };
+    let start = StartRun {
+        enterprise: "dave".to_owned(),
+        workflow: "customer-managed".to_owned(),
+        input: json!({}),
+        actor: actor("engineer"),
+        idempotency_key: None,
+    };
+    let run = service.start_run(start).await.unwrap().id;
+    let mut keys: Option<Value> = None;
+    for _ in 0..12_000 {
+        let view = service.run(&run).await.unwrap();
+        if view.ended_at.is_some() || view.status == Standing::Attention {
+            return view;
+        }
+        for form in view.waiting_for.iter().filter_map(|wait| wait.form.as_deref()) {
+            let (role, answer) = match form {
+                "regions" => {
+                    ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": CUSTOMER }))
+                }
+                "key-arns" => {
+                    if keys.is_none() {
+                        keys = Some(customers_keys(aws).await);
+                    }
+                    ("customer", keys.clone().unwrap())
+                }
+                "window" => ("csm", json!({ "start": "now", "duration_hours": 24 })),
+                "purge-approval" => ("engineer", json!({ "approve": true, "reason": "verified" })),
+                other => panic!("the form {other} was not expected: {view:#?}"),
+            };
+            // The form may have been answered between the look and now.
+            drop(service.answer(&run, form, answer, actor(role)).await);
+        }
+        SystemClock.sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the run does not end: {:#?}", service.run(&run).await);
+}
+
+async fn customers_keys(aws: &Aws) -> Value {
+    let mut keys = serde_json::Map::new();
+    for region in [WEST, EAST] {
+        let role = format!("arn:aws:iam::{CUSTOMER}:role/administrator");
+        let kms = kms_client(&aws.assumed(&role, region).await, region);
+        let policy = render(PolicyRequest {
+            region,
+            customer_account: CUSTOMER,
+            vendor_account: "127450652264",
+            vendor: "Replicon",
+        });
+        let made = kms.create_key().policy(policy.to_string()).send().await.unwrap();
+        keys.insert(region.to_owned(), json!(made.key_metadata.unwrap().arn.unwrap()));
+    }
+    json!({ "keys": keys })
+}
+
+/// The names of all steps in the shipped definitions.
+fn named_steps() -> BTreeSet<String> {
+    DEFINITIONS
+        .iter()
+        .flat_map(|(_, source)| {
+            let definition = Definition::load(source).unwrap().definition;
+            let names: Vec<String> = definition
+                .resources()
+                .filter_map(|(_, resource)| match resource {
+                    Resource::Step(name) => Some(name.clone()),
+                    Resource::Form(_) | Resource::Workflow(_) | Resource::Other(_) => None,
+                })
+                .collect();
+            names
+        })
+        .collect()
+}
+
+fn is_fine(outcome: &Outcome, wanted: &BTreeMap<String, usize>, row: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if outcome.view.status != Standing::Succeeded {
+        wrong.push(format!("{row}: ended {:?}: {}", outcome.view.status, outcome.view.summary));
+        return wrong;
+    }
+    if outcome.deviations != 0 {
+        wrong.push(format!("{row}: {} deviations", outcome.deviations));
+    }
+    wrong.extend(differing(&outcome.effects, wanted).into_iter().map(|line| format!("{row}: {line}")));
+    wrong
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_may_fail_at_its_start_after_its_effect_and_run_twice() {
+    let steps = named_steps();
+    assert!(steps.len() > 15, "the definitions name few steps: {steps:?}");
+    let undisturbed = onboard("", Disturbance::None).await;
+    assert_eq!(undisturbed.view.status, Standing::Succeeded, "{:#?}", undisturbed.view);
+    let mut wrong = Vec::new();
+    for step in steps.iter().filter(|step| !FOR_TROUBLE.contains(&step.as_str())) {
+        for how in [Disturbance::FailAtStart, Disturbance::FailAfterEffect, Disturbance::Twice] {
+            let row = format!("{step} {how:?}");
+            let outcome = onboard(step, how).await;
+            if !outcome.reached {
+                wrong.push(format!("{row}: never reached"));
+            }
+            wrong.extend(is_fine(&outcome, &undisturbed.effects, &row));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
