@@ -22,7 +22,7 @@ use super::{
 use crate::{
     aws::Aws,
     engine::{Actor, Standing},
-    worker::{Clock as _, NewEnterprise, RunView, Service, StartRun, SystemClock},
+    worker::{Clock as _, NewEnterprise, RunFilter, RunView, Service, StartRun, SystemClock},
 };
 use show::Show;
 
@@ -113,8 +113,13 @@ async fn onboard(
     config: &crate::config::Config,
     show: &mut Show,
 ) -> Result<RunView, Failure> {
-    show.line("the vendor's data systems of dave come up");
-    seed::data_systems(aws, config, show).await?;
+    let before = RunFilter { enterprise: Some(ENTERPRISE.to_owned()), ..RunFilter::default() };
+    let before = service.runs(before).await.map_err(|error| Failure::from_error(&error))?;
+    // Once there is a run the systems are its business: one that it has put aside must not be made again.
+    if before.items.is_empty() {
+        show.line("the vendor's data systems of dave come up");
+        seed::data_systems(aws, config, show).await?;
+    }
     let enterprise = NewEnterprise {
         id: ENTERPRISE.to_owned(),
         name: "Dave Inc.".to_owned(),

@@ -62,7 +62,7 @@ pub(super) async fn data_systems(aws: &Aws, config: &Config, show: &mut Show) ->
     let rds = aws.rds(PRIMARY).await.map_err(|error| Failure::from_error(&error))?;
     let key = key(&aws.kms(PRIMARY).await.map_err(|error| Failure::from_error(&error))?, None).await?;
     for wanted in &SYSTEMS {
-        if is_migrated(&rds, wanted.name).await? || instance(&rds, wanted.name).await?.is_some() {
+        if instance(&rds, wanted.name).await?.is_some() {
             continue;
         }
         let production = wanted.instance == "production";
@@ -90,15 +90,13 @@ pub(super) async fn data_systems(aws: &Aws, config: &Config, show: &mut Show) ->
 
 async fn replica(aws: &Aws, config: &Config, rds: &aws_sdk_rds::Client, show: &mut Show) -> Result<(), Failure> {
     let away = aws.rds(RECOVERY).await.map_err(|error| Failure::from_error(&error))?;
-    if is_migrated(&away, REPLICA).await? || instance(&away, REPLICA).await?.is_some_and(|copy| is_available(&copy)) {
+    if instance(&away, REPLICA).await?.is_some_and(|copy| is_available(&copy)) {
         return Ok(());
     }
     let production = loop {
         match instance(rds, "dave-production").await? {
             Some(production) if is_available(&production) => break production,
-            Some(_) => SystemClock.sleep(LOOK).await,
-            // It has stepped aside for its successor: the replica was there before that.
-            None => return Ok(()),
+            Some(_) | None => SystemClock.sleep(LOOK).await,
         }
     };
     if instance(&away, REPLICA).await?.is_none() {
@@ -134,15 +132,6 @@ async fn instance(rds: &aws_sdk_rds::Client, name: &str) -> Result<Option<DbInst
 
 fn is_available(instance: &DbInstance) -> bool {
     instance.db_instance_status.as_deref() == Some("available")
-}
-
-/// Whether a migration has begun to move this system: its original stands aside then, and must not be made again.
-async fn is_migrated(rds: &aws_sdk_rds::Client, name: &str) -> Result<bool, Failure> {
-    let all = rds.describe_db_instances().send().await.map_err(|error| Failure::from_error(&error))?;
-    let beside = format!("-{name}-");
-    Ok(all.db_instances().iter().any(|instance| {
-        instance.db_instance_identifier.as_deref().is_some_and(|id| id.starts_with("byok-") && id.contains(&beside))
-    }))
 }
 
 /// The demo's key behind this client, made when there is none yet: with a policy for a customer's, without for the
