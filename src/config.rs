@@ -181,6 +181,6 @@ impl Default for Sandbox {
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { concurrency: 16, lease_s: 60, crash_limit: 3 }
+        Self { concurrency: 16, lease_s: 60, crash_limit: 10 }
     }
 }
