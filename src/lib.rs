@@ -4,6 +4,7 @@ pub mod audit;
 pub mod aws;
 pub mod cli;
 pub mod config;
+pub mod customer;
 pub mod engine;
 pub mod forms;
 pub mod http;

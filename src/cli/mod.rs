@@ -7,6 +7,7 @@
 mod app;
 mod audit;
 mod client;
+mod customer;
 mod demo;
 mod enterprise;
 mod input;
@@ -69,6 +70,9 @@ enum Command {
     /// Definitions in the Amazon States Language
     #[command(subcommand)]
     Workflow(workflow::Command),
+    /// What a customer does on their own machine: wrap and import keys
+    #[command(subcommand)]
+    Customer(customer::Command),
     /// Bring an enterprise onto its own keys, on SQLite and the sandbox: the whole process in under a minute
     Demo(demo::Command),
     /// Run keyferry: worker, mail and the operators' API
@@ -121,6 +125,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
             Command::Workflow(command) => command.execute(&common).await,
+            Command::Customer(command) => command.execute(&common).await,
             Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
