@@ -147,7 +147,10 @@ rows! {
         parent: &'a str, frame: Option<i64>, visit: Option<i64>, word: &'a str, input: String, at: i64, fence: i64,
     }
     NoticeRow { n: i64, at: i64, notice: &'a str }
-    RecordRow { enterprise: &'a str, collection: &'a str, key: &'a str, run: &'a str, at: i64, body: String }
+    /// versions: how often the batch writes the record.
+    RecordRow {
+        enterprise: &'a str, collection: &'a str, key: &'a str, run: &'a str, at: i64, body: String, versions: i64,
+    }
     KeyRow { key: &'a str, request: &'a str, run: &'a str }
     /// What is said of held work; what is `None` stays as it is.
     WordRow {
@@ -219,19 +222,23 @@ pub(super) fn plan<'a>(batch: &'a [Write], found: &mut Found) -> Result<Plan<'a>
             found.runs.get(&turn.run).ok_or_else(|| StoreError::NotFound { what: "run", id: turn.run.clone() })?;
         spread(turn, stand, &mut rows)?;
     }
-    // One statement cannot write a row twice: the last of a record's bodies stands.
-    let mut last = HashMap::new();
-    for (place, row) in rows.records.iter().enumerate() {
-        last.insert((row.enterprise, row.collection, row.key), place);
-    }
-    let kept: HashSet<usize> = last.into_values().collect();
-    let mut place = 0..;
-    rows.records.retain(|_| place.next().is_some_and(|place| kept.contains(&place)));
+    rows.records = merged(rows.records);
     // In one order everywhere, so that two processes that keep the same values do not wait for each other in a circle.
     rows.blobs.sort_by_key(|blob| blob.hash);
     rows.blobs.dedup_by_key(|blob| blob.hash);
     rows.keys.sort_by_key(|key| key.key);
     Ok(Plan { outcomes, rows })
+}
+
+/// One statement cannot write a row twice: the last of a record's bodies stands, and counts for those before it.
+fn merged(records: Vec<RecordRow<'_>>) -> Vec<RecordRow<'_>> {
+    let mut last: BTreeMap<_, RecordRow<'_>> = BTreeMap::new();
+    for mut row in records {
+        let key = (row.enterprise, row.collection, row.key);
+        row.versions += last.get(&key).map_or(0, |earlier| earlier.versions);
+        last.insert(key, row);
+    }
+    last.into_values().collect()
 }
 
 /// Whether a group may be written, beside those of the batch before it. New runs get their numbers here.
@@ -412,6 +419,7 @@ fn spread<'a>(turn: &'a Sealed, stand: &Stand, rows: &mut Rows<'a>) -> Result<()
         run: &turn.run,
         at: turn.at,
         body: record.body.to_string(),
+        versions: 1,
     }));
     Ok(())
 }

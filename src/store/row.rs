@@ -85,6 +85,7 @@ pub(super) fn record(row: &impl Stored) -> Result<StoredRecord, StoreError> {
         run: row.plain("run")?,
         written_at: time(row.int("written_at")?),
         body: json(row, "body")?.unwrap_or_default(),
+        version: number(row, "version")?,
     })
 }
 

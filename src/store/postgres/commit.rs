@@ -372,7 +372,8 @@ async fn write_rest(connection: &mut PgConnection, rows: &Rows<'_>) -> Result<()
             .bind(column(&rows.records, |row| kept(row.key)))
             .bind(column(&rows.records, |row| kept(row.run)))
             .bind(column(&rows.records, |row| row.at))
-            .bind(column(&rows.records, |row| row.body.as_str()));
+            .bind(column(&rows.records, |row| row.body.as_str()))
+            .bind(column(&rows.records, |row| row.versions));
         query.execute(&mut *connection).await?;
     }
     if !rows.keys.is_empty() {

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
 use tokio::{sync::Notify, task::AbortHandle};
 
@@ -111,6 +112,20 @@ impl PostgresStore {
         for pool in [&self.inner.reads, &self.inner.writes, &self.inner.renewals, &self.inner.aside] {
             pool.close();
         }
+    }
+
+    /// How far the server's clock is ahead of `wall`, half the way to it and back taken off.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn ahead(&self, wall: impl Fn() -> DateTime<Utc> + Send) -> Result<TimeDelta, StoreError> {
+        let before = wall();
+        let asked = self.look(|connection| {
+            Box::pin(async move { Ok(sqlx::query_scalar::<_, i64>(sql::NOW).fetch_one(connection).await?) })
+        });
+        let now = asked.await?;
+        let after = wall();
+        Ok(super::time(now) - (before + (after - before) / 2))
     }
 
     fn start(inner: Inner) -> Self {

@@ -1,6 +1,7 @@
 //! The statements, one file each: the same names as SQLite's, and some that only a shared database needs.
 
 pub(super) const ABSENT: &str = include_str!("queries/absent.sql");
+pub(super) const ADD_RECORD: &str = include_str!("queries/add_record.sql");
 pub(super) const CHECK_KEYS: &str = include_str!("queries/check_keys.sql");
 pub(super) const CHECK_RUNS: &str = include_str!("queries/check_runs.sql");
 pub(super) const CHECK_WORK: &str = include_str!("queries/check_work.sql");
@@ -17,6 +18,7 @@ pub(super) const ENTERPRISES_PAGE: &str = include_str!("queries/enterprises_page
 pub(super) const EXCLUSIVE_OPEN: &str = include_str!("queries/exclusive_open.sql");
 pub(super) const EXPIRE_LEASES: &str = include_str!("queries/expire_leases.sql");
 pub(super) const FATE: &str = include_str!("queries/fate.sql");
+pub(super) const FIND_RECORD: &str = include_str!("queries/find_record.sql");
 pub(super) const HINT: &str = include_str!("queries/hint.sql");
 pub(super) const HISTORY_PAGE: &str = include_str!("queries/history_page.sql");
 pub(super) const HOLD_WORK: &str = include_str!("queries/hold_work.sql");
@@ -32,6 +34,7 @@ pub(super) const LOAD_FRAMES: &str = include_str!("queries/load_frames.sql");
 pub(super) const LOAD_PAYLOADS: &str = include_str!("queries/load_payloads.sql");
 pub(super) const LOAD_RUN: &str = include_str!("queries/load_run.sql");
 pub(super) const NEXT_DUE: &str = include_str!("queries/next_due.sql");
+pub(super) const NOW: &str = include_str!("queries/now.sql");
 pub(super) const OUTBOX_FAILED: &str = include_str!("queries/outbox_failed.sql");
 pub(super) const OUTBOX_NEXT: &str = include_str!("queries/outbox_next.sql");
 pub(super) const OUTBOX_SENT: &str = include_str!("queries/outbox_sent.sql");
@@ -40,6 +43,7 @@ pub(super) const PROBE_DROP: &str = include_str!("queries/probe_drop.sql");
 pub(super) const PROBE_MAKE: &str = include_str!("queries/probe_make.sql");
 pub(super) const RECORD: &str = include_str!("queries/record.sql");
 pub(super) const RECORDS_PAGE: &str = include_str!("queries/records_page.sql");
+pub(super) const REPLACE_RECORD: &str = include_str!("queries/replace_record.sql");
 pub(super) const RUNS_PAGE: &str = include_str!("queries/runs_page.sql");
 pub(super) const RUNS_PAGE_BY_STATUS: &str = include_str!("queries/runs_page_by_status.sql");
 pub(super) const RUNS_PAGE_OF_ENTERPRISE: &str = include_str!("queries/runs_page_of_enterprise.sql");
@@ -58,6 +62,7 @@ pub(super) const WORK_OF_RUN: &str = include_str!("queries/work_of_run.sql");
 #[cfg(test)]
 pub(super) const ALL: &[(&str, &str)] = &[
     ("absent", ABSENT),
+    ("add_record", ADD_RECORD),
     ("check_keys", CHECK_KEYS),
     ("check_runs", CHECK_RUNS),
     ("check_work", CHECK_WORK),
@@ -74,6 +79,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("exclusive_open", EXCLUSIVE_OPEN),
     ("expire_leases", EXPIRE_LEASES),
     ("fate", FATE),
+    ("find_record", FIND_RECORD),
     ("hint", HINT),
     ("history_page", HISTORY_PAGE),
     ("hold_work", HOLD_WORK),
@@ -89,6 +95,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("load_payloads", LOAD_PAYLOADS),
     ("load_run", LOAD_RUN),
     ("next_due", NEXT_DUE),
+    ("now", NOW),
     ("outbox_failed", OUTBOX_FAILED),
     ("outbox_next", OUTBOX_NEXT),
     ("outbox_sent", OUTBOX_SENT),
@@ -97,6 +104,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("probe_make", PROBE_MAKE),
     ("record", RECORD),
     ("records_page", RECORDS_PAGE),
+    ("replace_record", REPLACE_RECORD),
     ("runs_page", RUNS_PAGE),
     ("runs_page_by_status", RUNS_PAGE_BY_STATUS),
     ("runs_page_of_enterprise", RUNS_PAGE_OF_ENTERPRISE),

@@ -37,6 +37,7 @@ conforms!(
     work_is_claimed_by_the_commit_that_writes_it,
     a_key_starts_one_run_and_one_exclusive_run_is_open,
     listings_have_pages,
+    a_record_is_written_on_the_version_that_was_read,
     values_that_look_like_references_are_values,
     a_moment_is_seen_whole,
     a_later_word_to_a_child_never_has_the_fence_of_an_earlier,
@@ -185,7 +186,8 @@ async fn rows_of_the_outbox_go_to_one_process() {
     let Some((database, store)) = fresh().await else { return };
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
     conformance::a_turn_is_read_back_whole(&store).await;
-    let notice = json!({ "notice": "attention", "frame": 0, "state": "Work", "error": "e", "cause": "c" }).to_string();
+    let notice = json!({ "notice": "attention", "frame": 0, "visit": 1, "state": "Work", "error": "e", "cause": "c" })
+        .to_string();
     let add = "INSERT INTO outbox (run, created_at, notice, due_at, attempts) SELECT n, 1, $1, 1, 0 FROM runs, generate_series(1, 40)";
     sqlx::query(add).bind(&notice).execute(&mut connection).await.unwrap();
     let other = PostgresStore::open(database.url()).await.unwrap();

@@ -5,12 +5,12 @@ use std::sync::{Arc, atomic::Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use fail::fail_point;
-use sqlx::Row as _;
+use sqlx::{PgConnection, Row as _};
 
-use super::{PostgresStore, read, sql, text::kept};
+use super::{PostgresStore, pool::Setback, read, sql, text::kept};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordsPage, RunsPage,
-    Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, micros,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
+    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, micros,
     row::{self, Stored as _},
     time,
 };
@@ -221,6 +221,28 @@ impl Store for PostgresStore {
         Ok(row::page(items, limit, |last| last.key.clone()))
     }
 
+    async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let (collection, key) = (owned(collection), owned(key));
+        let row = self.look(move |connection| {
+            let query = sqlx::query(sql::FIND_RECORD).bind(collection.clone()).bind(key.clone());
+            Box::pin(async move { Ok(query.fetch_optional(connection).await?) })
+        });
+        row.await?.as_ref().map(row::record).transpose()
+    }
+
+    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let puts = puts.clone();
+            Box::pin(async move {
+                for put in puts {
+                    write_record(connection, put).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         let asked = self.inner.writes.ask(true, move |connection| {
             Box::pin(async move {
@@ -287,4 +309,22 @@ impl Store for PostgresStore {
         })
         .await
     }
+}
+
+async fn write_record(connection: &mut PgConnection, put: RecordPut) -> Result<(), Setback> {
+    let new = put.expected == 0;
+    let mut query = sqlx::query(if new { sql::ADD_RECORD } else { sql::REPLACE_RECORD })
+        .bind(owned(&put.enterprise))
+        .bind(owned(&put.collection))
+        .bind(owned(&put.key))
+        .bind(micros(put.at))
+        .bind(put.body.to_string());
+    if !new {
+        query = query.bind(i64::try_from(put.expected).unwrap_or(i64::MAX));
+    }
+    if query.execute(connection).await?.rows_affected() == 1 {
+        return Ok(());
+    }
+    let RecordPut { enterprise, collection, key, expected, .. } = put;
+    Err(StoreError::RecordChanged { enterprise, collection, key, expected }.into())
 }

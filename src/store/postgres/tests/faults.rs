@@ -15,8 +15,6 @@ const OPEN: u8 = 0;
 const LOSE_ANSWER: u8 = 1;
 /// COMMIT does not reach the server.
 const LOSE_COMMIT: u8 = 2;
-/// Nothing gets through, and nothing is closed.
-const SILENT: u8 = 3;
 
 /// A way to the server that can be disturbed.
 struct Proxy {
@@ -66,13 +64,12 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, fault: &AtomicU8, r
                         fault.store(OPEN, Ordering::SeqCst);
                         return;
                     }
-                    SILENT => reached.store(1, Ordering::SeqCst),
                     _ => if server.write_all(&up[..read]).await.is_err() { return },
                 }
             }
             read = server.read(&mut down) => {
                 let Ok(read @ 1..) = read else { return };
-                if fault.load(Ordering::SeqCst) != SILENT && client.write_all(&down[..read]).await.is_err() {
+                if client.write_all(&down[..read]).await.is_err() {
                     return;
                 }
             }
