@@ -6,6 +6,7 @@
 //! something go out once: the SDK would retry a lost reply without knowing that the first call took effect, so the
 //! step looks first when it is run again.
 
+mod elsewhere;
 mod failure;
 mod sandboxed;
 
@@ -18,11 +19,16 @@ use aws_config::{
 use aws_sdk_sts::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
 
+pub use elsewhere::Elsewhere;
 pub use failure::{Failure, failure};
 
-use crate::{config::Config, worker::StepError};
+use crate::{
+    config::Config,
+    worker::{Clock as _, StepError, SystemClock},
+};
 
 /// How the adapter reaches AWS.
 #[derive(Default)]
@@ -33,6 +39,8 @@ pub struct AwsOptions<'a> {
     pub http: Option<SharedHttpClient>,
     /// The time by which requests are signed and sessions expire: the sandbox's own, when `http` is the sandbox.
     pub time: Option<SharedTimeSource>,
+    /// A sandbox in another process; instead of `http`.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// SDK clients by region, for the vendor's account.
@@ -40,7 +48,9 @@ pub struct Aws {
     config: Config,
     http: Option<SharedHttpClient>,
     time: Option<SharedTimeSource>,
-    assumed: Mutex<HashMap<(String, String), SdkConfig>>,
+    elsewhere: Option<Elsewhere>,
+    /// With the time at which each was made.
+    assumed: Mutex<HashMap<(String, String), (SdkConfig, DateTime<Utc>)>>,
 }
 
 /// The session's name in CloudTrail.
@@ -53,6 +63,7 @@ impl Aws {
             config: options.config.cloned().unwrap_or_default(),
             http: options.http,
             time: options.time,
+            elsewhere: options.elsewhere,
             assumed: Mutex::new(HashMap::new()),
         }
     }
@@ -77,22 +88,25 @@ impl Aws {
     pub async fn assumed(&self, role_arn: &str, region: &str) -> SdkConfig {
         let mut assumed = self.assumed.lock().await;
         let key = (role_arn.to_owned(), region.to_owned());
-        if let Some(config) = assumed.get(&key) {
+        let keeps = self.elsewhere.as_ref().and_then(|elsewhere| TimeDelta::from_std(elsewhere.keeps()).ok());
+        if let Some((config, made_at)) = assumed.get(&key)
+            && keeps.is_none_or(|keeps| SystemClock.now() - *made_at < keeps)
+        {
             return config.clone();
         }
         let base = self.base(region).await;
         // The sandbox's clock runs ahead of the wall's, so its sessions are asked for as long as AWS grants them; a live
         // role may be limited to the default hour.
         let mut role = AssumeRoleProvider::builder(role_arn).session_name(SESSION).configure(&base);
-        if self.http.is_some() {
-            role = role.session_length(Duration::from_secs(12 * 3600));
+        if self.http.is_some() || self.elsewhere.is_some() {
+            role = role.session_length(elsewhere::SESSION_LENGTH);
         }
         let config = base
             .into_builder()
             .credentials_provider(SharedCredentialsProvider::new(role.build().await))
             .identity_cache(IdentityCache::lazy().buffer_time(Duration::from_secs(300)).build())
             .build();
-        assumed.insert(key, config.clone());
+        assumed.insert(key, (config.clone(), SystemClock.now()));
         config
     }
 
@@ -118,6 +132,17 @@ impl Aws {
             .build();
         let version = BehaviorVersion::v2026_01_12();
         let retries = RetryConfig::standard().with_max_attempts(3);
+        if let Some(elsewhere) = &self.elsewhere {
+            let made_up = Credentials::new("AKIASANDBOXVENDOR000", "sandbox", None, None, "sandbox");
+            return aws_config::defaults(version)
+                .region(region)
+                .endpoint_url(&elsewhere.url)
+                .credentials_provider(made_up)
+                .timeout_config(timeouts)
+                .retry_config(retries)
+                .load()
+                .await;
+        }
         let Some(http) = &self.http else {
             return aws_config::defaults(version)
                 .region(region)

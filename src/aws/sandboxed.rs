@@ -23,6 +23,7 @@ impl Aws {
             config: Some(config),
             http: Some(sandbox.connector()),
             time: Some(SharedTimeSource::new(SandboxTime(sandbox.clone()))),
+            elsewhere: None,
         })
     }
 }

@@ -27,9 +27,9 @@ use crate::{
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     steps::{self, Domain},
-    store::SqliteStore,
+    store::{PostgresStore, SqliteStore, Store},
     telemetry::Metrics,
-    worker::{Clock as _, Registry, Service, ServiceOptions, SystemClock},
+    worker::{Clock, Registry, Service, ServiceOptions, SteeredClock, SystemClock},
 };
 
 /// What stands behind the AWS SDK.
@@ -48,7 +48,11 @@ pub struct AppOptions {
     pub config: Config,
     /// Holds `keyferry.db`, `sandbox.db`, `admin-token` and `mail/`; it is made if it is missing.
     pub data_dir: PathBuf,
+    /// The URL of a PostgreSQL that is used instead of `keyferry.db`.
+    pub database: Option<String>,
     pub cloud: Cloud,
+    /// Where a sandbox listens that is not this process's own.
+    pub sandbox_url: Option<String>,
     /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
     pub speed: Option<f64>,
 }
@@ -63,7 +67,18 @@ pub struct App {
     transport: Transport,
     forms: Arc<Forms>,
     workflows: BTreeMap<String, Workflow>,
+    database: Database,
 }
+
+/// The store, with what it brings.
+enum Database {
+    File(PathBuf),
+    /// A server's, by whose clock this process goes.
+    Shared(PostgresStore, SteeredClock),
+}
+
+/// How often a process asks what time it is at the database.
+const STEERING: Duration = Duration::from_secs(30);
 
 /// How long steps that run may go on after the signal.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -86,28 +101,33 @@ impl App {
         let config = Arc::new(options.config);
         let transport = Transport::new(&config.mail, &options.data_dir.join("mail")).map_err(failed)?;
         let sandbox = match options.cloud {
+            Cloud::Sandbox if options.sandbox_url.is_some() => None,
             Cloud::Sandbox => Some(open_sandbox(&config, &options.data_dir, options.speed).await?),
             Cloud::Live => None,
         };
         let forms = Arc::new(Forms::shipped().map_err(failed)?);
-        let aws = match &sandbox {
-            Some(sandbox) => Aws::sandboxed(&config, sandbox),
-            None => Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() }),
+        let speed = match options.cloud {
+            Cloud::Sandbox => options.speed.unwrap_or(config.sandbox.speed),
+            Cloud::Live => 1.0,
         };
-        let speed = sandbox.as_ref().map_or(1.0, |_| options.speed.unwrap_or(config.sandbox.speed));
+        let aws = match (&sandbox, &options.sandbox_url) {
+            (Some(sandbox), _) => Aws::sandboxed(&config, sandbox),
+            (None, Some(url)) => Aws::sandboxed_at(&config, url, speed),
+            (None, None) => Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() }),
+        };
         let mut steps = Registry::new();
         steps::register(&Domain::new(Arc::new(aws), Arc::clone(&config), speed))
             .into_iter()
             .for_each(|step| steps.add(step));
-        let store = SqliteStore::open(&options.data_dir.join("keyferry.db")).await.map_err(failed)?;
+        let (store, clock, database) = open_store(&options.data_dir, options.database.as_deref()).await?;
         let definitions = shipped::definitions().map_err(failed)?;
         let workflows = shipped::as_shown(&definitions);
         let service = Service::open(ServiceOptions {
-            store: Arc::new(store),
+            store,
             definitions,
             steps,
             forms: Arc::<Forms>::clone(&forms),
-            clock: Arc::new(SystemClock),
+            clock,
             config: Arc::clone(&config),
             poll: None,
         })
@@ -115,7 +135,15 @@ impl App {
         .map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
-        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows })
+        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows, database })
+    }
+
+    /// Where the database is, without what is secret of its URL.
+    pub fn database(&self) -> String {
+        match &self.database {
+            Database::File(path) => path.display().to_string(),
+            Database::Shared(store, _) => store.place().to_owned(),
+        }
     }
 
     /// Works until `shutdown` turns true and everything has ended in order.
@@ -149,6 +177,13 @@ impl App {
             postman.run(posting).await;
             Ok(())
         });
+        if let Database::Shared(store, clock) = self.database {
+            let steering = stopping.clone();
+            parts.spawn(async move {
+                steer(&store, &clock, steering).await;
+                Ok(())
+            });
+        }
         if let (Some(sandbox), Some(listener)) = (self.sandbox, listeners.sandbox) {
             let stopped = super::signals::received(stopping);
             parts.spawn(async move { sandbox.listen(listener, stopped).await.map_err(failed) });
@@ -177,6 +212,34 @@ async fn end_together(
         outcome = outcome.and(flatten(ended));
     }
     outcome
+}
+
+async fn open_store(data_dir: &Path, url: Option<&str>) -> Result<(Arc<dyn Store>, Arc<dyn Clock>, Database), Failure> {
+    let Some(url) = url else {
+        let path = data_dir.join("keyferry.db");
+        let store = SqliteStore::open(&path).await.map_err(failed)?;
+        return Ok((Arc::new(store), Arc::new(SystemClock), Database::File(path)));
+    };
+    let store = PostgresStore::open(url).await.map_err(failed)?;
+    let clock = SteeredClock::default();
+    clock.steer(store.ahead(|| SystemClock.now()).await.map_err(failed)?);
+    Ok((Arc::new(store.clone()), Arc::new(clock.clone()), Database::Shared(store, clock)))
+}
+
+/// Keeps this process's clock at the database's, until told to stop.
+async fn steer(store: &PostgresStore, clock: &SteeredClock, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        // A sender that is gone is a shutdown too.
+        let stopped = async { drop(shutdown.wait_for(|stop| *stop).await) };
+        if tokio::time::timeout(STEERING, stopped).await.is_ok() {
+            return;
+        }
+        match store.ahead(|| SystemClock.now()).await {
+            Ok(ahead) => clock.steer(ahead),
+            // The difference that was found before still holds.
+            Err(error) => tracing::debug!(%error, "the database's clock could not be read"),
+        }
+    }
 }
 
 async fn open_sandbox(config: &Config, data_dir: &Path, speed: Option<f64>) -> Result<Sandbox, Failure> {

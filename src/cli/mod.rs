@@ -12,11 +12,13 @@ mod demo;
 mod enterprise;
 mod input;
 mod output;
+mod place;
 mod run;
 mod sandbox;
 mod serve;
 mod shipped;
 mod signals;
+mod worker;
 mod workflow;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -77,6 +79,8 @@ enum Command {
     Demo(demo::Command),
     /// Run keyferry: worker, mail and the operators' API
     Serve(serve::Command),
+    /// Run a worker without an API, beside others on one PostgreSQL
+    Worker(worker::Command),
     /// Serve the emulated cloud on HTTP, for boto3, the AWS CLI and other clients of AWS
     Sandbox(sandbox::Command),
 }
@@ -128,6 +132,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Customer(command) => command.execute(&common).await,
             Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
+            Command::Worker(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
         }
     });

@@ -1,13 +1,14 @@
 //! `keyferry serve`: worker, mail and the operators' API in one process.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::{
     Common,
-    app::{App, AppOptions, Cloud, Listeners},
+    app::{App, Listeners},
     output::{Failure, Output, print_each, say},
+    place::Place,
     sandbox::listen,
     signals,
 };
@@ -17,18 +18,8 @@ pub struct Command {
     /// Where the operators' API listens; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
-    /// Where everything is kept: database, sandbox, token, mail
-    #[arg(long, value_name = "DIR", default_value = "keyferry-data", conflicts_with = "database")]
-    data_dir: PathBuf,
-    /// The database as a URL, sqlite:DIR/keyferry.db; everything else is kept beside it
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
-    /// What stands behind the AWS SDK
-    #[arg(long, value_enum, default_value_t)]
-    aws: Cloud,
-    /// How many of the sandbox's seconds pass in one of the wall's
-    #[arg(long, value_name = "N")]
-    speed: Option<f64>,
+    #[command(flatten)]
+    place: Place,
     /// Lets boto3, the AWS CLI and others reach the sandbox
     #[arg(long, value_name = "ADDR")]
     sandbox_listen: Option<String>,
@@ -36,14 +27,10 @@ pub struct Command {
 
 impl Command {
     pub async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
-        if self.aws == Cloud::Live && (self.sandbox_listen.is_some() || self.speed.is_some()) {
-            return Err(Failure::Usage("--sandbox-listen and --speed belong to --aws sandbox".to_owned()));
+        if self.sandbox_listen.is_some() && (self.place.is_live() || self.place.is_elsewhere()) {
+            return Err(Failure::Usage("--sandbox-listen belongs to a sandbox of this process's own".to_owned()));
         }
-        let data_dir = match &self.database {
-            Some(url) => data_dir_of(url)?,
-            None => self.data_dir,
-        };
-        let options = AppOptions { config: common.load_config()?, data_dir, cloud: self.aws, speed: self.speed };
+        let options = self.place.options(common)?;
         let token_file = options.data_dir.join("admin-token");
         let app = App::open(options).await?;
         let api = listen(&self.listen).await?;
@@ -82,51 +69,4 @@ fn announce(
         )?;
     }
     Ok(())
-}
-
-/// The directory of a SQLite URL; its file has the one name that keyferry uses.
-fn data_dir_of(url: &str) -> Result<PathBuf, Failure> {
-    let path = match url.split_once(':') {
-        Some(("sqlite", rest)) => PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)),
-        Some(("postgres" | "postgresql", _)) => {
-            return Err(Failure::Usage(
-                "--database: PostgreSQL is not supported by this version; use sqlite:DIR/keyferry.db or --data-dir DIR"
-                    .to_owned(),
-            ));
-        }
-        _ => return Err(Failure::Usage(format!("--database: `{url}` is not a URL such as sqlite:DIR/keyferry.db"))),
-    };
-    match (path.file_name().and_then(|name| name.to_str()), path.parent()) {
-        (Some("keyferry.db"), Some(parent)) if parent.as_os_str().is_empty() => Ok(PathBuf::from(".")),
-        (Some("keyferry.db"), Some(parent)) => Ok(parent.to_owned()),
-        _ => Err(Failure::Usage(format!("--database: the file in `{url}` must be called keyferry.db"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_sqlite_url_names_the_data_directory() {
-        let of = |url| data_dir_of(url).expect("a directory");
-        assert_eq!(of("sqlite:/var/lib/keyferry/keyferry.db"), Path::new("/var/lib/keyferry"));
-        assert_eq!(of("sqlite:///var/lib/keyferry/keyferry.db"), Path::new("/var/lib/keyferry"));
-        assert_eq!(of("sqlite://keyferry.db"), Path::new("."));
-    }
-
-    #[test]
-    fn other_databases_are_refused_with_what_to_do() {
-        for (url, said) in [
-            ("postgres://user:secret@host/db", "PostgreSQL is not supported"),
-            ("mysql://host/db", "is not a URL such as"),
-            ("sqlite:other.db", "must be called keyferry.db"),
-        ] {
-            let Err(Failure::Usage(reason)) = data_dir_of(url) else { panic!("{url} was taken") };
-            assert!(reason.contains(said), "{reason}");
-            assert!(url.starts_with("mysql") || !reason.contains("secret"), "{reason}");
-        }
-    }
 }

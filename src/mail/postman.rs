@@ -17,8 +17,11 @@ use crate::{
 
 /// Rows taken at once.
 const BATCH: u32 = 20;
-/// Pause between two looks at an outbox that had nothing due.
+/// Pause between two looks at an outbox that had nothing due; longer the longer it has nothing, up to [`LONGEST`] times this.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST: u32 = 5;
+/// What was taken and cannot be told in this time is left to whoever takes it next, long before the store would give it to two.
+const ROUND: TimeDelta = TimeDelta::minutes(2);
 
 /// The delivery of the outbox.
 pub struct Postman {
@@ -49,15 +52,17 @@ impl Postman {
 
     /// Delivers until `shutdown` turns true. A letter that is being sent then is finished first.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+        let mut idle = 0_u32;
         while !*shutdown.borrow() {
             let delivered = self.deliver_due(&shutdown).await.unwrap_or_else(|error| {
                 tracing::warn!(error = %error, "the outbox could not be read");
                 0
             });
-            if delivered == 0 {
+            idle = if delivered == 0 { idle.saturating_add(1) } else { 0 };
+            if idle > 0 {
                 // A sender that is gone is a shutdown too.
                 let stopped = async { drop(shutdown.wait_for(|stop| *stop).await) };
-                if tokio::time::timeout(PAUSE, stopped).await.is_ok() {
+                if tokio::time::timeout(PAUSE * idle.min(LONGEST), stopped).await.is_ok() {
                     return;
                 }
             }
@@ -70,8 +75,9 @@ impl Postman {
     /// The outbox could not be read or written. A letter that could not be sent is no error: it is kept on its row.
     pub async fn deliver_due(&self, shutdown: &watch::Receiver<bool>) -> Result<usize, ServiceError> {
         let mut delivered = 0;
+        let taken = (self.now)();
         for row in self.service.next_mail(BATCH).await? {
-            if *shutdown.borrow() {
+            if *shutdown.borrow() || (self.now)() - taken > ROUND {
                 break;
             }
             match self.deliver(&row).await {

@@ -11,7 +11,7 @@ use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, adva
 const FORM_AND_STEP: &str =
     r#"{"StartAt":"Work","States":{"Work":{"Type":"Task","Resource":"urn:keyferry:step:work","End":true}}}"#;
 
-fn at(seconds: i64) -> DateTime<Utc> {
+pub(super) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
 }
 
@@ -24,13 +24,13 @@ fn definition() -> Definition {
 }
 
 /// A run in the test's own hands.
-struct Hand {
-    snapshot: Snapshot,
+pub(super) struct Hand {
+    pub(super) snapshot: Snapshot,
     definition: Definition,
 }
 
 impl Hand {
-    fn begin(run: &str, exclusive: bool, key: Option<(&str, &str)>) -> (Self, Transition) {
+    pub(super) fn begin(run: &str, exclusive: bool, key: Option<(&str, &str)>) -> (Self, Transition) {
         let definition = definition();
         let event = Event {
             at: at(0),
@@ -92,7 +92,7 @@ impl Hand {
     }
 
     /// The step's end, answering a claim.
-    fn end(&mut self, fence: u64) -> Transition {
+    pub(super) fn end(&mut self, fence: u64) -> Transition {
         let visit = self.snapshot.frames[&0].visit;
         let kind = EventKind::StepSucceeded { frame: 0, visit, output: Payload::from(json!("done")) };
         let event = Event { at: at(5), chance: 2, kind };
@@ -106,7 +106,7 @@ impl Hand {
     }
 }
 
-fn group(transitions: Vec<Transition>) -> Write {
+pub(super) fn group(transitions: Vec<Transition>) -> Write {
     Write::Turns(transitions.into_iter().map(|transition| seal(transition, &mut Blobs::default()).unwrap()).collect())
 }
 
@@ -397,4 +397,57 @@ pub(super) async fn a_later_word_to_a_child_never_has_the_fence_of_an_earlier(st
         fences.push(claimed.fence);
     }
     assert!(fences.is_sorted_by(|one, next| one < next), "{fences:?}");
+}
+
+/// A heartbeat's word and a step's own may be ready together.
+pub(super) async fn words_of_one_batch_about_the_same_work_all_count(store: &dyn Store) {
+    one(store, group(vec![Hand::begin("r1", false, None).1])).await.unwrap();
+    let held = claim(store, 0, 1).await.remove(0);
+    let say = |say: Say| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence: held.fence, say });
+    let renew = || say(Say::Renew { lease_until: at(500) });
+    let checkpoint = || say(Say::Checkpoint { checkpoint: json!("half") });
+    assert_eq!(commit(store, vec![renew(), checkpoint()]).await, [Ok(()), Ok(())]);
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.lease_until, work.checkpoint), (Some(at(500)), Some(json!("half"))));
+    let pending = say(Say::Pending { due_at: at(9), checkpoint: json!(2), waiting_for: "AWS".to_owned() });
+    let outcomes = commit(store, vec![pending, renew()]).await;
+    assert_eq!(outcomes[0], Ok(()));
+    assert!(matches!(outcomes[1], Err(StoreError::LeaseLost { .. })), "what was given back is nobody's: {outcomes:?}");
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.owner, work.lease_until, work.checkpoint), (None, None, Some(json!(2))));
+}
+
+pub(super) async fn records_of_one_key_in_one_batch_keep_the_last(store: &dyn Store) {
+    let begin = |run: &str, body: i64| {
+        let mut begin = Hand::begin(run, false, None).1;
+        let record = |body: i64| NewRecord { collection: "report".to_owned(), key: "k".to_owned(), body: json!(body) };
+        begin.records = vec![record(body), record(body + 1)];
+        group(vec![begin])
+    };
+    assert_eq!(commit(store, vec![begin("r1", 1), begin("r2", 3)]).await, [Ok(()), Ok(())]);
+    let record = store.record("dave", "report", "k").await.unwrap().unwrap();
+    assert_eq!((record.body, record.run.as_str()), (json!(4), "r2"));
+}
+
+/// JSON allows a NUL in a text, and so do names and messages that others choose.
+pub(super) async fn texts_with_nul_come_back(store: &dyn Store) {
+    let odd = "a\0b\u{ffff}\u{1f511}";
+    let value = json!({ "text": odd, odd: [odd], "big": odd.repeat(2_000) });
+    let (_, mut begin) = Hand::begin("r1", false, Some((odd, "request")));
+    begin.records = vec![NewRecord { collection: "notes".to_owned(), key: odd.to_owned(), body: value.clone() }];
+    if let Some(Some(order)) = begin.work.get_mut(&0) {
+        order.input = Payload::from(value.clone());
+    }
+    one(store, group(vec![begin])).await.unwrap();
+    assert_eq!(store.key(odd).await.unwrap(), Some(("r1".to_owned(), "request".to_owned())));
+    let record = store.record("dave", "notes", odd).await.unwrap().unwrap();
+    assert_eq!((record.key.as_str(), &record.body), (odd, &value));
+    let held = claim(store, 0, 1).await.remove(0);
+    assert_eq!(held.input.as_deref(), Ok(&value));
+    let say = Say::Pending { due_at: at(1), checkpoint: value.clone(), waiting_for: odd.to_owned() };
+    one(store, Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence: held.fence, say }))
+        .await
+        .unwrap();
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.checkpoint, work.waiting_for.as_deref()), (Some(value), Some(odd)));
 }

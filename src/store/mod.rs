@@ -7,10 +7,15 @@
 //! Every write is fenced: a turn by the revision that it was folded onto, a word about a piece of work by the fence of its
 //! claim. A fence that does not hold is a value of [`StoreError`] that says what was expected and what was found.
 
+mod batch;
 mod codec;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod differential;
 mod error;
+pub mod postgres;
+mod row;
 mod rows;
 pub mod sqlite;
 mod transition;
@@ -23,6 +28,7 @@ use serde_json::Value;
 
 pub use codec::{Blobs, chain, decode_event};
 pub use error::StoreError;
+pub use postgres::PostgresStore;
 pub use rows::{
     Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, Seen, StoredRecord, StoredWork, Tally,
     WorkKind,
@@ -130,8 +136,26 @@ pub trait Store: Send + Sync + 'static {
     /// after it leaves the lease to pass.
     async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError>;
 
-    /// Ends all leases, for a store that only this process can have open: whoever held them is dead. Returns how many.
+    /// Ends the leases of processes that are known to be dead, and returns how many. For a store that only this process can have
+    /// open that is all of them, so it is asked once, at the start; on a shared one the living keep theirs, and it may be asked
+    /// at any time. It may take half a second to be sure.
     async fn expire_leases(&self) -> Result<u64, StoreError>;
+
+    /// Makes this process known as alive under the name that its claims carry, for as long as the store is open. To be called
+    /// before anything is claimed.
+    async fn attend(&self, _owner: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether other processes may have the store open too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Returns when another process says that there may be work. It is a hint: it comes late, twice or not at all.
+    async fn hinted(&self) {
+        std::future::pending().await
+    }
 
     /// When something will next be there to claim; `None` if nothing is.
     async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError>;
@@ -181,7 +205,8 @@ pub trait Store: Send + Sync + 'static {
     /// its enterprise is not known. A crash before it returns leaves all or none; read to learn which.
     async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError>;
 
-    /// What the world has not been told and is due to be, oldest first.
+    /// What the world has not been told and is due to be, oldest first. On a shared store no other process gets the same rows
+    /// for five minutes.
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// A crash between the telling and this tells it again: at least once, under the row's stable number.

@@ -33,10 +33,14 @@ pub(super) async fn run(
     // A set ends its tasks when it is dropped, as this future is when its caller goes away.
     let mut renewal = tokio::task::JoinSet::new();
     renewal.spawn(super::held::renew(Arc::clone(&core)));
+    if core.store.is_shared() {
+        renewal.spawn(look_after_others(Arc::clone(&core)));
+    }
     while !*shutdown.borrow() {
         let next = round(&core).await;
         tokio::select! {
             () = core.wake.notified() => {}
+            () = core.store.hinted() => {}
             () = core.clock.sleep_until(next) => {}
             stopped = shutdown.changed() => {
                 if stopped.is_err() {
@@ -51,11 +55,32 @@ pub(super) async fn run(
     drained
 }
 
+/// How long the loop sleeps at most. Processes that share a store do not look at it all at the same time.
+fn pace(core: &Core) -> Duration {
+    if !core.store.is_shared() {
+        return core.poll;
+    }
+    let percent = u32::try_from(core.clock.chance() % 20).unwrap_or(0);
+    core.poll * (90 + percent) / 100
+}
+
+/// Frees the work of processes that have died, as soon as that is known: long before their leases pass.
+async fn look_after_others(core: Arc<Core>) {
+    loop {
+        core.clock.sleep(pace(&core)).await;
+        match core.store.expire_leases().await {
+            Ok(0) => {}
+            Ok(_) => core.wake.notify_one(),
+            Err(error) => core.note(Err(&error)),
+        }
+    }
+}
+
 /// One claim. Returns when to look again if nobody wakes the loop before.
 async fn round(core: &Arc<Core>) -> DateTime<Utc> {
     // The time is read before anything is looked at: what becomes due after the look is due after this.
     let now = core.clock.now();
-    let floor = later(now, core.poll);
+    let floor = later(now, pace(core));
     if core.in_trouble() {
         let probed = core.store.probe().await;
         core.note(probed.as_ref());

@@ -52,6 +52,47 @@ impl Clock for SystemClock {
     }
 }
 
+/// The system's clock, set by another: by the database's, when processes on several machines share it. Leases and due times are
+/// then one clock's, however far the machines' own are apart.
+#[derive(Debug, Clone, Default)]
+pub struct SteeredClock {
+    /// Microseconds by which the other clock is ahead.
+    ahead: Arc<std::sync::atomic::AtomicI64>,
+}
+
+/// Differences below this are the way's length rather than the clocks'.
+const STEADY: TimeDelta = TimeDelta::milliseconds(50);
+
+impl SteeredClock {
+    /// Goes by a clock that is `ahead` of the system's.
+    pub fn steer(&self, ahead: TimeDelta) {
+        let before = TimeDelta::microseconds(self.ahead.load(std::sync::atomic::Ordering::Relaxed));
+        if (ahead - before).abs() >= STEADY {
+            let ahead = ahead.num_microseconds().unwrap_or(0);
+            self.ahead.store(ahead, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+#[async_trait]
+impl Clock for SteeredClock {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now() + TimeDelta::microseconds(self.ahead.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn new_id(&self) -> String {
+        SystemClock.new_id()
+    }
+
+    fn chance(&self) -> u64 {
+        SystemClock.chance()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration).await;
+    }
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
@@ -101,5 +142,20 @@ impl Clock for ManualClock {
     async fn sleep_until(&self, time: DateTime<Utc>) {
         // The sender lives in `self`, so this ends by time alone.
         let _ = self.now.subscribe().wait_for(|now| *now >= time).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steered_clock_goes_by_the_other_and_not_by_what_is_too_small_to_be_true() {
+        let clock = SteeredClock::default();
+        let ahead = |clock: &SteeredClock| (clock.now() - SystemClock.now()).num_milliseconds();
+        clock.steer(TimeDelta::milliseconds(20));
+        assert!(ahead(&clock).abs() < 10);
+        clock.steer(TimeDelta::hours(-1));
+        assert!((ahead(&clock) + 3_600_000).abs() < 1_000);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Say, Store, StoreError, Write};
 
 /// Writes that share one flush.
 const MOST: usize = 1_024;
@@ -15,20 +15,27 @@ type Reply = oneshot::Sender<Result<(), StoreError>>;
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
     queue: mpsc::UnboundedSender<(Write, Reply)>,
+    /// Renewals of leases go by a way of their own: a batch that is long in coming must not starve them.
+    renewals: mpsc::UnboundedSender<(Write, Reply)>,
 }
 
 impl Committer {
     pub(super) fn start(store: Arc<dyn Store>) -> Self {
-        let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(run(store, waiting));
-        Self { queue }
+        let start = || {
+            let (queue, waiting) = mpsc::unbounded_channel();
+            tokio::spawn(run(Arc::clone(&store), waiting));
+            queue
+        };
+        Self { queue: start(), renewals: start() }
     }
 
     /// Returns when the write is durable, or says why it is not.
     pub(super) async fn commit(&self, write: Write) -> Result<(), StoreError> {
         let gone = || StoreError::Unavailable { reason: "the committer has stopped".to_owned() };
         let (reply, answer) = oneshot::channel();
-        self.queue.send((write, reply)).map_err(|_| gone())?;
+        let renews = matches!(&write, Write::Word(word) if matches!(word.say, Say::Renew { .. }));
+        let queue = if renews { &self.renewals } else { &self.queue };
+        queue.send((write, reply)).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Core {
     pub(super) hot: Hot,
     /// Definitions by content hash, as open runs keep them.
     pub(super) kept: Mutex<HashMap<String, Arc<Definition>>>,
-    /// For people who look at the leases.
+    /// Under which claims stand; on a shared store the others know by it that this process is alive.
     pub(super) owner: String,
     pub(super) lease: Duration,
     pub(super) poll: Duration,

@@ -19,7 +19,7 @@ use super::{
     turns::child_end,
 };
 use crate::{
-    engine::{Actor, ChildEnd, EventKind, FrameId},
+    engine::{Actor, ChildEnd, EventKind, FrameId, Snapshot},
     store::{Answered, ClaimedWork, NewRecord, Say, StoreError, WorkKind},
 };
 
@@ -133,7 +133,7 @@ impl Core {
             let cause = format!("no step {} is registered in this version of keyferry", work.name);
             return EventKind::StepFailed { frame, visit, error: "Keyferry.UnknownStep".to_owned(), cause }.into();
         };
-        let (enterprise, workflow, state) = match self.place(&work.run, frame).await {
+        let (enterprise, workflow, state) = match self.place(&work.run, frame, visit).await {
             Ok(place) => place,
             Err(StoreError::NotFound { .. }) => return Outcome::Said(Say::Drop),
             Err(error @ StoreError::Corrupt { .. }) => return self.unreadable(work, &error),
@@ -167,13 +167,24 @@ impl Core {
         outcome
     }
 
-    /// Enterprise, workflow and state of a frame.
-    async fn place(self: &Arc<Self>, run: &str, frame: FrameId) -> Result<(String, String, String), StoreError> {
-        self.look(run, |snapshot| {
-            let state = snapshot.frames.get(&frame).map(|frame| frame.state.clone()).unwrap_or_default();
+    /// Enterprise, workflow and state of a frame at a visit.
+    async fn place(
+        self: &Arc<Self>,
+        run: &str,
+        frame: FrameId,
+        visit: u64,
+    ) -> Result<(String, String, String), StoreError> {
+        let see = |snapshot: &Snapshot| {
+            let state =
+                snapshot.frames.get(&frame).filter(|frame| frame.visit == visit).map(|frame| frame.state.clone());
             (snapshot.header.enterprise.clone(), snapshot.header.workflow.clone(), state)
-        })
-        .await
+        };
+        let mut seen = self.look(run, false, see).await?;
+        if seen.2.is_none() {
+            // Another process has moved the run since this one read it.
+            seen = self.look(run, true, see).await?;
+        }
+        Ok((seen.0, seen.1, seen.2.unwrap_or_default()))
     }
 
     /// Waits for a running step, its time limit, a heartbeat that does not come or the loss of its lease.

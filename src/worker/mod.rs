@@ -28,7 +28,7 @@ mod view;
 mod tests;
 
 pub use crate::store::{Enterprise, OutboxRow, Page, RecordPut, StoredRecord};
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SteeredClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
 pub use failure::{ErrorKind, ServiceError};
 pub use form_book::{CheckContext, Finding, FormBook};

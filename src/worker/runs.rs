@@ -174,6 +174,8 @@ impl Core {
             let many = inbox.len().min(together);
             waiting.extend(inbox.drain(..many));
         }
+        // A copy that was kept may be older than what another process has made of the run.
+        let doubtful = slot.is_some() && self.store.is_shared();
         let read = match slot.take() {
             Some(state) => Ok(state),
             None => self.read(run).await,
@@ -187,6 +189,7 @@ impl Core {
                 return;
             }
         };
+        let mut stale = false;
         let mut folded = Folded::new(&state.snapshot);
         let mut replies = Vec::new();
         let mut waiting = waiting.into_iter();
@@ -201,6 +204,10 @@ impl Core {
                         break;
                     }
                 }
+                Err(_) if doubtful => {
+                    stale = true;
+                    let _ = reply.send(Answer::Again(happening));
+                }
                 Err(rejected) => {
                     let _ = reply.send(Answer::Not(rejected.into()));
                 }
@@ -209,12 +216,15 @@ impl Core {
         // A turn that starts a child ends the batch; what is left goes first the next time.
         lock(&entry.inbox).splice(0..0, waiting);
         if replies.is_empty() {
-            *slot = Some(state);
+            *slot = Some(state).filter(|_| !stale);
             return;
         }
         let permits = replies.iter_mut().filter_map(|(happening, _)| happening.permit.take()).collect();
         let outcome = self.flush(folded, &mut state, permits).await;
         self.answer(run, outcome, replies, state, slot);
+        if stale {
+            *slot = None;
+        }
     }
 
     fn answer(
@@ -306,11 +316,16 @@ impl Core {
         }
     }
 
-    /// Looks at a run's durable snapshot.
-    pub(super) async fn look<T>(&self, run: &str, with: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
+    /// Looks at a run's snapshot: durable, and `anew` the newest; otherwise another process may have moved the run since.
+    pub(super) async fn look<T>(
+        &self,
+        run: &str,
+        anew: bool,
+        with: impl FnOnce(&Snapshot) -> T,
+    ) -> Result<T, StoreError> {
         let entry = self.hot.get(run);
         let mut slot = entry.state.lock().await;
-        let state = match slot.take() {
+        let state = match slot.take().filter(|_| !anew) {
             Some(state) => state,
             None => self.read(run).await?,
         };

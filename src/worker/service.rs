@@ -93,7 +93,7 @@ pub struct Stats {
 }
 
 impl Service {
-    /// Opens the service over a store that this process alone has open: the work of whoever died with a lease is due at once.
+    /// Opens the service: the work of whoever is known to have died with a lease is due at once.
     ///
     /// # Errors
     /// The store could not be read or written.
@@ -102,13 +102,15 @@ impl Service {
         for (name, definition) in options.definitions.iter() {
             options.store.keep_definition(&definition.hash, name, &definition.source, now).await?;
         }
+        let owner = options.clock.new_id();
+        options.store.attend(&owner).await?;
         options.store.expire_leases().await?;
         let kept = options.definitions.iter().map(|(_, found)| (found.hash.clone(), Arc::clone(found))).collect();
         let limits = options.config.worker.clone();
         let core = Core {
             committer: Committer::start(Arc::clone(&options.store)),
             store: options.store,
-            owner: options.clock.new_id(),
+            owner,
             clock: options.clock,
             steps: options.steps,
             definitions: options.definitions,
@@ -273,6 +275,11 @@ impl Service {
             watchers.retain(|_, watcher| watcher.receiver_count() > 0);
         }
         watchers.entry(run.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Whether other processes may move runs too, of which [`Service::watch`] does not hear.
+    pub fn is_shared(&self) -> bool {
+        self.core.store.is_shared()
     }
 
     /// Whether the store can be written to, tried now.

@@ -77,7 +77,9 @@ impl Command {
         let options = AppOptions {
             config: config.clone(),
             data_dir: folder.path.clone(),
+            database: None,
             cloud: Cloud::Sandbox,
+            sandbox_url: None,
             speed: Some(self.speed),
         };
         let app = App::open(options).await?;

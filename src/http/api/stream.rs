@@ -17,6 +17,8 @@ use crate::{engine::Standing, http::server::stopped, worker::RunView};
 
 /// A comment is sent after this long without a change, so that proxies keep the connection and a dead client is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often a run is looked at that another process may move.
+const LOOK: Duration = Duration::from_secs(1);
 
 struct Following {
     api: Api,
@@ -24,6 +26,8 @@ struct Following {
     changes: watch::Receiver<u64>,
     /// What was seen and is not sent yet.
     ready: Option<RunView>,
+    /// The revision that was sent last.
+    sent: u64,
     ended: bool,
 }
 
@@ -41,7 +45,7 @@ pub async fn events(State(api): State<Api>, Path(run): Path<String>) -> Reply {
     // Subscribed before the look that is sent: a commit between the two is then seen as a change.
     let changes = api.service.watch(&run);
     let first = api.service.run(&run).await?;
-    let following = Following { api, run, changes, ready: Some(first), ended: false };
+    let following = Following { api, run, changes, ready: Some(first), sent: 0, ended: false };
     let events = stream::unfold(following, |mut following| async move {
         let event = following.next().await?;
         Some((Ok::<_, Infallible>(event), following))
@@ -61,15 +65,25 @@ impl Following {
             None => self.changed().await?,
         };
         self.ended = has_ended(&view);
+        self.sent = view.revision;
         Event::default().event("run").id(view.revision.to_string()).json_data(&view).ok()
     }
 
     async fn changed(&mut self) -> Option<RunView> {
         let mut shutdown = self.api.shutdown.clone();
-        tokio::select! {
-            changed = self.changes.changed() => changed.ok()?,
-            () = stopped(&mut shutdown) => return None,
+        loop {
+            tokio::select! {
+                changed = tokio::time::timeout(LOOK, self.changes.changed()) => match changed {
+                    Ok(changed) => changed.ok()?,
+                    Err(_) if self.api.service.is_shared() => {}
+                    Err(_) => continue,
+                },
+                () = stopped(&mut shutdown) => return None,
+            }
+            let view = self.api.service.run(&self.run).await.ok()?;
+            if view.revision != self.sent {
+                return Some(view);
+            }
         }
-        self.api.service.run(&self.run).await.ok()
     }
 }

@@ -1,64 +1,29 @@
 //! One batch, one transaction, a fixed number of statements: each takes its rows as one JSON array.
 //!
-//! First the batch is checked against what is there; a group whose fence does not hold is left out and told so. The
-//! transaction has the write lock from its beginning, so nothing changes between the check and the writes; those carry their
-//! fences all the same, and a count that is not what the check promised takes everything back.
-
-use std::collections::{HashMap, HashSet};
+//! First the batch is checked against what is there. The transaction has the write lock from its beginning, so nothing changes
+//! between the check and the writes; those carry their fences all the same, and a count that is not what the check promised
+//! takes everything back.
 
 use fail::fail_point;
 use serde::Serialize;
-use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::sql;
-use crate::store::{Sealed, StoreError, Transition, WorkWord, Write, chain, micros};
-
-pub(super) type Outcomes = Vec<Result<(), StoreError>>;
-
-/// Where a run stands.
-struct Stand {
-    n: i64,
-    revision: u64,
-    status: String,
-    head: Vec<u8>,
-}
-
-/// What the check found.
-struct Found {
-    runs: HashMap<String, Stand>,
-    /// Visit and fence of what is held, by run and frame.
-    held: HashMap<(String, i64), (u64, u64)>,
-    keys: HashMap<String, (String, String)>,
-    exclusive: HashMap<String, String>,
-    enterprises: HashSet<String>,
-    last: i64,
-}
+use crate::store::{
+    StoreError, Write,
+    batch::{Asked, Found, Holding, Outcomes, Rows, Stand, plan},
+    row::number,
+};
 
 pub(super) async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -> Result<Outcomes, StoreError> {
-    let mut found = look(connection, batch).await?;
-    let mut outcomes = Vec::with_capacity(batch.len());
-    let mut turns = Vec::new();
-    let mut words = Vec::new();
-    let mut moved = HashSet::new();
-    for write in batch {
-        let verdict = match write {
-            Write::Turns(group) => admit(group, &mut found, &mut moved),
-            Write::Word(word) => found.fence(&word.run, word.frame, word.visit, word.fence).map(|_| ()),
-        };
-        if verdict.is_ok() {
-            match write {
-                Write::Turns(group) => turns.extend(group),
-                Write::Word(word) => words.push(word),
-            }
-        }
-        outcomes.push(verdict);
-    }
+    let mut found = look(connection, &Asked::of(batch)).await?;
+    let plan = plan(batch, &mut found)?;
     // Words come first: a turn of the same batch may replace the work that they are about.
-    say(connection, &words, &found).await?;
+    put(connection, sql::UPDATE_WORK, &plan.rows.words).await?;
+    put(connection, sql::DELETE_WORK, &plan.rows.dropped).await?;
     fail_point!("commit::inside");
-    write_turns(connection, &turns, &found).await?;
-    Ok(outcomes)
+    write_turns(connection, &plan.rows).await?;
+    Ok(plan.outcomes)
 }
 
 fn texts<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
@@ -88,246 +53,37 @@ async fn put<T: Serialize>(
     Ok(sqlx::query(statement).bind(texts(rows)?).execute(connection).await?.rows_affected())
 }
 
-fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|error| StoreError::corrupt(column, error))
-}
-
-async fn look(connection: &mut SqliteConnection, batch: &[Write]) -> Result<Found, StoreError> {
-    let mut runs = Vec::new();
-    let mut held = Vec::new();
-    let mut new = Vec::new();
-    for write in batch {
-        match write {
-            Write::Turns(group) => {
-                for turn in group {
-                    runs.push(turn.run.as_str());
-                    held.extend(turn.answers.iter().map(|answer| (turn.run.as_str(), answer.frame)));
-                    new.extend(turn.start.as_ref().map(|start| (turn, start)));
-                }
-            }
-            Write::Word(word) => {
-                runs.push(&word.run);
-                held.push((&word.run, word.frame));
-            }
-        }
-    }
-    let keys: Vec<&str> =
-        new.iter().filter_map(|(_, start)| start.idempotency.as_ref().map(|key| key.key.as_str())).collect();
-    let exclusive: Vec<&str> =
-        new.iter().filter(|(_, start)| start.exclusive).map(|(turn, _)| turn.enterprise.as_str()).collect();
-    let enterprises: Vec<&str> = new.iter().map(|(turn, _)| turn.enterprise.as_str()).collect();
-
-    let mut found = Found {
-        runs: HashMap::new(),
-        held: HashMap::new(),
-        keys: HashMap::new(),
-        exclusive: HashMap::new(),
-        enterprises: HashSet::new(),
-        last: 0,
-    };
-    for row in fetch(connection, sql::CHECK_RUNS, &runs).await? {
-        let head =
-            hex::decode(row.try_get::<String, _>("head")?).map_err(|error| StoreError::corrupt("head", error))?;
+async fn look(connection: &mut SqliteConnection, asked: &Asked<'_>) -> Result<Found, StoreError> {
+    let mut found = Found::default();
+    for row in fetch(connection, sql::CHECK_RUNS, &asked.runs).await? {
+        let revision = number(&row, "revision")?;
         let stand =
-            Stand { n: row.try_get("n")?, revision: unsigned(&row, "revision")?, status: row.try_get("status")?, head };
+            Stand { n: row.try_get("n")?, revision, status: row.try_get("status")?, head: row.try_get("head")? };
         found.runs.insert(row.try_get("run")?, stand);
     }
-    for row in fetch(connection, sql::CHECK_WORK, &held).await? {
+    for row in fetch(connection, sql::CHECK_WORK, &asked.held).await? {
         let key = (row.try_get("run")?, row.try_get("frame")?);
-        found.held.insert(key, (unsigned(&row, "visit")?, unsigned(&row, "fence")?));
+        let (visit, fence) = (number(&row, "visit")?, number(&row, "fence")?);
+        found.held.insert(key, Holding { n: row.try_get("n")?, visit, fence });
     }
-    for row in fetch(connection, sql::CHECK_KEYS, &keys).await? {
+    for row in fetch(connection, sql::CHECK_KEYS, &asked.keys).await? {
         found.keys.insert(row.try_get("key")?, (row.try_get("request")?, row.try_get("run")?));
     }
-    for row in fetch(connection, sql::EXCLUSIVE_OPEN, &exclusive).await? {
+    for row in fetch(connection, sql::EXCLUSIVE_OPEN, &asked.exclusive).await? {
         found.exclusive.insert(row.try_get("enterprise")?, row.try_get("run")?);
     }
-    for row in fetch(connection, sql::ENTERPRISES_KNOWN, &enterprises).await? {
+    for row in fetch(connection, sql::ENTERPRISES_KNOWN, &asked.enterprises).await? {
         found.enterprises.insert(row.try_get("id")?);
     }
-    if !new.is_empty() {
-        found.last = sqlx::query_scalar(sql::LAST_RUN).fetch_one(connection).await?;
+    if asked.new > 0 {
+        let last: i64 = sqlx::query_scalar(sql::LAST_RUN).fetch_one(connection).await?;
+        found.numbers.extend((last + 1..).take(asked.new));
+        found.numbers.reverse();
     }
     Ok(found)
 }
 
-impl Found {
-    fn fence(&self, run: &str, frame: i64, visit: u64, fence: u64) -> Result<&Stand, StoreError> {
-        let lost = |found| StoreError::LeaseLost { run: run.to_owned(), frame, expected: fence, found };
-        match (self.held.get(&(run.to_owned(), frame)), self.runs.get(run)) {
-            (Some(held), Some(stand)) if *held == (visit, fence) => Ok(stand),
-            (held, _) => Err(lost(held.map(|(_, fence)| *fence))),
-        }
-    }
-
-    fn number(&self, run: &str) -> Result<i64, StoreError> {
-        self.runs.get(run).map(|stand| stand.n).ok_or_else(|| StoreError::NotFound { what: "run", id: run.to_owned() })
-    }
-}
-
-/// Whether a group may be written, beside those of the batch before it. New runs get their numbers here.
-fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Result<(), StoreError> {
-    for turn in group {
-        let stand = found.runs.get(&turn.run).map_or(0, |stand| stand.revision);
-        if stand != turn.expected || moved.contains(&turn.run) {
-            return Err(StoreError::Conflict { run: turn.run.clone(), expected: turn.expected, found: stand });
-        }
-        for answer in &turn.answers {
-            found.fence(&turn.run, answer.frame, answer.visit, answer.fence)?;
-        }
-        let Some(start) = &turn.start else { continue };
-        if let Some(key) = &start.idempotency
-            && let Some((request, run)) = found.keys.get(&key.key)
-        {
-            return Err(if *request == key.request {
-                StoreError::AlreadyStarted { run: run.clone() }
-            } else {
-                StoreError::KeyReused { key: key.key.clone() }
-            });
-        }
-        if !found.enterprises.contains(&turn.enterprise) {
-            return Err(StoreError::NotFound { what: "enterprise", id: turn.enterprise.clone() });
-        }
-        if start.exclusive
-            && let Some(run) = found.exclusive.get(&turn.enterprise)
-        {
-            return Err(StoreError::ExclusiveOpen { enterprise: turn.enterprise.clone(), run: run.clone() });
-        }
-    }
-    for turn in group {
-        moved.insert(turn.run.clone());
-        let Some(start) = &turn.start else { continue };
-        found.last += 1;
-        let stand = Stand { n: found.last, revision: 0, status: String::new(), head: Vec::new() };
-        found.runs.insert(turn.run.clone(), stand);
-        if let Some(key) = &start.idempotency {
-            found.keys.insert(key.key.clone(), (key.request.clone(), turn.run.clone()));
-        }
-        if start.exclusive {
-            found.exclusive.insert(turn.enterprise.clone(), turn.run.clone());
-        }
-    }
-    Ok(())
-}
-
-async fn say(connection: &mut SqliteConnection, words: &[&WorkWord], found: &Found) -> Result<(), StoreError> {
-    use crate::store::Say;
-    let mut rows = Vec::with_capacity(words.len());
-    let mut dropped = Vec::new();
-    for word in words {
-        let n = found.number(&word.run)?;
-        let key = (n, word.frame, word.visit, word.fence);
-        let (due, free, lease, checkpoint, waiting, progressed) = match &word.say {
-            Say::Renew { lease_until } => (None, 0, Some(micros(*lease_until)), None, None, 0),
-            Say::Checkpoint { checkpoint } => (None, 0, None, Some(checkpoint.to_string()), None, 0),
-            Say::Pending { due_at, checkpoint, waiting_for } => {
-                (Some(micros(*due_at)), 1, None, Some(checkpoint.to_string()), Some(waiting_for.as_str()), 1)
-            }
-            Say::Release { due_at } => (Some(micros(*due_at)), 1, None, None, None, 0),
-            Say::Drop => {
-                dropped.push((n, word.frame));
-                continue;
-            }
-        };
-        rows.push((key.0, key.1, key.2, key.3, due, free, lease, checkpoint, waiting, progressed));
-    }
-    put(connection, sql::UPDATE_WORK, &rows).await?;
-    put(connection, sql::DELETE_WORK, &dropped).await?;
-    Ok(())
-}
-
-/// The rows of a batch's turns, by statement.
-#[derive(Default)]
-struct Rows {
-    blobs: Vec<(String, String)>,
-    new: Vec<Value>,
-    old: Vec<Value>,
-    status: Vec<Value>,
-    frames: Vec<Value>,
-    no_frames: Vec<(i64, u64)>,
-    history: Vec<Value>,
-    no_work: Vec<(i64, i64)>,
-    ended: Vec<i64>,
-    ended_at: Vec<(i64, i64)>,
-    work: Vec<Value>,
-    hold: Vec<(i64, i64)>,
-    signals: Vec<Value>,
-    outbox: Vec<(i64, i64, String)>,
-    records: Vec<Value>,
-    keys: Vec<(String, String, String)>,
-}
-
-fn spread(turn: &Sealed, stand: &Stand, rows: &mut Rows) -> Result<(), StoreError> {
-    let n = stand.n;
-    rows.blobs.extend(turn.blobs.iter().cloned());
-    let mut head = stand.head.clone();
-    for (offset, (event, entered)) in turn.history.iter().enumerate() {
-        head = chain(&head, event, entered);
-        let seq = turn.expected + 1 + u64::try_from(offset).unwrap_or(u64::MAX);
-        rows.history.push(json!([n, seq, hex::encode(&head), event, entered]));
-    }
-    if turn.expected + u64::try_from(turn.history.len()).unwrap_or(u64::MAX) != turn.revision {
-        let reason = format!("{} events do not lead from {} to {}", turn.history.len(), turn.expected, turn.revision);
-        return Err(StoreError::corrupt("turn", reason));
-    }
-    let head = hex::encode(head);
-    if let Some(start) = &turn.start {
-        let parent = start.parent.as_ref();
-        rows.new.push(json!([
-            n,
-            turn.run,
-            turn.enterprise,
-            turn.workflow,
-            turn.definition,
-            parent.map(|parent| parent.run.as_str()),
-            parent.map(|parent| parent.frame),
-            parent.map(|parent| parent.visit),
-            i64::from(start.exclusive),
-            turn.revision,
-            turn.status,
-            turn.ended_at,
-            head,
-            turn.state,
-        ]));
-        rows.keys.extend(start.idempotency.iter().map(|key| (key.key.clone(), key.request.clone(), turn.run.clone())));
-    } else {
-        rows.old.push(json!([n, turn.expected, turn.revision, head, turn.state]));
-        if stand.status != turn.status {
-            rows.status.push(json!([n, turn.status, turn.ended_at]));
-        }
-    }
-    rows.frames.extend(turn.frames.iter().map(|(frame, body)| json!([n, frame, turn.revision, body])));
-    rows.no_frames.extend(turn.removed.iter().map(|frame| (n, *frame)));
-    rows.no_work.extend(turn.dropped.iter().map(|frame| (n, *frame)));
-    rows.work.extend(turn.work.iter().map(|columns| {
-        let mut row = vec![Value::from(n)];
-        row.extend(columns.as_array().into_iter().flatten().cloned());
-        Value::Array(row)
-    }));
-    rows.hold.extend(turn.hold.map(|held| (n, i64::from(held))));
-    if let Some(at) = turn.ended_at {
-        rows.ended.push(n);
-        rows.ended_at.push((n, at));
-    }
-    rows.signals.extend(turn.signals.iter().map(|signal| {
-        let (frame, visit) = signal.frame.unzip();
-        let fence = Transition::first_fence(turn.revision);
-        json!([turn.run, frame, visit, signal.word.word(), signal.body.to_string(), turn.at, fence])
-    }));
-    rows.outbox.extend(turn.notices.iter().map(|notice| (n, turn.at, notice.clone())));
-    rows.records.extend(turn.records.iter().map(|record| {
-        json!([turn.enterprise, record.collection, record.key, turn.run, turn.at, record.body.to_string()])
-    }));
-    Ok(())
-}
-
-async fn write_turns(connection: &mut SqliteConnection, turns: &[&Sealed], found: &Found) -> Result<(), StoreError> {
-    let mut rows = Rows::default();
-    for turn in turns {
-        let stand =
-            found.runs.get(&turn.run).ok_or_else(|| StoreError::NotFound { what: "run", id: turn.run.clone() })?;
-        spread(turn, stand, &mut rows)?;
-    }
+async fn write_turns(connection: &mut SqliteConnection, rows: &Rows<'_>) -> Result<(), StoreError> {
     put(connection, sql::INSERT_PAYLOADS, &rows.blobs).await?;
     put(connection, sql::INSERT_RUNS, &rows.new).await?;
     let updated = put(connection, sql::UPDATE_RUNS, &rows.old).await?;

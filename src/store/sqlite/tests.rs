@@ -51,6 +51,9 @@ conforms!(
     values_that_look_like_references_are_values,
     a_moment_is_seen_whole,
     a_later_word_to_a_child_never_has_the_fence_of_an_earlier,
+    words_of_one_batch_about_the_same_work_all_count,
+    records_of_one_key_in_one_batch_keep_the_last,
+    texts_with_nul_come_back,
 );
 
 #[tokio::test]

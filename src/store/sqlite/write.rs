@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, commit, sql};
 use crate::store::{
     Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
-    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
+    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, micros, row, time,
 };
 
 #[async_trait]
@@ -128,7 +128,7 @@ impl Store for SqliteStore {
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
         let row = sqlx::query(sql::ENTERPRISE).bind(id).fetch_optional(&self.inner.readers).await?;
-        row.as_ref().map(super::read::enterprise).transpose()
+        row.as_ref().map(row::enterprise).transpose()
     }
 
     async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError> {
@@ -137,8 +137,8 @@ impl Store for SqliteStore {
             .bind(i64::from(limit) + 1)
             .fetch_all(&self.inner.readers)
             .await?;
-        let items = rows.iter().map(super::read::enterprise).collect::<Result<Vec<_>, _>>()?;
-        Ok(super::read::page(items, limit, |last| last.id.clone()))
+        let items = rows.iter().map(row::enterprise).collect::<Result<Vec<_>, _>>()?;
+        Ok(row::page(items, limit, |last| last.id.clone()))
     }
 
     async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
@@ -148,7 +148,7 @@ impl Store for SqliteStore {
             .bind(key)
             .fetch_optional(&self.inner.readers)
             .await?;
-        row.as_ref().map(super::read::record).transpose()
+        row.as_ref().map(row::record).transpose()
     }
 
     async fn records(&self, page: RecordsPage) -> Result<Page<StoredRecord>, StoreError> {
@@ -159,13 +159,13 @@ impl Store for SqliteStore {
             .bind(i64::from(page.limit) + 1)
             .fetch_all(&self.inner.readers)
             .await?;
-        let items = rows.iter().map(super::read::record).collect::<Result<Vec<_>, _>>()?;
-        Ok(super::read::page(items, page.limit, |last| last.key.clone()))
+        let items = rows.iter().map(row::record).collect::<Result<Vec<_>, _>>()?;
+        Ok(row::page(items, page.limit, |last| last.key.clone()))
     }
 
     async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
         let row = sqlx::query(sql::FIND_RECORD).bind(collection).bind(key).fetch_optional(&self.inner.readers).await?;
-        row.as_ref().map(super::read::record).transpose()
+        row.as_ref().map(row::record).transpose()
     }
 
     async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
@@ -186,21 +186,9 @@ impl Store for SqliteStore {
             .bind(i64::from(limit))
             .fetch_all(&self.inner.readers)
             .await?;
-        let texts = rows.iter().map(|row| row.try_get("notice")).collect::<Result<Vec<String>, _>>()?;
+        let texts = row::texts(&rows, "notice")?;
         let bodies = self.bodies(texts.iter().map(String::as_str)).await?;
-        rows.iter()
-            .zip(&texts)
-            .map(|(row, text)| {
-                Ok(OutboxRow {
-                    id: row.try_get("n")?,
-                    created_at: time(row.try_get("created_at")?),
-                    enterprise: row.try_get("enterprise")?,
-                    run: row.try_get("run")?,
-                    notice: codec::decode_notice(text, &bodies)?,
-                    attempts: super::read::count(row, "attempts")?,
-                })
-            })
-            .collect()
+        rows.iter().zip(&texts).map(|(found, notice)| row::outbox(found, notice, &bodies)).collect()
     }
 
     async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
@@ -228,15 +216,7 @@ impl Store for SqliteStore {
     }
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {
-        let row = sqlx::query(sql::STATS).bind(now.timestamp_micros()).fetch_one(&self.inner.readers).await?;
-        Ok(Tally {
-            due: super::read::number(&row, "due")?,
-            oldest_due: row.try_get::<Option<i64>, _>("oldest_due")?.map(time),
-            leases: super::read::number(&row, "leases")?,
-            attention: super::read::number(&row, "attention")?,
-            outbox: super::read::number(&row, "outbox")?,
-            oldest_outbox: row.try_get::<Option<i64>, _>("oldest_outbox")?.map(time),
-        })
+        row::tally(&sqlx::query(sql::STATS).bind(now.timestamp_micros()).fetch_one(&self.inner.readers).await?)
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

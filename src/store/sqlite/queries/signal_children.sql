@@ -1,8 +1,8 @@
 -- A word to the open children of a run's frame up to a visit, or of all its frames. The batch: [parent's id, frame or null,
--- visit or null, word, body, at, fence]. A cancel is never replaced by a lesser word. The fence grows with the parent's
+-- visit or null, word, input, at, fence]. A cancel is never replaced by a lesser word. The fence grows with the parent's
 -- revision: a child's later word never has the fence of an earlier one, although the row was deleted in between.
 INSERT INTO work (run, frame, visit, kind, name, input, due_at, held, fence, attempt, crashes, since)
-SELECT r.n, -2, 0, 'signal', j.value ->> 3, json_object('is', json(j.value ->> 4)), j.value ->> 5, 0, j.value ->> 6, 0, 0,
+SELECT r.n, -2, 0, 'signal', j.value ->> 3, j.value ->> 4, j.value ->> 5, 0, j.value ->> 6, 0, 0,
     j.value ->> 5
 FROM json_each(?1) AS j
 JOIN runs AS r ON r.parent = j.value ->> 0

@@ -1,0 +1,211 @@
+//! The store of a fleet: one PostgreSQL that any number of processes share.
+//!
+//! The same law as the embedded store's, by other means. Nothing is locked by a transaction as such: a batch locks the runs that
+//! it moves, in the order of their numbers, and the work that it answers, before it is judged; a claim leaves out what is locked.
+//! A transaction that met another is tried again, since nothing of it was committed; a COMMIT that was not answered is settled
+//! by asking what became of it.
+//!
+//! A process that works is known to be alive by a lock that its own connection holds ([`presence`]): when the server has let it
+//! go, what the process had claimed is free at once, long before its leases pass.
+
+mod commit;
+mod open;
+mod pool;
+mod presence;
+mod read;
+mod sql;
+#[cfg(test)]
+pub(crate) mod tests;
+mod text;
+mod write;
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::postgres::PgConnectOptions;
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::StoreError;
+use pool::{Body, Ended, Pool};
+
+/// Hints to other processes are at least so far apart: each is a lock of the whole server's notification queue.
+const HINT_PAUSE: Duration = Duration::from_millis(250);
+
+/// The name under which this process's claims stand, once it attends.
+type Owner = Arc<Mutex<String>>;
+
+/// The store on a PostgreSQL database.
+#[derive(Clone)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The URL without what is secret.
+    place: String,
+    options: PgConnectOptions,
+    reads: Pool,
+    writes: Pool,
+    renewals: Pool,
+    aside: Pool,
+    /// Other processes should look for work.
+    tell: Arc<Notify>,
+    /// Another process said that this one should.
+    told: Arc<Notify>,
+    /// As whom this process says so.
+    owner: Owner,
+    /// Whether anybody had work when this process last looked.
+    leased: AtomicBool,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").field("place", &self.inner.place).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn new(place: String, options: PgConnectOptions, reads: Pool, writes: Pool, renewals: Pool, aside: Pool) -> Self {
+        Self {
+            place,
+            options,
+            reads,
+            writes,
+            renewals,
+            aside,
+            tell: Arc::default(),
+            told: Arc::default(),
+            owner: Owner::default(),
+            leased: AtomicBool::new(true),
+            tasks: Mutex::default(),
+        }
+    }
+
+    fn end_tasks(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end_tasks();
+    }
+}
+
+impl PostgresStore {
+    /// Where the database is: its URL without user and password.
+    pub fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    /// Closes the connections. Whatever is asked of this store afterwards fails.
+    pub async fn close(&self) {
+        self.inner.end_tasks();
+        for pool in [&self.inner.reads, &self.inner.writes, &self.inner.renewals, &self.inner.aside] {
+            pool.close();
+        }
+    }
+
+    /// How far the server's clock is ahead of `wall`, half the way to it and back taken off.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn ahead(&self, wall: impl Fn() -> DateTime<Utc> + Send) -> Result<TimeDelta, StoreError> {
+        let before = wall();
+        let asked = self.look(|connection| {
+            Box::pin(async move { Ok(sqlx::query_scalar::<_, i64>(sql::NOW).fetch_one(connection).await?) })
+        });
+        let now = asked.await?;
+        let after = wall();
+        Ok(super::time(now) - (before + (after - before) / 2))
+    }
+
+    fn start(inner: Inner) -> Self {
+        let herald = herald(Arc::clone(&inner.tell), Arc::clone(&inner.owner), inner.aside.clone());
+        let store = Self { inner: Arc::new(inner) };
+        store.keep_task(tokio::spawn(herald).abort_handle());
+        store
+    }
+
+    fn keep_task(&self, task: AbortHandle) {
+        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    /// Runs `body` in a transaction; the caller is told when its end is not known.
+    async fn write<T, F>(&self, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
+    {
+        match self.inner.writes.transact("BEGIN", body).await? {
+            Ended::Committed(value) => Ok(value),
+            Ended::Unanswered(_, error) => Err(error),
+        }
+    }
+
+    /// Runs `body` on a connection that sees one moment of the database.
+    async fn read<T, F>(&self, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
+    {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        match self.inner.reads.transact(begin, body).await? {
+            Ended::Committed(value) | Ended::Unanswered(value, _) => Ok(value),
+        }
+    }
+
+    /// Runs a statement that reads.
+    async fn look<T, F>(&self, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
+    {
+        Ok(self.inner.reads.ask(true, body).await?)
+    }
+
+    /// Tells other processes that there may be work, soon and not too often.
+    fn hint(&self) {
+        self.inner.tell.notify_one();
+    }
+
+    fn is_leased(&self) -> bool {
+        self.inner.leased.load(Ordering::Relaxed)
+    }
+}
+
+/// Says to other processes that there may be work: on a connection of its own and outside of every transaction that matters,
+/// because a NOTIFY makes the commits of all processes wait for each other.
+async fn herald(tell: Arc<Notify>, owner: Owner, aside: Pool) {
+    loop {
+        tell.notified().await;
+        // Who said it need not be told.
+        let owner = owner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let said = aside.ask(true, move |connection| {
+            let query = sqlx::query(sql::HINT).bind(owner.clone());
+            Box::pin(async move {
+                query.execute(connection).await?;
+                Ok(())
+            })
+        });
+        let said = said.await;
+        if let Err(setback) = said {
+            // Others find the work by looking for it.
+            tracing::debug!(error = %StoreError::from(setback), "other processes could not be told of work");
+        }
+        pause(HINT_PAUSE).await;
+    }
+}
+
+/// Waits in wall time: what is waited for is the database and not a run's time.
+async fn pause(time: Duration) {
+    let _elapsed = tokio::time::timeout(time, std::future::pending::<Infallible>()).await;
+}

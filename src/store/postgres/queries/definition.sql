@@ -1,0 +1,1 @@
+SELECT name, source FROM definitions WHERE hash = $1

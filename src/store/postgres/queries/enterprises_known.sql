@@ -1,0 +1,1 @@
+SELECT id FROM enterprises WHERE id = ANY($1)

@@ -1,0 +1,2 @@
+INSERT INTO enterprises (id, name, partition, customer_email, csm_email, engineer_email, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING

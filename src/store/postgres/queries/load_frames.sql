@@ -1,0 +1,1 @@
+SELECT body FROM frames WHERE run = $1 ORDER BY frame

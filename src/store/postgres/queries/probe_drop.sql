@@ -1,0 +1,1 @@
+DELETE FROM probe WHERE n = $1

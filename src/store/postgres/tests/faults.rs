@@ -1,0 +1,225 @@
+//! Two processes on one database, and connections that are cut.
+
+use std::sync::atomic::AtomicU8;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::store::{Claim, Write, conformance::Hand};
+
+const OPEN: u8 = 0;
+/// COMMIT reaches the server, its answer does not come back.
+const LOSE_ANSWER: u8 = 1;
+/// COMMIT does not reach the server.
+const LOSE_COMMIT: u8 = 2;
+
+/// A way to the server that can be disturbed.
+struct Proxy {
+    port: u16,
+    fault: Arc<AtomicU8>,
+    /// Times that a fault was reached.
+    reached: Arc<AtomicU8>,
+}
+
+impl Proxy {
+    async fn start(address: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (fault, reached) = (Arc::new(AtomicU8::new(OPEN)), Arc::new(AtomicU8::new(0)));
+        let proxy = Self { port, fault: Arc::clone(&fault), reached: Arc::clone(&reached) };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (address, fault, reached) = (address.clone(), Arc::clone(&fault), Arc::clone(&reached));
+                tokio::spawn(async move {
+                    let server = TcpStream::connect(address).await.unwrap();
+                    carry(client, server, &fault, &reached).await;
+                });
+            }
+        });
+        proxy
+    }
+}
+
+async fn carry(mut client: TcpStream, mut server: TcpStream, fault: &AtomicU8, reached: &AtomicU8) {
+    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let Ok(read @ 1..) = read else { return };
+                let commits = up[..read].windows(7).any(|bytes| bytes == b"COMMIT\0");
+                match fault.load(Ordering::SeqCst) {
+                    LOSE_ANSWER if commits => {
+                        server.write_all(&up[..read]).await.unwrap();
+                        // The server has done it when it answers.
+                        let _ = server.read(&mut down).await;
+                        reached.fetch_add(1, Ordering::SeqCst);
+                        fault.store(OPEN, Ordering::SeqCst);
+                        return;
+                    }
+                    LOSE_COMMIT if commits => {
+                        reached.fetch_add(1, Ordering::SeqCst);
+                        fault.store(OPEN, Ordering::SeqCst);
+                        return;
+                    }
+                    _ => if server.write_all(&up[..read]).await.is_err() { return },
+                }
+            }
+            read = server.read(&mut down) => {
+                let Ok(read @ 1..) = read else { return };
+                if client.write_all(&down[..read]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn behind_a_proxy() -> Option<(Database, Proxy, PostgresStore)> {
+    let database = Database::make().await?;
+    let proxy = Proxy::start(database.address()).await;
+    let store = PostgresStore::open(&database.url_at(proxy.port)).await.unwrap();
+    conformance::prepare(&store).await;
+    Some((database, proxy, store))
+}
+
+fn starts(run: &str) -> Write {
+    conformance::group(vec![Hand::begin(run, false, None).1])
+}
+
+#[tokio::test]
+async fn a_commit_that_was_done_and_not_answered_is_found_done() {
+    let Some((_database, proxy, store)) = behind_a_proxy().await else { return };
+    for number in 0..5 {
+        proxy.fault.store(LOSE_ANSWER, Ordering::SeqCst);
+        let run = format!("r{number}");
+        assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]));
+        assert_eq!(store.load(&run).await.unwrap().snapshot.header.revision, 1);
+    }
+    assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test]
+async fn a_commit_that_never_reached_the_server_is_an_error_and_leaves_nothing() {
+    let Some((_database, proxy, store)) = behind_a_proxy().await else { return };
+    for number in 0..5 {
+        proxy.fault.store(LOSE_COMMIT, Ordering::SeqCst);
+        let run = format!("r{number}");
+        let outcome = store.commit(Arc::from([starts(&run)])).await;
+        assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
+        assert!(matches!(store.load(&run).await, Err(StoreError::NotFound { .. })));
+        assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]), "it can be done again");
+    }
+    assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ends_are_replaced() {
+    let Some((database, store)) = fresh().await else { return };
+    for number in 0..3 {
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND pid <> pg_backend_pid()";
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        assert!(count(&mut connection, end).await > 0);
+        assert!(store.key("nothing").await.unwrap().is_none());
+        assert_eq!(store.commit(Arc::from([starts(&format!("r{number}"))])).await, Ok(vec![Ok(())]));
+    }
+}
+
+#[tokio::test]
+async fn two_processes_that_take_the_same_key_start_one_run() {
+    let Some((database, store)) = fresh().await else { return };
+    let other = PostgresStore::open(database.url()).await.unwrap();
+    for number in 0..20 {
+        let key = format!("k{number}");
+        let begin = |run: String| conformance::group(vec![Hand::begin(&run, false, Some((&key, "a"))).1]);
+        let (one, two) = tokio::join!(
+            store.commit(Arc::from([begin(format!("a{number}"))])),
+            other.commit(Arc::from([begin(format!("b{number}"))])),
+        );
+        let outcomes = [one.unwrap().remove(0), two.unwrap().remove(0)];
+        let started = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        let answered =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::AlreadyStarted { .. }))).count();
+        assert_eq!((started, answered), (1, 1), "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_processes_that_move_a_run_and_claim_its_work_exclude_each_other() {
+    let Some((database, store)) = fresh().await else { return };
+    let other = PostgresStore::open(database.url()).await.unwrap();
+    let now = chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap();
+    for number in 0..20 {
+        let run = format!("r{number}");
+        let (mut hand, begin) = Hand::begin(&run, false, None);
+        store.commit(Arc::from([conformance::group(vec![begin])])).await.unwrap();
+        let asked = |owner: &str| Claim {
+            owner: owner.to_owned(),
+            now,
+            lease_until: now + chrono::TimeDelta::seconds(60),
+            limit: 10,
+        };
+        let (one, two) = tokio::join!(store.claim(asked("one")), other.claim(asked("two")));
+        let claimed: Vec<_> = one.unwrap().into_iter().chain(two.unwrap()).collect();
+        assert_eq!(claimed.len(), 1, "a piece of work has one owner");
+        let write = conformance::group(vec![hand.end(claimed[0].fence)]);
+        let (one, two) = tokio::join!(store.commit(Arc::from([write.clone()])), other.commit(Arc::from([write])));
+        let outcomes = [one.unwrap().remove(0), two.unwrap().remove(0)];
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+        assert!(outcomes.iter().any(|outcome| matches!(outcome, Err(StoreError::Conflict { .. }))), "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn leases_of_the_living_stay_and_those_of_the_dead_end_within_two_seconds() {
+    let Some((database, store)) = fresh().await else { return };
+    let other = PostgresStore::open(database.url()).await.unwrap();
+    store.attend("alive").await.unwrap();
+    other.attend("dying").await.unwrap();
+    let now = chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap();
+    let lease_until = now + chrono::TimeDelta::seconds(60);
+    for (store, owner, run) in [(&store, "alive", "r1"), (&other, "dying", "r2")] {
+        store.commit(Arc::from([starts(run)])).await.unwrap();
+        let claim = Claim { owner: owner.to_owned(), now, lease_until, limit: 1 };
+        assert_eq!(store.claim(claim).await.unwrap()[0].run, run);
+    }
+    assert_eq!(store.expire_leases().await.unwrap(), 0, "both are alive");
+    // A connection that is cut comes back; its owner is not taken for dead.
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(count(&mut connection, cut).await, 2);
+    assert_eq!(store.expire_leases().await.unwrap(), 0, "both are present again");
+    let died = std::time::Instant::now();
+    other.close().await;
+    drop(other);
+    while store.expire_leases().await.unwrap() == 0 {
+        assert!(died.elapsed() < Duration::from_secs(2), "nobody missed the dead");
+        pause(Duration::from_millis(100)).await;
+    }
+    assert!(died.elapsed() < Duration::from_secs(2));
+    let claim = Claim { owner: "alive".to_owned(), now, lease_until, limit: 10 };
+    let claimed = store.claim(claim).await.unwrap();
+    assert_eq!(claimed.iter().map(|work| work.run.as_str()).collect::<Vec<_>>(), ["r2"]);
+    assert_eq!((claimed[0].attempt, claimed[0].crashes), (2, 1));
+}
+
+#[tokio::test]
+async fn work_that_one_process_makes_due_is_heard_of_by_another_and_not_by_itself() {
+    let Some((database, store)) = fresh().await else { return };
+    let other = PostgresStore::open(database.url()).await.unwrap();
+    store.attend("one").await.unwrap();
+    other.attend("two").await.unwrap();
+    for number in 0..3 {
+        let heard = tokio::spawn({
+            let other = other.clone();
+            async move { other.hinted().await }
+        });
+        store.commit(Arc::from([starts(&format!("r{number}"))])).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), heard).await.expect("heard within a second").unwrap();
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(600), store.hinted()).await.is_err(), "it heard itself");
+}

@@ -1,0 +1,330 @@
+//! The store's trait on PostgreSQL: each method a transaction, or a statement that is one.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use fail::fail_point;
+use sqlx::{PgConnection, Row as _};
+
+use super::{PostgresStore, pool::Setback, read, sql, text::kept};
+use crate::store::{
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
+    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, micros,
+    row::{self, Stored as _},
+    time,
+};
+
+/// How long a row of the outbox is this process's alone. A process that dies with it is not missed before.
+const OUTBOX_HOLD: TimeDelta = TimeDelta::minutes(5);
+
+fn owned(text: &str) -> String {
+    kept(text).into_owned()
+}
+
+fn maybe_owned(text: Option<&String>) -> Option<String> {
+    text.map(|text| owned(text))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        fail_point!("commit::before");
+        let outcomes = self.commit_batch(batch).await;
+        fail_point!("commit::after");
+        outcomes
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError> {
+        fail_point!("claim::before");
+        let (owner, lease_until) = (owned(&claim.owner), micros(claim.lease_until));
+        let (now, limit) = (claim.now.timestamp_micros(), i64::from(claim.limit));
+        // A transaction by itself, to spare two round trips.
+        let asked = self.inner.writes.ask(false, {
+            let owner = owner.clone();
+            move |connection| {
+                let owner = owner.clone();
+                Box::pin(async move {
+                    let query = sqlx::query(sql::CLAIM).bind(now).bind(owner).bind(lease_until).bind(limit);
+                    Ok(query.fetch_all(connection).await?)
+                })
+            }
+        });
+        let rows = match asked.await {
+            Ok(rows) => rows,
+            // The answer is lost, and perhaps not the claim: what it took would lie until its lease has passed.
+            Err(setback) if setback.is_cut() => {
+                tracing::debug!(error = %StoreError::from(setback), "a claim was not answered");
+                let again = self.look(move |connection| {
+                    let owner = owner.clone();
+                    Box::pin(async move {
+                        let query = sqlx::query(sql::CLAIMED_BEFORE).bind(owner).bind(lease_until);
+                        Ok(query.fetch_all(connection).await?)
+                    })
+                });
+                again.await?
+            }
+            Err(setback) => return Err(setback.into()),
+        };
+        fail_point!("claim::after");
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.leased.store(true, Ordering::Relaxed);
+        let rows = std::sync::Mutex::new(Some(rows));
+        self.look(move |connection| {
+            let rows = rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            Box::pin(async move { read::claimed(connection, rows.unwrap_or_default()).await })
+        })
+        .await
+    }
+
+    async fn expire_leases(&self) -> Result<u64, StoreError> {
+        self.expire_absent().await
+    }
+
+    async fn attend(&self, owner: &str) -> Result<(), StoreError> {
+        self.be_present(owner).await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn hinted(&self) {
+        self.inner.told.notified().await;
+    }
+
+    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let row = self
+            .look(|connection| Box::pin(async move { Ok(sqlx::query(sql::NEXT_DUE).fetch_one(connection).await?) }))
+            .await?;
+        self.inner.leased.store(row.flag("leased")?, Ordering::Relaxed);
+        Ok(row.maybe_int("at")?.map(time))
+    }
+
+    async fn load(&self, run: &str) -> Result<Loaded, StoreError> {
+        self.read_run(run).await
+    }
+
+    async fn see(&self, run: &str) -> Result<Seen, StoreError> {
+        self.read_all(run).await
+    }
+
+    async fn work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError> {
+        self.read_work(run).await
+    }
+
+    async fn children(&self, run: &str) -> Result<Vec<Child>, StoreError> {
+        self.read_children(run).await
+    }
+
+    async fn runs(&self, page: RunsPage) -> Result<Page<String>, StoreError> {
+        self.read_runs(page).await
+    }
+
+    async fn history(&self, page: HistoryPage) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.read_history(page).await
+    }
+
+    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
+        let keys = vec![owned(key)];
+        let row = self.look(move |connection| {
+            let keys = keys.clone();
+            Box::pin(async move { Ok(sqlx::query(sql::CHECK_KEYS).bind(keys).fetch_optional(connection).await?) })
+        });
+        row.await?.map(|row| Ok((row.plain("run")?, row.text("request")?))).transpose()
+    }
+
+    async fn keep_definition(&self, hash: &str, name: &str, source: &str, at: DateTime<Utc>) -> Result<(), StoreError> {
+        let (hash, name, source) = (hash.to_owned(), owned(name), source.to_owned());
+        self.write(move |connection| {
+            let (hash, name, source) = (hash.clone(), name.clone(), source.clone());
+            Box::pin(async move {
+                let query = sqlx::query(sql::INSERT_DEFINITION).bind(hash).bind(name).bind(source).bind(micros(at));
+                query.execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn definition(&self, hash: &str) -> Result<(String, String), StoreError> {
+        let asked = owned(hash);
+        let row = self.look(move |connection| {
+            let hash = asked.clone();
+            Box::pin(async move { Ok(sqlx::query(sql::DEFINITION).bind(hash).fetch_optional(connection).await?) })
+        });
+        let row = row.await?.ok_or_else(|| StoreError::NotFound { what: "definition", id: hash.to_owned() })?;
+        Ok((row.plain("name")?, row.text("source")?))
+    }
+
+    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            let enterprise = enterprise.clone();
+            Box::pin(async move {
+                let done = sqlx::query(sql::INSERT_ENTERPRISE)
+                    .bind(owned(&enterprise.id))
+                    .bind(owned(&enterprise.name))
+                    .bind(owned(&enterprise.partition))
+                    .bind(maybe_owned(enterprise.customer_email.as_ref()))
+                    .bind(maybe_owned(enterprise.csm_email.as_ref()))
+                    .bind(maybe_owned(enterprise.engineer_email.as_ref()))
+                    .bind(micros(enterprise.created_at))
+                    .execute(connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
+        let id = owned(id);
+        let row = self.look(move |connection| {
+            let id = id.clone();
+            Box::pin(async move { Ok(sqlx::query(sql::ENTERPRISE).bind(id).fetch_optional(connection).await?) })
+        });
+        row.await?.as_ref().map(row::enterprise).transpose()
+    }
+
+    async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError> {
+        let cursor = owned(&cursor.unwrap_or_default());
+        let rows = self.look(move |connection| {
+            let query = sqlx::query(sql::ENTERPRISES_PAGE).bind(cursor.clone()).bind(i64::from(limit) + 1);
+            Box::pin(async move { Ok(query.fetch_all(connection).await?) })
+        });
+        let items = rows.await?.iter().map(row::enterprise).collect::<Result<Vec<_>, _>>()?;
+        Ok(row::page(items, limit, |last| last.id.clone()))
+    }
+
+    async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let (enterprise, collection, key) = (owned(enterprise), owned(collection), owned(key));
+        let row = self.look(move |connection| {
+            let query = sqlx::query(sql::RECORD).bind(enterprise.clone()).bind(collection.clone()).bind(key.clone());
+            Box::pin(async move { Ok(query.fetch_optional(connection).await?) })
+        });
+        row.await?.as_ref().map(row::record).transpose()
+    }
+
+    async fn records(&self, page: RecordsPage) -> Result<Page<StoredRecord>, StoreError> {
+        let limit = page.limit;
+        let rows = self.look(move |connection| {
+            let query = sqlx::query(sql::RECORDS_PAGE)
+                .bind(owned(&page.enterprise))
+                .bind(owned(&page.collection))
+                .bind(owned(page.cursor.as_deref().unwrap_or_default()))
+                .bind(i64::from(page.limit) + 1);
+            Box::pin(async move { Ok(query.fetch_all(connection).await?) })
+        });
+        let items = rows.await?.iter().map(row::record).collect::<Result<Vec<_>, _>>()?;
+        Ok(row::page(items, limit, |last| last.key.clone()))
+    }
+
+    async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let (collection, key) = (owned(collection), owned(key));
+        let row = self.look(move |connection| {
+            let query = sqlx::query(sql::FIND_RECORD).bind(collection.clone()).bind(key.clone());
+            Box::pin(async move { Ok(query.fetch_optional(connection).await?) })
+        });
+        row.await?.as_ref().map(row::record).transpose()
+    }
+
+    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let puts = puts.clone();
+            Box::pin(async move {
+                for put in puts {
+                    write_record(connection, put).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        let asked = self.inner.writes.ask(true, move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(sql::OUTBOX_NEXT)
+                    .bind(now.timestamp_micros())
+                    .bind(i64::from(limit))
+                    .bind(micros(now + OUTBOX_HOLD))
+                    .fetch_all(&mut *connection)
+                    .await?;
+                let texts = row::texts(&rows, "notice")?;
+                let bodies = read::bodies(connection, texts.iter().map(String::as_str)).await?;
+                let read: Result<Vec<OutboxRow>, StoreError> =
+                    rows.iter().zip(&texts).map(|(found, notice)| row::outbox(found, notice, &bodies)).collect();
+                Ok(read?)
+            })
+        });
+        let mut rows = asked.await?;
+        rows.sort_by_key(|row| row.id);
+        Ok(rows)
+    }
+
+    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
+        fail_point!("outbox::before");
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(sql::OUTBOX_SENT).bind(id).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await?;
+        fail_point!("outbox::after");
+        Ok(())
+    }
+
+    async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError> {
+        let error = owned(error);
+        self.write(move |connection| {
+            let query = sqlx::query(sql::OUTBOX_FAILED).bind(id).bind(error.clone()).bind(micros(retry_at));
+            Box::pin(async move {
+                query.execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {
+        let now = now.timestamp_micros();
+        let row = self.look(move |connection| {
+            Box::pin(async move { Ok(sqlx::query(sql::STATS).bind(now).fetch_one(connection).await?) })
+        });
+        row::tally(&row.await?)
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // Several pages, so that a full disk shows; they are taken away again in the same transaction.
+        self.write(|connection| {
+            Box::pin(async move {
+                let row = sqlx::query(sql::PROBE_MAKE).fetch_one(&mut *connection).await?;
+                let n: i64 = row.try_get("n")?;
+                sqlx::query(sql::PROBE_DROP).bind(n).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+async fn write_record(connection: &mut PgConnection, put: RecordPut) -> Result<(), Setback> {
+    let new = put.expected == 0;
+    let mut query = sqlx::query(if new { sql::ADD_RECORD } else { sql::REPLACE_RECORD })
+        .bind(owned(&put.enterprise))
+        .bind(owned(&put.collection))
+        .bind(owned(&put.key))
+        .bind(micros(put.at))
+        .bind(put.body.to_string());
+    if !new {
+        query = query.bind(i64::try_from(put.expected).unwrap_or(i64::MAX));
+    }
+    if query.execute(connection).await?.rows_affected() == 1 {
+        return Ok(());
+    }
+    let RecordPut { enterprise, collection, key, expected, .. } = put;
+    Err(StoreError::RecordChanged { enterprise, collection, key, expected }.into())
+}
