@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    time::Instant,
 };
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     core::{Core, later, lock},
+    meters::Operation,
     turns::Over,
 };
 use crate::store::{ClaimedWork, Say, StoreError, WorkWord, Write};
@@ -119,7 +121,10 @@ impl Claim {
     /// Asks the store for more time.
     async fn renew(&self, core: &Core) -> Result<(), StoreError> {
         let lease_until = later(core.clock.now(), core.lease);
+        let begun = Instant::now();
         let outcome = core.committer.commit(self.word(Say::Renew { lease_until })).await;
+        core.meters.store(Operation::Renew, begun, &outcome);
+        core.meters.renewal(&outcome);
         match &outcome {
             Ok(()) => {
                 self.lease_until.store(lease_until.timestamp_micros(), Ordering::Relaxed);
@@ -200,6 +205,7 @@ pub(super) async fn renew(core: Arc<Core>) {
                     run.id = %claim.run, frame = claim.frame,
                     "the lease could not be renewed in two thirds of its time; the step is stopped"
                 );
+                core.meters.renewal_is_late();
                 claim.stop();
                 continue;
             }

@@ -14,7 +14,7 @@ use std::{
 pub fn keyferry(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYFERRY_") {
+        if ["KEYFERRY_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -50,7 +50,7 @@ impl Server {
     }
 }
 
-fn listening(child: &mut Child) -> String {
+pub fn listening(child: &mut Child) -> String {
     let stdout = child.stdout.take().expect("stdout is piped");
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).expect("one line");

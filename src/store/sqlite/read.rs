@@ -193,7 +193,7 @@ impl SqliteStore {
         if texts.clone().all(|text| codec::references(text).is_empty()) {
             return Ok(Bodies::new());
         }
-        let mut connection = self.inner.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         bodies(&mut connection, texts).await
     }
 
@@ -217,12 +217,12 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError> {
-        let mut connection = self.inner.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         work(&mut connection, run).await
     }
 
     pub(super) async fn read_children(&self, run: &str) -> Result<Vec<Child>, StoreError> {
-        let mut connection = self.inner.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         children(&mut connection, run).await
     }
 
@@ -244,7 +244,7 @@ impl SqliteStore {
         if asked.enterprise.is_some() {
             query = query.bind(asked.enterprise);
         }
-        let rows = query.fetch_all(&self.inner.readers).await?;
+        let rows = query.fetch_all(&mut *self.reader().await?).await?;
         let items = rows
             .iter()
             .map(|row| Ok((row.try_get("n")?, row.try_get("id")?)))
@@ -258,7 +258,7 @@ impl SqliteStore {
             .bind(asked.run)
             .bind(i64::try_from(asked.after).unwrap_or(i64::MAX))
             .bind(i64::from(asked.limit))
-            .fetch_all(&self.inner.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let texts = rows.iter().map(|row| row.try_get("event")).collect::<Result<Vec<String>, _>>()?;
         let bodies = self.bodies(texts.iter().map(String::as_str)).await?;
