@@ -2,6 +2,7 @@
 
 mod metrics;
 mod page;
+mod shipped;
 mod traces;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
