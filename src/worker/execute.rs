@@ -342,8 +342,8 @@ impl Core {
                     }
                     return;
                 }
-                Err(StoreError::LeaseLost { .. }) => {
-                    self.meters.leases_lost.inc();
+                Err(StoreError::LeaseLost { found, .. }) => {
+                    self.meters.lease_lost(found.is_some() || claim.is_taken());
                     tracing::info!(run.id = %work.run, frame = work.frame, "the work is no longer this worker's; its result is dropped");
                     return;
                 }

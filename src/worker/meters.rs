@@ -11,8 +11,7 @@ use std::{
 };
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
-    proto::MetricFamily,
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
 use super::core::lock;
@@ -67,7 +66,7 @@ pub(super) struct Meters {
     registry: Registry,
     claims: IntCounterVec,
     delay: Histogram,
-    pub(super) leases_lost: IntCounter,
+    leases_lost: IntCounterVec,
     renewals: IntCounterVec,
     step_seconds: HistogramVec,
     step_outcomes: IntCounterVec,
@@ -100,9 +99,10 @@ impl Meters {
             registry: Registry::new(),
             claims: counters("keyferry_claims_total", "Pieces of work that this process has claimed", &["kind", "by"])?,
             delay: sizes("keyferry_work_delay_seconds", "Seconds from when work was due to its claim", DELAY)?,
-            leases_lost: IntCounter::new(
+            leases_lost: counters(
                 "keyferry_leases_lost_total",
-                "Results of this process that were dropped because the work was no longer its own",
+                "Results of this process that were dropped because the work was taken by another claim or is gone",
+                &["reason"],
             )?,
             renewals: counters(
                 "keyferry_lease_renewals_total",
@@ -168,6 +168,9 @@ impl Meters {
         for outcome in ["renewed", "lost", "failed", "late"] {
             self.renewals.with_label_values(&[outcome]).reset();
         }
+        for reason in ["taken", "gone"] {
+            self.leases_lost.with_label_values(&[reason]).reset();
+        }
         for outcome in ["sent", "failed"] {
             self.deliveries.with_label_values(&[outcome]).reset();
         }
@@ -193,6 +196,11 @@ impl Meters {
         let kinds =
             [WorkKind::Step, WorkKind::Timer, WorkKind::Form, WorkKind::Child, WorkKind::RunTimer, WorkKind::Signal];
         kinds.iter().map(|kind| self.claims.with_label_values(&[kind.word(), "claim"]).get()).sum()
+    }
+
+    /// The work is somebody else's now, or there is none any more: cancelled, or done by another.
+    pub(super) fn lease_lost(&self, taken: bool) {
+        self.leases_lost.with_label_values(&[if taken { "taken" } else { "gone" }]).inc();
     }
 
     pub(super) fn renewal(&self, outcome: &Result<(), StoreError>) {

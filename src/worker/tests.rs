@@ -158,6 +158,14 @@ impl House {
         self.service.start_run(asked).await.unwrap().id
     }
 
+    /// What the process has counted under a name, over all series that have this value of a label.
+    async fn metered(&self, name: &str, value: &str) -> f64 {
+        let counted = self.service.stats().await.counted;
+        let of_name = counted.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        let wanted = of_name.filter(|metric| metric.get_label().iter().any(|label| label.value() == value));
+        wanted.map(|metric| metric.get_counter().get_value()).sum()
+    }
+
     /// Waits, on the wall's clock, until the run's view is as wanted.
     async fn until(&self, run: &str, wanted: impl Fn(&RunView) -> bool) -> RunView {
         let mut last = None;

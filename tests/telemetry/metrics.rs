@@ -46,7 +46,7 @@ async fn what_was_done_is_counted() {
         ("keyferry_attention", &[("error", "Keyferry.Foreign")], 1.0),
         ("keyferry_work_delay_seconds_count", &[], 4.0),
         ("keyferry_leases", &[], 0.0),
-        ("keyferry_leases_lost_total", &[], 0.0),
+        ("keyferry_leases_lost_total", &[("reason", "taken")], 0.0),
         ("keyferry_work_overdue_seconds", &[], 0.0),
         // Two ended, one calls for an engineer; nobody delivers here.
         ("keyferry_outbox_pending", &[], 3.0),

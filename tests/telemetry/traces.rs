@@ -1,7 +1,7 @@
 //! Traces and logs of real processes, with a collector that keeps what it is sent.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     process::{Child, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -70,10 +70,10 @@ struct Process {
 }
 
 impl Process {
-    async fn start(data: &std::path::Path, collector: &Collector) -> Self {
+    async fn start(data: &std::path::Path, endpoint: &str) -> Self {
         let mut command = keyferry(&["serve", "--listen", "127.0.0.1:0", "--output", "json", "--log-format", "json"]);
         command.arg("--data-dir").arg(data).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
         command.env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test");
         let token_file = data.join("admin-token");
         tokio::task::spawn_blocking(move || {
@@ -129,7 +129,7 @@ fn identifier(run: &str) -> Vec<u8> {
 async fn a_run_is_one_trace_in_whatever_processes_it_is_worked_on() {
     let collector = Collector::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let first = Process::start(folder.path(), &collector).await;
+    let first = Process::start(folder.path(), &collector.endpoint).await;
     first.post("enterprises", json!({ "id": "dave", "name": "Dave", "partition": "aws" })).await;
     // Nothing has been onboarded, so the audit's step fails and the run stands in attention.
     let secret = json!({ "workflow": "compliance-audit", "input": { "secret": "canary-5b1f" } });
@@ -138,7 +138,7 @@ async fn a_run_is_one_trace_in_whatever_processes_it_is_worked_on() {
     let revision = first.until_attention(&run, 1).await;
     let log = first.end().await;
 
-    let second = Process::start(folder.path(), &collector).await;
+    let second = Process::start(folder.path(), &collector.endpoint).await;
     second.post(&format!("runs/{run}/retry"), json!({ "reason": "once more" })).await;
     second.until_attention(&run, revision + 2).await;
     second.post(&format!("runs/{run}/cancel"), json!({ "reason": "enough" })).await;
@@ -187,13 +187,49 @@ fn a_protocol_that_is_not_spoken_is_refused_with_the_one_that_is() {
     assert!(said.contains("http/protobuf"), "{said}");
 }
 
-#[test]
-fn a_collector_that_does_not_answer_holds_nothing_up() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_does_not_answer_holds_nothing_up_and_is_told_of() {
+    // Connections are taken by the system and by nobody else.
+    let black_hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", black_hole.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &endpoint).await;
+    process.post("enterprises", json!({ "id": "dave", "name": "Dave", "partition": "aws" })).await;
+    let started = process.post("enterprises/dave/runs", json!({ "workflow": "compliance-audit" })).await;
+    process.until_attention(started["id"].as_str().unwrap(), 1).await;
     let began = std::time::Instant::now();
-    let output = keyferry(&["workflow", "check", "workflows/compliance-audit.asl.json"])
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-        .output()
-        .expect("the program runs");
-    assert!(output.status.success(), "{output:?}");
-    assert!(began.elapsed() < Duration::from_secs(10));
+    let log = process.end().await;
+    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?} to end", began.elapsed());
+    let told = log.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("spans could not be")));
+    assert!(told, "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_an_onboarding_is_under_its_runs_root_and_the_child_run_is_linked() {
+    let collector = Collector::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = keyferry(&["demo", "--data-dir"]);
+    demo.arg(folder.path()).env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint);
+    let output = tokio::task::spawn_blocking(move || demo.output().expect("the program runs")).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let spans = collector.spans.lock().unwrap();
+    let spans: Vec<&Span> = spans.iter().map(|(_, span)| span).collect();
+    let roots: BTreeMap<&[u8], &Span> = spans
+        .iter()
+        .filter(|span| span.parent_span_id.is_empty())
+        .map(|span| (span.trace_id.as_slice(), *span))
+        .collect();
+    let names: BTreeSet<&str> = roots.values().map(|span| span.name.as_str()).collect();
+    assert!(names.contains("run customer-managed") && names.contains("run final-steps"), "{names:?}");
+    let below: Vec<_> = spans.iter().filter(|span| !span.parent_span_id.is_empty()).collect();
+    assert!(below.len() > 20, "{} spans", below.len());
+    for span in &below {
+        let root = roots.get(span.trace_id.as_slice()).expect("every trace has a root");
+        assert_eq!(span.parent_span_id, root.span_id, "{}", span.name);
+    }
+    let child = below.iter().find(|span| span.name == "child final-steps").expect("the parent's span of its child");
+    assert_eq!(roots[child.trace_id.as_slice()].name, "run customer-managed");
+    let linked = roots.get(child.links[0].trace_id.as_slice()).expect("the link leads to a trace");
+    assert_eq!((linked.name.as_str(), &linked.span_id), ("run final-steps", &child.links[0].span_id));
 }
