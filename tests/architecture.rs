@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sandbox", &[]),
     ("store", &["engine"]),
     ("forms", &["aws", "config", "keys", "schedule", "store", "worker"]),
-    ("worker", &["config", "engine", "store"]),
+    ("worker", &["config", "engine", "store", "telemetry"]),
     ("aws", &["config", "sandbox", "worker"]),
     ("keys", &["aws", "config", "worker"]),
     ("systems", &["aws", "config", "keys", "worker"]),

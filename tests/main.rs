@@ -10,3 +10,4 @@ mod http;
 mod sandbox;
 mod steps;
 mod support;
+mod telemetry;

@@ -49,9 +49,12 @@ pub struct Aws {
     http: Option<SharedHttpClient>,
     time: Option<SharedTimeSource>,
     elsewhere: Option<Elsewhere>,
-    /// With the time at which each was made.
-    assumed: Mutex<HashMap<(String, String), (SdkConfig, DateTime<Utc>)>>,
+    /// By role and region.
+    assumed: Mutex<HashMap<(String, String), Dated>>,
 }
+
+/// The configuration of an assumed role and the time at which it was made.
+type Dated = (SdkConfig, DateTime<Utc>);
 
 /// The session's name in CloudTrail.
 const SESSION: &str = "keyferry";

@@ -23,7 +23,7 @@ use crate::{
     aws::{Aws, AwsOptions},
     config::Config,
     forms::{Form, Forms},
-    http::{self, AdminToken, Api, Limits, Workflow},
+    http::{self, AdminToken, Api, Limits, Machines, Workflow},
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     steps::{self, Domain},
@@ -87,6 +87,8 @@ const DRAIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub struct Listeners {
     pub api: Option<TcpListener>,
+    /// Health and metrics alone, to whoever asks.
+    pub machines: Option<TcpListener>,
     /// The emulated cloud's own, if it is to be reached from outside.
     pub sandbox: Option<TcpListener>,
 }
@@ -156,6 +158,11 @@ impl App {
         let forms: Vec<&Form> = self.forms.iter().collect();
         let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
         let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
+        if let Some(listener) = listeners.machines {
+            let machines = Machines { service: self.service.clone(), metrics: self.metrics.clone() };
+            let served = http::serve(listener, http::machines_router(machines), Limits::default(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
         if let Some(listener) = listeners.api {
             let api = Api {
                 service: self.service.clone(),

@@ -25,7 +25,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Config, telemetry};
+use crate::{
+    config::Config,
+    telemetry,
+    worker::{Clock as _, SystemClock},
+};
 
 pub use app::{App, AppOptions, Cloud, Listeners};
 pub use output::{Failure, Output};
@@ -123,6 +127,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime could not be started: {error}")))?;
     let common = arguments.common;
+    let traces = telemetry::traces::init(&SystemClock.new_id()).map_err(|error| Failure::from_error(&error))?;
     let code = runtime.block_on(async {
         match arguments.command {
             Command::Enterprise(command) => command.execute(&common).await,
@@ -138,6 +143,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
     });
     // A blocked name lookup or file operation must not hold the process after its work is done.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    traces.flush();
     code
 }
 

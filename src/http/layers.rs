@@ -127,7 +127,7 @@ mod tests {
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let body: Value = serde_json::from_slice(&bytes).expect("a problem");
-        (status, body["code"].as_str().expect("a code").to_owned(), metrics.render().expect("text"))
+        (status, body["code"].as_str().expect("a code").to_owned(), metrics.render(Vec::new()).expect("text"))
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ mod layers;
 mod problem;
 mod server;
 
-pub use api::{Api, Workflow, router};
+pub use api::{Api, Machines, Workflow, machines_router, router};
 pub use auth::{AdminToken, TokenError};
 pub use problem::Problem;
 pub use server::{Limits, serve};

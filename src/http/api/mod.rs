@@ -14,9 +14,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, FromRef},
     middleware,
-    routing::{MethodFilter, MethodRouter, on},
+    routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::StatusCode;
 use tokio::sync::watch;
@@ -39,6 +39,19 @@ pub struct Api {
     pub form_roles: Arc<BTreeMap<String, String>>,
     /// Turns true when the server stops; streams end then.
     pub shutdown: watch::Receiver<bool>,
+}
+
+/// What machines ask about, of a server and of a worker alike.
+#[derive(Clone)]
+pub struct Machines {
+    pub service: Service,
+    pub metrics: Metrics,
+}
+
+impl FromRef<Api> for Machines {
+    fn from_ref(api: &Api) -> Self {
+        Self { service: api.service.clone(), metrics: api.metrics.clone() }
+    }
 }
 
 /// A workflow definition, as the API shows it.
@@ -106,6 +119,18 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/workflows" => workflows::list),
         route!(GET "/api/v1/workflows/{workflow}" => workflows::show),
     ]
+}
+
+/// What a worker answers: health and metrics, to whoever asks.
+pub fn machines_router(machines: Machines) -> Router {
+    let around = layers::Around { metrics: machines.metrics.clone(), limit: layers::REQUEST };
+    Router::new()
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .route("/metrics", get(system::metrics))
+        .fallback(|| async { Problem::not_found("such path: a worker answers /healthz, /readyz and /metrics") })
+        .layer(middleware::from_fn_with_state(around, layers::around))
+        .with_state(machines)
 }
 
 /// The whole HTTP surface.
