@@ -1,5 +1,6 @@
 //! keyferry: the durable workflow engine that moves enterprises onto their own encryption keys and keeps them there.
 
+pub mod access;
 pub mod audit;
 pub mod aws;
 pub mod cli;

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["engine"]),
     ("forms", &["aws", "config", "keys", "schedule", "store", "worker"]),
     ("worker", &["config", "engine", "store"]),
+    ("access", &["config", "store", "worker"]),
     ("aws", &["config", "sandbox", "worker"]),
     ("keys", &["aws", "config", "worker"]),
     ("systems", &["aws", "config", "keys", "worker"]),
@@ -22,10 +23,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("audit", &["aws", "config", "keys", "systems", "worker"]),
     ("steps", &["audit", "aws", "config", "forms", "keys", "schedule", "systems", "worker"]),
     ("mail", &["config", "engine", "store", "worker"]),
-    ("http", &["config", "engine", "forms", "store", "telemetry", "worker"]),
+    ("http", &["access", "config", "engine", "forms", "store", "telemetry", "worker"]),
     (
         "cli",
         &[
+            "access",
             "audit",
             "aws",
             "config",

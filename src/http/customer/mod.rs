@@ -1,0 +1,68 @@
+//! The customers' API: key import with an API key, in production and in the test environment.
+//!
+//! It faces the internet: it can listen on an address of its own, takes small bodies alone, and every request is
+//! authenticated, limited and put into the trail by [`guard`] before a handler sees it.
+
+mod guard;
+mod import;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use http::StatusCode;
+
+use super::{layers, problem::Problem};
+use crate::{
+    access::{Access, Environment},
+    config::Config,
+    telemetry::Metrics,
+    worker::Service,
+};
+
+pub use import::Imports;
+
+/// The largest body that is taken, in bytes.
+pub const LARGEST_BODY: usize = 16 * 1024;
+
+/// What the handlers work with. Cloning it costs a few counters.
+#[derive(Clone)]
+pub struct CustomerApi {
+    pub service: Service,
+    pub config: Arc<Config>,
+    pub access: Access,
+    pub metrics: Metrics,
+    pub imports: Imports,
+}
+
+/// The customers' paths, for a listener of their own: `{prefix}/…` and `/test{prefix}/…`.
+pub fn router(api: CustomerApi) -> Router {
+    let around = layers::Around { metrics: api.metrics.clone(), limit: layers::REQUEST };
+    routes(&api)
+        .fallback(|| async { Problem::not_found("such path; your information packet names the endpoints") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "This path does not take this method: `import-key-request` takes PUT, `import-key` takes POST.",
+            )
+        })
+        .layer(middleware::from_fn_with_state(around, layers::around))
+        .with_state(api)
+}
+
+/// The same paths, to be merged into another router.
+fn routes(api: &CustomerApi) -> Router<CustomerApi> {
+    let prefix = &api.config.vendor.customer_api_prefix;
+    Environment::ALL.into_iter().fold(Router::new(), |router, environment| {
+        let path = format!("{}{prefix}", environment.path_prefix());
+        router.nest(&path, guarded(api, environment, import::import_routes()))
+    })
+}
+
+/// Routes behind the API key of an environment.
+fn guarded(api: &CustomerApi, environment: Environment, routes: Router<CustomerApi>) -> Router<CustomerApi> {
+    let guard = guard::Guard { api: api.clone(), environment };
+    routes
+        .route_layer(middleware::from_fn_with_state(guard, guard::require_api_key))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+}
