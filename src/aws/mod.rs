@@ -16,8 +16,12 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_sdk_sts::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
-use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
+use aws_smithy_async::{
+    rt::sleep::TokioSleep,
+    time::{SharedTimeSource, TimeSource as _},
+};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
 pub use failure::{Failure, failure};
@@ -63,6 +67,16 @@ impl Aws {
     /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
     pub async fn kms(&self, region: &str) -> Result<aws_sdk_kms::Client, StepError> {
         Ok(kms_client(&self.vendor(region).await?, region))
+    }
+
+    /// The vendor's account in a region's partition; none if the configuration names none.
+    pub fn account(&self, region: &str) -> Option<&str> {
+        self.config.aws.partitions.get(partition(region)).map(|place| place.account.as_str())
+    }
+
+    /// The cloud's time when it is not the wall's: the sandbox's.
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.time.as_ref().map(|time| time.now().into())
     }
 
     /// An RDS client for `region`, as the vendor's role. In GovCloud the standard endpoint is the FIPS endpoint.
