@@ -16,10 +16,7 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_sdk_sts::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
-use aws_smithy_async::{
-    rt::sleep::TokioSleep,
-    time::{SharedTimeSource, TimeSource as _},
-};
+use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;

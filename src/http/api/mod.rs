@@ -2,7 +2,7 @@
 
 mod audits;
 mod enterprises;
-mod extract;
+pub(super) mod extract;
 mod runs;
 mod stats;
 mod stream;

@@ -53,8 +53,13 @@ pub fn router(api: CustomerApi) -> Router {
 /// The same paths, to be merged into another router.
 fn routes(api: &CustomerApi) -> Router<CustomerApi> {
     let prefix = &api.config.vendor.customer_api_prefix;
-    Environment::ALL.into_iter().fold(Router::new(), |router, environment| {
-        let path = format!("{}{prefix}", environment.path_prefix());
+    // Clients and proxies may spell the exclamation mark either way; the router compares letters.
+    let encoded = prefix.replace('!', "%21");
+    let spellings = [Some(prefix), (encoded != *prefix).then_some(&encoded)];
+    let all = Environment::ALL.into_iter().flat_map(|environment| {
+        spellings.into_iter().flatten().map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
+    });
+    all.fold(Router::new(), |router, (environment, path)| {
         router.nest(&path, guarded(api, environment, import::import_routes()))
     })
 }

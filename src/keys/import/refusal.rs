@@ -273,6 +273,11 @@ impl Refusal {
         Self::new(RefusalKind::Malformed, "wrapping-unknown", detail)
     }
 
+    pub fn import_complete() -> Self {
+        let detail = "Every region has its key material: nothing is left to import.";
+        Self::new(RefusalKind::Conflict, "import-complete", detail).with("remaining", json!([]))
+    }
+
     /// What the onboarding waits for instead is in `state`.
     pub fn import_not_open(state: impl Into<String>) -> Self {
         let state = state.into();

@@ -77,7 +77,7 @@ impl Desk {
         let lacking = self.lacking(&asked.enterprise, &place).await?;
         if lacking.is_empty() {
             self.complete(&asked.enterprise, &place).await?;
-            return Err(Refusal::import_not_open("every key has its material"));
+            return Err(Refusal::import_complete());
         }
         let wanted = chosen(&asked, &place.targets, &lacking)?;
         let cloud = self.cloud(&asked.enterprise);
