@@ -15,7 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["engine"]),
     ("forms", &["aws", "config", "keys", "schedule", "store", "worker"]),
     ("worker", &["config", "engine", "store"]),
-    ("access", &["config", "store", "worker"]),
+    ("access", &["config", "worker"]),
+    ("packet", &["access", "config", "worker"]),
     ("aws", &["config", "sandbox", "worker"]),
     ("keys", &["aws", "config", "worker"]),
     ("systems", &["aws", "config", "keys", "worker"]),
@@ -23,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("audit", &["aws", "config", "keys", "systems", "worker"]),
     ("steps", &["audit", "aws", "config", "forms", "keys", "schedule", "systems", "worker"]),
     ("mail", &["config", "engine", "store", "worker"]),
-    ("http", &["access", "config", "engine", "forms", "store", "telemetry", "worker"]),
+    ("http", &["access", "config", "engine", "forms", "packet", "store", "telemetry", "worker"]),
     (
         "cli",
         &[

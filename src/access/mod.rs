@@ -17,6 +17,8 @@ mod trail;
 
 use std::{net::IpAddr, sync::Arc};
 
+use chrono::{DateTime, Utc};
+
 pub use admission::{Attempt, Refused};
 pub use book::{KeyOrder, KeyState, KeyView, LastUse, Revoked, Rotation};
 pub use environment::Environment;
@@ -57,6 +59,10 @@ impl Access {
             failures: Arc::new(Buckets::new(customer.address_failures_per_minute)),
             keys: Arc::new(Buckets::new(customer.key_requests_per_minute)),
         }
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// Where a request came from: `peer` is the socket's, `values` gives a header's values in their order.

@@ -20,10 +20,14 @@ use tokio::{
 
 use super::{output::Failure, shipped};
 use crate::{
+    access::Access,
     aws::{Aws, AwsOptions},
     config::Config,
     forms::{Form, Forms},
-    http::{self, AdminToken, Api, Limits, Workflow},
+    http::{
+        self, AdminToken, Api, Limits, Workflow,
+        customer::{self, CustomerApi, Imports},
+    },
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     steps::{self, Domain},
@@ -72,6 +76,8 @@ const DRAIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub struct Listeners {
     pub api: Option<TcpListener>,
+    /// The customers' own; without it their paths are served where the operators' API is.
+    pub customer: Option<TcpListener>,
     /// The emulated cloud's own, if it is to be reached from outside.
     pub sandbox: Option<TcpListener>,
 }
@@ -128,16 +134,34 @@ impl App {
         let forms: Vec<&Form> = self.forms.iter().collect();
         let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
         let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
+        let access = Access::new(self.service.clone(), Arc::new(SystemClock), &self.config);
+        let customer_api = CustomerApi {
+            service: self.service.clone(),
+            config: Arc::clone(&self.config),
+            access: access.clone(),
+            metrics: self.metrics.clone(),
+            imports: Imports::default(),
+        };
+        let customers_apart = listeners.customer.is_some();
+        if let Some(listener) = listeners.customer {
+            let router = customer::router(customer_api.clone());
+            let served = http::serve(listener, router, Limits::default(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
         if let Some(listener) = listeners.api {
             let api = Api {
                 service: self.service.clone(),
+                config: Arc::clone(&self.config),
+                access,
                 token: self.token,
                 metrics: self.metrics,
                 workflows: Arc::new(self.workflows),
                 form_roles: Arc::new(roles),
                 shutdown: stopping.clone(),
             };
-            let served = http::serve(listener, http::router(api), Limits::default(), stopping.clone());
+            let operators = http::router(api);
+            let router = if customers_apart { operators } else { operators.merge(customer::paths(customer_api)) };
+            let served = http::serve(listener, router, Limits::default(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         let (service, working) = (self.service.clone(), stopping.clone());
