@@ -316,6 +316,31 @@ pub(super) async fn listings_have_pages(store: &dyn Store) {
     assert_eq!(store.enterprises(1, first.next).await.unwrap().items[0].id, "erin");
 }
 
+pub(super) async fn a_record_is_written_on_the_version_that_was_read(store: &dyn Store) {
+    let put = |enterprise: &str, key: &str, expected: u64, body: serde_json::Value| RecordPut {
+        enterprise: enterprise.to_owned(),
+        collection: "notes".to_owned(),
+        key: key.to_owned(),
+        expected,
+        body,
+        at: at(1),
+    };
+    let changed = |outcome| matches!(outcome, Err(StoreError::RecordChanged { .. }));
+    store.put_records(vec![put("dave", "a", 0, json!(1)), put("erin", "b", 0, json!("\u{0}"))]).await.unwrap();
+    assert!(changed(store.put_records(vec![put("dave", "a", 0, json!(2))]).await), "it is there already");
+    assert!(changed(store.put_records(vec![put("dave", "c", 1, json!(2))]).await), "it is not there");
+    assert!(changed(store.put_records(vec![put("nobody", "a", 0, json!(2))]).await), "there is no such enterprise");
+    store.put_records(vec![put("dave", "a", 1, json!(2))]).await.unwrap();
+    let stale = vec![put("erin", "b", 1, json!(9)), put("dave", "a", 1, json!(9))];
+    assert!(changed(store.put_records(stale).await), "two writers read version 1");
+    let found = store.find_record("notes", "a").await.unwrap().unwrap();
+    assert_eq!((found.enterprise.as_str(), found.version, &found.body), ("dave", 2, &json!(2)));
+    assert_eq!((found.run.as_str(), found.written_at), ("", at(1)));
+    let whole = store.record("erin", "notes", "b").await.unwrap().unwrap();
+    assert_eq!((whole.version, whole.body), (1, json!("\u{0}")), "what went with a stale write was taken back");
+    assert_eq!(store.find_record("notes", "z").await.unwrap(), None);
+}
+
 /// A value that looks like a reference of the store's own is data like any other.
 pub(super) async fn values_that_look_like_references_are_values(store: &dyn Store) {
     let hash = "0".repeat(64);

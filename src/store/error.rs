@@ -22,6 +22,9 @@ pub enum StoreError {
     /// One run at a time changes an enterprise's systems.
     #[error("run {run} of enterprise {enterprise} is still open: wait for its end or cancel it")]
     ExclusiveOpen { enterprise: String, run: String },
+    /// Somebody else wrote the record, or it is not there, or is there already: read it and decide anew.
+    #[error("the record {key} of {enterprise}'s {collection} is not at version {expected}")]
+    RecordChanged { enterprise: String, collection: String, key: String, expected: u64 },
     #[error("there is no {what} {id}")]
     NotFound { what: &'static str, id: String },
     /// A row cannot be what keyferry wrote.

@@ -106,6 +106,18 @@ pub struct RecordsPage {
     pub cursor: Option<String>,
 }
 
+/// A record to write outside a run's turns, on the version that it was read at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordPut {
+    pub enterprise: String,
+    pub collection: String,
+    pub key: String,
+    /// The version found; 0 for a record that is not there.
+    pub expected: u64,
+    pub body: Value,
+    pub at: DateTime<Utc>,
+}
+
 /// A database that keeps runs. All methods are safe to call at any time from any task; none is half done when its caller
 /// goes away.
 #[async_trait]
@@ -160,6 +172,14 @@ pub trait Store: Send + Sync + 'static {
     async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError>;
 
     async fn records(&self, page: RecordsPage) -> Result<Page<StoredRecord>, StoreError>;
+
+    /// The record under a collection and key whose enterprise is not known yet. Such keys are the caller's to make unique; of
+    /// several the first enterprise's is given.
+    async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError>;
+
+    /// Writes records in one transaction, all or none: [`StoreError::RecordChanged`] when one is not at the version expected or
+    /// its enterprise is not known. A crash before it returns leaves all or none; read to learn which.
+    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError>;
 
     /// What the world has not been told and is due to be, oldest first.
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;

@@ -35,9 +35,12 @@ pub struct StoredRecord {
     pub enterprise: String,
     pub collection: String,
     pub key: String,
+    /// The run that wrote it; empty for a record that no run wrote.
     pub run: String,
     pub written_at: DateTime<Utc>,
     pub body: Value,
+    /// How often it has been written, from 1.
+    pub version: u64,
 }
 
 /// The kinds of work.

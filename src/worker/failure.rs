@@ -50,6 +50,7 @@ impl From<StoreError> for ServiceError {
             StoreError::NotFound { what: "cursor", .. } => (ErrorKind::Invalid, "cursor-invalid"),
             StoreError::NotFound { .. } => (ErrorKind::NotFound, "not-found"),
             StoreError::Conflict { .. } | StoreError::LeaseLost { .. } => (ErrorKind::Conflict, "run-moved"),
+            StoreError::RecordChanged { .. } => (ErrorKind::Conflict, "record-changed"),
             StoreError::AlreadyStarted { .. } => (ErrorKind::Conflict, "already-started"),
             StoreError::KeyReused { .. } => (ErrorKind::Invalid, "idempotency-key-reused"),
             StoreError::ExclusiveOpen { .. } => (ErrorKind::Conflict, "enterprise-has-open-run"),

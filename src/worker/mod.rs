@@ -27,7 +27,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use crate::store::{Enterprise, OutboxRow, Page, StoredRecord};
+pub use crate::store::{Enterprise, OutboxRow, Page, RecordPut, StoredRecord};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
 pub use failure::{ErrorKind, ServiceError};

@@ -11,8 +11,8 @@ use super::{Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, Servi
 use crate::{
     engine::{Frame, Outcome, Phase, Snapshot, Standing, fold},
     store::{
-        HistoryPage, HistoryRecord, OutboxRow, Page, RecordsPage, RunsPage, Seen, StoreError, StoredRecord, StoredWork,
-        chain,
+        HistoryPage, HistoryRecord, OutboxRow, Page, RecordPut, RecordsPage, RunsPage, Seen, StoreError, StoredRecord,
+        StoredWork, chain,
     },
 };
 
@@ -199,6 +199,22 @@ impl Service {
         key: &str,
     ) -> Result<Option<StoredRecord>, ServiceError> {
         Ok(self.core.store.record(enterprise, collection, key).await?)
+    }
+
+    /// The record under a key whose enterprise is not known yet.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, ServiceError> {
+        Ok(self.core.store.find_record(collection, key).await?)
+    }
+
+    /// Writes records outside a run's turns, all or none.
+    ///
+    /// # Errors
+    /// `record-changed`: one is not at the version expected; the store could not be written.
+    pub async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), ServiceError> {
+        Ok(self.core.store.put_records(puts).await?)
     }
 
     /// # Errors

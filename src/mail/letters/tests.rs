@@ -52,6 +52,7 @@ fn record(collection: &str, key: &str, body: Value) -> StoredRecord {
         run: "run-7".to_owned(),
         written_at: at(),
         body,
+        version: 1,
     }
 }
 

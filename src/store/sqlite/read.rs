@@ -59,6 +59,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<StoredRecord, StoreError> {
         run: row.try_get("run")?,
         written_at: time(row.try_get("written_at")?),
         body: json(row, "body")?.unwrap_or_default(),
+        version: number(row, "version")?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The statements, one file each.
 
+pub(super) const ADD_RECORD: &str = include_str!("queries/add_record.sql");
 pub(super) const CHECK_KEYS: &str = include_str!("queries/check_keys.sql");
 pub(super) const CHECK_RUNS: &str = include_str!("queries/check_runs.sql");
 pub(super) const CHECK_WORK: &str = include_str!("queries/check_work.sql");
@@ -14,6 +15,7 @@ pub(super) const ENTERPRISES_KNOWN: &str = include_str!("queries/enterprises_kno
 pub(super) const ENTERPRISES_PAGE: &str = include_str!("queries/enterprises_page.sql");
 pub(super) const EXCLUSIVE_OPEN: &str = include_str!("queries/exclusive_open.sql");
 pub(super) const EXPIRE_LEASES: &str = include_str!("queries/expire_leases.sql");
+pub(super) const FIND_RECORD: &str = include_str!("queries/find_record.sql");
 pub(super) const HISTORY_PAGE: &str = include_str!("queries/history_page.sql");
 pub(super) const HOLD_WORK: &str = include_str!("queries/hold_work.sql");
 pub(super) const INSERT_DEFINITION: &str = include_str!("queries/insert_definition.sql");
@@ -35,6 +37,7 @@ pub(super) const PROBE_DROP: &str = include_str!("queries/probe_drop.sql");
 pub(super) const PROBE_MAKE: &str = include_str!("queries/probe_make.sql");
 pub(super) const RECORD: &str = include_str!("queries/record.sql");
 pub(super) const RECORDS_PAGE: &str = include_str!("queries/records_page.sql");
+pub(super) const REPLACE_RECORD: &str = include_str!("queries/replace_record.sql");
 pub(super) const RUNS_PAGE: &str = include_str!("queries/runs_page.sql");
 pub(super) const RUNS_PAGE_BY_STATUS: &str = include_str!("queries/runs_page_by_status.sql");
 pub(super) const RUNS_PAGE_OF_ENTERPRISE: &str = include_str!("queries/runs_page_of_enterprise.sql");
@@ -52,6 +55,7 @@ pub(super) const WORK_OF_RUN: &str = include_str!("queries/work_of_run.sql");
 /// Every statement by name, for the test that prepares them all.
 #[cfg(test)]
 pub(super) const ALL: &[(&str, &str)] = &[
+    ("add_record", ADD_RECORD),
     ("check_keys", CHECK_KEYS),
     ("check_runs", CHECK_RUNS),
     ("check_work", CHECK_WORK),
@@ -66,6 +70,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("enterprises_page", ENTERPRISES_PAGE),
     ("exclusive_open", EXCLUSIVE_OPEN),
     ("expire_leases", EXPIRE_LEASES),
+    ("find_record", FIND_RECORD),
     ("history_page", HISTORY_PAGE),
     ("hold_work", HOLD_WORK),
     ("insert_definition", INSERT_DEFINITION),
@@ -87,6 +92,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("probe_make", PROBE_MAKE),
     ("record", RECORD),
     ("records_page", RECORDS_PAGE),
+    ("replace_record", REPLACE_RECORD),
     ("runs_page", RUNS_PAGE),
     ("runs_page_by_status", RUNS_PAGE_BY_STATUS),
     ("runs_page_of_enterprise", RUNS_PAGE_OF_ENTERPRISE),

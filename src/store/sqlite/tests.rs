@@ -47,6 +47,7 @@ conforms!(
     work_is_claimed_by_the_commit_that_writes_it,
     a_key_starts_one_run_and_one_exclusive_run_is_open,
     listings_have_pages,
+    a_record_is_written_on_the_version_that_was_read,
     values_that_look_like_references_are_values,
     a_moment_is_seen_whole,
     a_later_word_to_a_child_never_has_the_fence_of_an_earlier,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fail::fail_point;
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, commit, sql};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordsPage, RunsPage,
-    Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
+    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, codec, micros, time,
 };
 
 #[async_trait]
@@ -163,6 +163,23 @@ impl Store for SqliteStore {
         Ok(super::read::page(items, page.limit, |last| last.key.clone()))
     }
 
+    async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let row = sqlx::query(sql::FIND_RECORD).bind(collection).bind(key).fetch_optional(&self.inner.readers).await?;
+        row.as_ref().map(super::read::record).transpose()
+    }
+
+    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                for put in puts {
+                    write_record(connection, put).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         let rows = sqlx::query(sql::OUTBOX_NEXT)
             .bind(now.timestamp_micros())
@@ -233,4 +250,22 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
+
+async fn write_record(connection: &mut SqliteConnection, put: RecordPut) -> Result<(), StoreError> {
+    let new = put.expected == 0;
+    let mut query = sqlx::query(if new { sql::ADD_RECORD } else { sql::REPLACE_RECORD })
+        .bind(&put.enterprise)
+        .bind(&put.collection)
+        .bind(&put.key)
+        .bind(micros(put.at))
+        .bind(put.body.to_string());
+    if !new {
+        query = query.bind(i64::try_from(put.expected).unwrap_or(i64::MAX));
+    }
+    if query.execute(connection).await?.rows_affected() == 1 {
+        return Ok(());
+    }
+    let RecordPut { enterprise, collection, key, expected, .. } = put;
+    Err(StoreError::RecordChanged { enterprise, collection, key, expected })
 }
