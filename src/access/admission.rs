@@ -36,16 +36,25 @@ pub enum Refused {
     NoKey,
     Mistyped,
     Unknown,
-    Expired { at: DateTime<Utc> },
+    Expired {
+        at: DateTime<Utc>,
+    },
     Revoked,
     /// The key is good for other networks than the address's.
-    Network { address: IpAddr },
+    Network {
+        address: IpAddr,
+    },
     /// The path names an enterprise that is not the key's.
     Enterprise,
     /// The path is the other environment's.
-    Environment { key: Environment, path: Environment },
+    Environment {
+        key: Environment,
+        path: Environment,
+    },
     /// Too many requests of a key or an address, or too many failures of an address.
-    Limited { seconds: u64 },
+    Limited {
+        seconds: u64,
+    },
     Failed(ServiceError),
 }
 

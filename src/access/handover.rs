@@ -91,9 +91,13 @@ pub struct Burned {
 pub enum NotHandedOver {
     /// No such link, or another code.
     Unknown,
-    Expired { at: DateTime<Utc> },
+    Expired {
+        at: DateTime<Utc>,
+    },
     Used(Burned),
-    Limited { seconds: u64 },
+    Limited {
+        seconds: u64,
+    },
     /// Two keys are live already, or the store could not be used: the link can be used once that has changed.
     Failed(ServiceError),
 }

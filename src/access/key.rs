@@ -206,7 +206,9 @@ mod tests {
             let wrong = String::from_utf8(wrong).expect("ASCII");
             assert!(ApiKey::parse(&wrong).is_err(), "character {place}");
         }
-        for wrong in ["", "kf_live_", "1234-abcde-987", &text[..text.len() - 1], &format!("{text}0"), &format!(" {text}")] {
+        for wrong in
+            ["", "kf_live_", "1234-abcde-987", &text[..text.len() - 1], &format!("{text}0"), &format!(" {text}")]
+        {
             assert!(ApiKey::parse(wrong).is_err(), "{wrong}");
         }
     }

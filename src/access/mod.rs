@@ -66,7 +66,11 @@ impl Access {
     }
 
     /// Where a request came from: `peer` is the socket's, `values` gives a header's values in their order.
-    pub fn address<'a, I: Iterator<Item = &'a str>>(&self, peer: IpAddr, values: impl FnOnce(&'static str) -> I) -> IpAddr {
+    pub fn address<'a, I: Iterator<Item = &'a str>>(
+        &self,
+        peer: IpAddr,
+        values: impl FnOnce(&'static str) -> I,
+    ) -> IpAddr {
         let values: Vec<&str> = values(self.header.name()).collect();
         client_address(peer, self.header, &values, &self.proxies)
     }

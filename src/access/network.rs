@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn rfc_7239_is_read_with_its_quotes_and_parameters() {
         let trusted = networks(&["10.0.0.0/8", "2001:db8:cafe::/48"]);
-        let from = |values: &[&str]| client_address(ip("10.0.0.1"), ForwardedHeader::Forwarded, values, &trusted).to_string();
+        let from =
+            |values: &[&str]| client_address(ip("10.0.0.1"), ForwardedHeader::Forwarded, values, &trusted).to_string();
         assert_eq!(from(&["for=192.0.2.60;proto=http;by=203.0.113.43"]), "192.0.2.60");
         assert_eq!(from(&["For=\"198.51.100.7\", for=\"[2001:db8:cafe::17]:4711\""]), "198.51.100.7");
         assert_eq!(from(&["for=192.0.2.60, for=_hidden"]), "10.0.0.1");

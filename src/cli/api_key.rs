@@ -168,7 +168,8 @@ impl Command {
                 print(common.output, &listed, || listing(&keys))?;
             }
             Self::Show { enterprise, id, connection } => {
-                let key: KeyView = connection.client()?.get(&["enterprises", &enterprise, "api-keys", &id], &[]).await?;
+                let key: KeyView =
+                    connection.client()?.get(&["enterprises", &enterprise, "api-keys", &id], &[]).await?;
                 print(common.output, &key, || text(&key))?;
             }
             Self::Revoke { enterprise, id, reason, acting, connection } => {
@@ -224,7 +225,10 @@ impl Link {
         let made: Value = self.connection.client()?.post(&path, &body(members), &self.acting.headers()).await?;
         let member = |name: &str| made.get(name).map(plain).unwrap_or_default();
         print(common.output, &made, || member("link"))?;
-        say(&format!("the link works once, until {}; opening the page does not burn it, its button does", member("expires_at")));
+        say(&format!(
+            "the link works once, until {}; opening the page does not burn it, its button does",
+            member("expires_at")
+        ));
         Ok(())
     }
 }

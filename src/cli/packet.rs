@@ -79,7 +79,8 @@ impl Command {
         match &self.out {
             Some(file) => {
                 write_private(file, &text)?;
-                let said = json!({ "file": file.display().to_string(), "format": format, "links": !self.without_links });
+                let said =
+                    json!({ "file": file.display().to_string(), "format": format, "links": !self.without_links });
                 print(common.output, &said, || file.display().to_string())?;
             }
             None if common.output == Output::Json => {

@@ -52,13 +52,14 @@ fn vendor(vendor: &Vendor, findings: &mut Vec<String>) {
 }
 
 fn customer(customer: &Customer, findings: &mut Vec<String>) {
-    let urls =
-        [("customer.public_url", &customer.public_url), ("customer.test_public_url", &customer.test_public_url)];
+    let urls = [("customer.public_url", &customer.public_url), ("customer.test_public_url", &customer.test_public_url)];
     for (key, text) in urls {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
         let plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || "/.:_~[]-".contains(c));
         if rest.is_empty() || rest.starts_with('/') || rest.ends_with('/') || !plain {
-            findings.push(format!("{key}: `{text}` is not a URL such as `https://keys.example.com`, without a `/` at its end"));
+            findings.push(format!(
+                "{key}: `{text}` is not a URL such as `https://keys.example.com`, without a `/` at its end"
+            ));
         }
     }
     if customer.public_url == customer.test_public_url {

@@ -85,12 +85,7 @@ pub const SCRIPTS: [Script; 3] = [
         language: "bash",
         source: include_str!("scripts/import-key.sh"),
     },
-    Script {
-        file: "import-key.mjs",
-        title: "Node.js",
-        language: "js",
-        source: include_str!("scripts/import-key.mjs"),
-    },
+    Script { file: "import-key.mjs", title: "Node.js", language: "js", source: include_str!("scripts/import-key.mjs") },
     Script {
         file: "import-key.py",
         title: "Python",
@@ -106,8 +101,7 @@ const STYLE: &str = include_str!("templates/packet.css");
 /// A script for one enterprise.
 pub fn tailored(script: &Script, config: &Config, enterprise: &str) -> String {
     // The name stands in a comment of three languages.
-    let vendor: String =
-        config.vendor.name.chars().filter(|c| c.is_alphanumeric() || " .,&-".contains(*c)).collect();
+    let vendor: String = config.vendor.name.chars().filter(|c| c.is_alphanumeric() || " .,&-".contains(*c)).collect();
     [
         ("@VENDOR@", vendor.as_str()),
         ("@PRODUCTION_ENDPOINT@", &config.customer.public_url),
@@ -125,12 +119,11 @@ pub fn tailored(script: &Script, config: &Config, enterprise: &str) -> String {
 /// A template of this module is broken.
 pub fn render(matter: &Matter<'_>, format: Format) -> Result<String, minijinja::Error> {
     let mut templates = Templates::new();
-    templates.set_auto_escape_callback(|name| {
-        if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
-    });
-    templates.set_trim_blocks(true);
-    templates.set_lstrip_blocks(true);
-    templates.set_keep_trailing_newline(true);
+    templates.set_auto_escape_callback(
+        |name| {
+            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+        },
+    );
     let (name, source) = match format {
         Format::Html => ("packet.html", HTML),
         Format::Markdown => ("packet.md", MARKDOWN),
@@ -170,14 +163,14 @@ pub fn render(matter: &Matter<'_>, format: Format) -> Result<String, minijinja::
         })
         .collect();
     templates.get_template(name)?.render(context! {
-        vendor => config.vendor.name,
-        support_email => config.vendor.support_email,
+        vendor => config.vendor.name.as_str(),
+        support_email => config.vendor.support_email.as_str(),
         engineer_email => enterprise.engineer_email.as_ref().unwrap_or(&config.vendor.engineer_email),
-        prefix => config.vendor.customer_api_prefix,
-        enterprise => enterprise.id,
-        enterprise_name => enterprise.name,
-        partition => enterprise.partition,
-        regions => regions,
+        prefix => config.vendor.customer_api_prefix.as_str(),
+        enterprise => enterprise.id.as_str(),
+        enterprise_name => enterprise.name.as_str(),
+        partition => enterprise.partition.as_str(),
+        regions => regions.to_vec(),
         offered => offered.unwrap_or_default(),
         environments => environments,
         scripts => scripts,

@@ -104,11 +104,11 @@ pub async fn revoke(
     Body(revoke): Body<Revoke>,
 ) -> Reply {
     let reason = revoke.reason.trim().to_owned();
-    if reason.is_empty() || reason.chars().count() > 500 {
+    if reason.is_empty() || reason.chars().count() > 1000 {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid-body",
-            "reason: say in 1 to 500 characters why the key is revoked",
+            "reason: say in 1 to 1000 characters why the key is revoked",
         ));
     }
     let by = acting.or("engineer").name;

@@ -9,9 +9,8 @@ use axum::{
 };
 use chrono::SecondsFormat;
 use futures_util::FutureExt;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 
-use super::CustomerApi;
 use crate::{
     access::{Access, Admitted, Attempt, Environment, Refused},
     http::problem::{Problem, ProblemCode},
@@ -37,8 +36,9 @@ pub async fn require_api_key(
     // On a task of its own: a client that goes away must neither stop a handler between the relay of a key and our commit,
     // nor leave its use in the trail without an outcome.
     let handled = tokio::spawn(async move {
-        match admit(&guard, &parameters, &request).await {
-            Ok(admitted) => handle(&guard.access, admitted, request, next).await,
+        let (head, body) = request.into_parts();
+        match admit(&guard, &parameters, &head).await {
+            Ok(admitted) => handle(&guard.access, admitted, Request::from_parts(head, body), next).await,
             Err(problem) => challenged(problem),
         }
     });
@@ -48,23 +48,18 @@ pub async fn require_api_key(
     })
 }
 
-async fn admit(
-    guard: &Guard,
-    parameters: &BTreeMap<String, String>,
-    request: &Request,
-) -> Result<Admitted, Problem> {
-    let Some(address) = address(&guard.access, request) else {
+async fn admit(guard: &Guard, parameters: &BTreeMap<String, String>, head: &Parts) -> Result<Admitted, Problem> {
+    let Some(address) = address(&guard.access, head) else {
         return Err(Problem::internal());
     };
-    let presented = request
-        .headers()
+    let presented = head
+        .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.trim().split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("apikey"))
         .map(|(_, key)| key.trim());
-    let mut action = format!("{} {}", request.method(), request.uri().path());
-    action.truncate(LONGEST_ACTION);
+    let action: String = format!("{} {}", head.method, head.uri.path()).chars().take(LONGEST_ACTION).collect();
     let attempt = Attempt {
         presented,
         enterprise: parameters.get("enterprise").map_or("", String::as_str),
@@ -99,13 +94,13 @@ async fn handle(access: &Access, admitted: Admitted, mut request: Request, next:
 }
 
 /// Where a request came from; `None` when the server did not say who its peer is.
-pub fn address(access: &Access, request: &Request) -> Option<std::net::IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+pub fn address(access: &Access, head: &Parts) -> Option<std::net::IpAddr> {
+    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>();
     let Some(ConnectInfo(peer)) = peer else {
         tracing::error!("a request of the customers' API has no peer: the server must pass it on");
         return None;
     };
-    let values = |name| request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let values = |name| head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     Some(access.address(peer.ip(), values))
 }
 

@@ -4,7 +4,7 @@
 //! into the field.
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
@@ -34,11 +34,13 @@ pub async fn page(State(api): State<CustomerApi>) -> Response {
 
 /// Burns the link and shows the key.
 pub async fn burn(State(api): State<CustomerApi>, Path(id): Path<String>, request: Request) -> Response {
-    let Some(address) = guard::address(&api.access, &request) else {
+    let (head, body) = request.into_parts();
+    let Some(address) = guard::address(&api.access, &head) else {
         return Problem::internal().into_response();
     };
-    let Some(code) = posted_code(request).await else {
-        let told = context! { step => "ask", wrong => "The form did not arrive whole. Paste the link or its code again." };
+    let Some(code) = posted_code(body).await else {
+        let told =
+            context! { step => "ask", wrong => "The form did not arrive whole. Paste the link or its code again." };
         return answer(&api, StatusCode::BAD_REQUEST, told);
     };
     let access = api.access.clone();
@@ -56,7 +58,7 @@ pub async fn burn(State(api): State<CustomerApi>, Path(id): Path<String>, reques
                 enterprise => view.enterprise,
                 environment => view.environment.word(),
                 endpoint => endpoint,
-                prefix => api.config.vendor.customer_api_prefix,
+                prefix => api.config.vendor.customer_api_prefix.as_str(),
                 networks => view.networks.texts(),
                 expires_at => view.expires_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
             };
@@ -71,8 +73,8 @@ pub async fn burn(State(api): State<CustomerApi>, Path(id): Path<String>, reques
 }
 
 /// The code in a posted form: the field's text, or what stands behind `#` in it when somebody pasted the whole link.
-async fn posted_code(request: Request) -> Option<Zeroizing<String>> {
-    let body: Bytes = axum::body::to_bytes(request.into_body(), LARGEST_FORM).await.ok()?;
+async fn posted_code(body: Body) -> Option<Zeroizing<String>> {
+    let body: Bytes = axum::body::to_bytes(body, LARGEST_FORM).await.ok()?;
     let (_, text) = form_urlencoded::parse(&body).find(|(name, _)| name == "code")?;
     let code = text.rsplit('#').next().unwrap_or_default().trim();
     (!code.is_empty()).then(|| Zeroizing::new(code.to_owned()))
@@ -124,8 +126,8 @@ fn refusal(api: &CustomerApi, refused: NotHandedOver) -> Response {
 
 fn answer(api: &CustomerApi, status: StatusCode, told: Value) -> Response {
     let vendor = context! {
-        vendor => api.config.vendor.name,
-        support_email => api.config.vendor.support_email,
+        vendor => api.config.vendor.name.as_str(),
+        support_email => api.config.vendor.support_email.as_str(),
         script => Value::from_safe_string(SCRIPT.to_owned()),
         style => Value::from_safe_string(STYLE.to_owned()),
         ..told

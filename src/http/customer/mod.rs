@@ -37,8 +37,8 @@ pub struct CustomerApi {
 
 /// The customers' paths, for a listener of their own: `{prefix}/…`, `/test{prefix}/…` and `/handover/{id}`.
 pub fn router(api: CustomerApi) -> Router {
-    let routes =
-        routes(&api).fallback(|| async { Problem::not_found("such path; your information packet names the endpoints") });
+    let routes = routes(&api)
+        .fallback(|| async { Problem::not_found("such path; your information packet names the endpoints") });
     finished(routes, api)
 }
 
