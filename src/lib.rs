@@ -10,6 +10,7 @@ pub mod forms;
 pub mod http;
 pub mod keys;
 pub mod mail;
+pub mod packet;
 pub mod sandbox;
 pub mod schedule;
 pub mod steps;

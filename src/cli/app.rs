@@ -18,12 +18,17 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{output::Failure, shipped};
+use super::{imports, output::Failure, shipped};
 use crate::{
+    access::Access,
     aws::{Aws, AwsOptions},
     config::Config,
     forms::{Form, Forms},
-    http::{self, AdminToken, Api, Limits, Workflow},
+    http::{
+        self, AdminToken, Api, Limits, Workflow,
+        customer::{self, CustomerApi, Imports},
+    },
+    keys,
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     steps::{self, Domain},
@@ -46,7 +51,7 @@ pub enum Cloud {
 #[derive(Debug, Clone)]
 pub struct AppOptions {
     pub config: Config,
-    /// Holds `keyferry.db`, `sandbox.db`, `admin-token` and `mail/`; it is made if it is missing.
+    /// Holds `keyferry.db`, `sandbox.db`, `test-cloud.db`, `admin-token` and `mail/`; it is made if it is missing.
     pub data_dir: PathBuf,
     pub cloud: Cloud,
     /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
@@ -63,6 +68,7 @@ pub struct App {
     transport: Transport,
     forms: Arc<Forms>,
     workflows: BTreeMap<String, Workflow>,
+    imports: Imports,
 }
 
 /// How long steps that run may go on after the signal.
@@ -72,6 +78,8 @@ const DRAIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub struct Listeners {
     pub api: Option<TcpListener>,
+    /// The customers' own; without it their paths are served where the operators' API is.
+    pub customer: Option<TcpListener>,
     /// The emulated cloud's own, if it is to be reached from outside.
     pub sandbox: Option<TcpListener>,
 }
@@ -90,13 +98,14 @@ impl App {
             Cloud::Live => None,
         };
         let forms = Arc::new(Forms::shipped().map_err(failed)?);
-        let aws = match &sandbox {
+        let test_cloud = open_cloud(&config, options.data_dir.join("test-cloud.db"), 1.0).await?;
+        let aws = Arc::new(match &sandbox {
             Some(sandbox) => Aws::sandboxed(&config, sandbox),
             None => Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() }),
-        };
+        });
         let speed = sandbox.as_ref().map_or(1.0, |_| options.speed.unwrap_or(config.sandbox.speed));
         let mut steps = Registry::new();
-        steps::register(&Domain::new(Arc::new(aws), Arc::clone(&config), speed))
+        steps::register(&Domain::new(Arc::clone(&aws), Arc::clone(&config), speed))
             .into_iter()
             .for_each(|step| steps.add(step));
         let store = SqliteStore::open(&options.data_dir.join("keyferry.db")).await.map_err(failed)?;
@@ -115,7 +124,8 @@ impl App {
         .map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
-        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows })
+        let imports = imports::desks(&service, &config, keys::import::Cloud { aws, speed }, test_cloud);
+        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows, imports })
     }
 
     /// Works until `shutdown` turns true and everything has ended in order.
@@ -128,16 +138,34 @@ impl App {
         let forms: Vec<&Form> = self.forms.iter().collect();
         let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
         let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
+        let access = Access::new(self.service.clone(), Arc::new(SystemClock), &self.config);
+        let customer_api = CustomerApi {
+            service: self.service.clone(),
+            config: Arc::clone(&self.config),
+            access: access.clone(),
+            metrics: self.metrics.clone(),
+            imports: self.imports,
+        };
+        let customers_apart = listeners.customer.is_some();
+        if let Some(listener) = listeners.customer {
+            let router = customer::router(customer_api.clone());
+            let served = http::serve(listener, router, Limits::default(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
         if let Some(listener) = listeners.api {
             let api = Api {
                 service: self.service.clone(),
+                config: Arc::clone(&self.config),
+                access,
                 token: self.token,
                 metrics: self.metrics,
                 workflows: Arc::new(self.workflows),
                 form_roles: Arc::new(roles),
                 shutdown: stopping.clone(),
             };
-            let served = http::serve(listener, http::router(api), Limits::default(), stopping.clone());
+            let operators = http::router(api);
+            let router = if customers_apart { operators } else { operators.merge(customer::paths(customer_api)) };
+            let served = http::serve(listener, router, Limits::default(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         let (service, working) = (self.service.clone(), stopping.clone());
@@ -180,14 +208,13 @@ async fn end_together(
 }
 
 async fn open_sandbox(config: &Config, data_dir: &Path, speed: Option<f64>) -> Result<Sandbox, Failure> {
+    open_cloud(config, data_dir.join("sandbox.db"), speed.unwrap_or(config.sandbox.speed)).await
+}
+
+async fn open_cloud(config: &Config, data: PathBuf, speed: f64) -> Result<Sandbox, Failure> {
     let vendor = config.aws.partitions.get("aws").or_else(|| config.aws.partitions.values().next());
     let default_account = vendor.map(|partition| partition.account.clone()).unwrap_or_default();
-    let options = Options {
-        data: Some(data_dir.join("sandbox.db")),
-        speed: speed.unwrap_or(config.sandbox.speed),
-        wall: Arc::new(|| SystemClock.now()),
-        default_account,
-    };
+    let options = Options { data: Some(data), speed, wall: Arc::new(|| SystemClock.now()), default_account };
     Sandbox::open(options).await.map_err(failed)
 }
 

@@ -84,7 +84,8 @@ pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
     let own_keys = texts(answer.get("own_keys"));
     if !vendor_has_keys {
         if !own_keys.is_empty() {
-            findings.add("/own_keys", "the customer has the keys: instances with keys of their own are named with them");
+            findings
+                .add("/own_keys", "the customer has the keys: instances with keys of their own are named with them");
         }
         if account.is_empty() {
             findings.add("/aws_account", "the customer's AWS account is missing: the key policy is written for it");

@@ -43,9 +43,9 @@ impl Step for CreateImportKey {
             return Ok(told(&place, key));
         }
         let begun = context.checkpoint.as_ref().and_then(|saved| saved.get("begun")?.as_str()?.parse().ok());
-        if let Some(begun) = begun.filter(|begun: &DateTime<Utc>| {
-            (context.now() - *begun).to_std().unwrap_or_default() < self.0.grace
-        }) {
+        if let Some(begun) =
+            begun.filter(|begun: &DateTime<Utc>| (context.now() - *begun).to_std().unwrap_or_default() < self.0.grace)
+        {
             let waiting = format!("KMS in {} to show the key whose making was begun", place.region);
             return Ok(self.0.pending_with(waiting, json!({ "begun": begun })));
         }

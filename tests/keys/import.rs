@@ -11,7 +11,10 @@ async fn region_by_region_or_all_in_one_round_an_import_lets_the_run_go_on() {
     let vendor = Vendor::new().await;
     let run = vendor.waiting(&[]).await;
     let opened = vendor.production.request(asked(None)).await.unwrap();
-    assert_eq!((opened.first.region.as_str(), opened.remaining.as_slice()), (WEST, [WEST.to_owned(), EAST.to_owned()].as_slice()));
+    assert_eq!(
+        (opened.first.region.as_str(), opened.remaining.as_slice()),
+        (WEST, [WEST.to_owned(), EAST.to_owned()].as_slice())
+    );
     assert_eq!(opened.targets.iter().map(|target| target.region.as_str()).collect::<Vec<_>>(), [WEST, EAST]);
     let wrapped = wrap(&opened.first.public_key, Algorithm::OaepSha1, &KEY);
     let receipt = upload(&vendor.production, "dave", body(&opened.first.import_token, &wrapped)).await.unwrap();
@@ -25,6 +28,8 @@ async fn region_by_region_or_all_in_one_round_an_import_lets_the_run_go_on() {
     assert!(receipt.remaining.is_empty());
     vendor.until(&run, |view| view.waiting_for.iter().all(|wait| wait.form.as_deref() != Some("key-import"))).await;
     assert_eq!(vendor.imports(), 2);
-    vendor.until(&run, |view| view.summary.contains("child") || view.ended_at.is_some() || !view.children.is_empty()).await;
+    vendor
+        .until(&run, |view| view.summary.contains("child") || view.ended_at.is_some() || !view.children.is_empty())
+        .await;
     vendor.stop().await;
 }

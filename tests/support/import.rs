@@ -9,13 +9,13 @@ use keyferry::{
     config::Config,
     engine::{Actor, Standing},
     forms::Forms,
-    keys::import::{Algorithm, Asked, Cloud, Desk, DeskOptions, Opened, Realm, Receipt, Refusal, Spec, Uploaded, read_upload},
+    keys::import::{
+        Algorithm, Asked, Cloud, Desk, DeskOptions, Opened, Realm, Receipt, Refusal, Spec, Uploaded, read_upload,
+    },
     sandbox::{Options, Sandbox},
     steps::{Domain, register},
     store::SqliteStore,
-    worker::{
-        Clock, Definitions, NewEnterprise, Registry, RunView, Service, ServiceOptions, StartRun, SystemClock,
-    },
+    worker::{Clock, Definitions, NewEnterprise, Registry, RunView, Service, ServiceOptions, StartRun, SystemClock},
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -46,12 +46,8 @@ fn actor(role: &str) -> Actor {
 }
 
 async fn sandbox(speed: f64) -> Sandbox {
-    let options = Options {
-        data: None,
-        speed,
-        wall: Arc::new(|| SystemClock.now()),
-        default_account: "127450652264".to_owned(),
-    };
+    let options =
+        Options { data: None, speed, wall: Arc::new(|| SystemClock.now()), default_account: "127450652264".to_owned() };
     Sandbox::open(options).await.unwrap()
 }
 

@@ -4,11 +4,12 @@
 //! authenticated, limited and put into the trail by [`guard`] before a handler sees it.
 
 mod guard;
+mod handover;
 mod import;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use http::StatusCode;
 
 use super::{layers, problem::Problem};
@@ -34,11 +35,21 @@ pub struct CustomerApi {
     pub imports: Imports,
 }
 
-/// The customers' paths, for a listener of their own: `{prefix}/…` and `/test{prefix}/…`.
+/// The customers' paths, for a listener of their own: `{prefix}/…`, `/test{prefix}/…` and `/handover/{id}`.
 pub fn router(api: CustomerApi) -> Router {
+    let routes = routes(&api)
+        .fallback(|| async { Problem::not_found("such path; your information packet names the endpoints") });
+    finished(routes, api)
+}
+
+/// The same paths, to be merged into the router of the operators' API.
+pub fn paths(api: CustomerApi) -> Router {
+    finished(routes(&api), api)
+}
+
+fn finished(routes: Router<CustomerApi>, api: CustomerApi) -> Router {
     let around = layers::Around { metrics: api.metrics.clone(), limit: layers::REQUEST };
-    routes(&api)
-        .fallback(|| async { Problem::not_found("such path; your information packet names the endpoints") })
+    routes
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -47,27 +58,33 @@ pub fn router(api: CustomerApi) -> Router {
             )
         })
         .layer(middleware::from_fn_with_state(around, layers::around))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(api)
 }
 
-/// The same paths, to be merged into another router.
 fn routes(api: &CustomerApi) -> Router<CustomerApi> {
     let prefix = &api.config.vendor.customer_api_prefix;
     // Clients and proxies may spell the exclamation mark either way; the router compares letters.
     let encoded = prefix.replace('!', "%21");
     let spellings = [Some(prefix), (encoded != *prefix).then_some(&encoded)];
     let all = Environment::ALL.into_iter().flat_map(|environment| {
-        spellings.into_iter().flatten().map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
+        spellings
+            .into_iter()
+            .flatten()
+            .map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
     });
-    all.fold(Router::new(), |router, (environment, path)| {
-        router.nest(&path, guarded(api, environment, import::import_routes()))
+    let handover = Router::new().route("/handover/{id}", get(handover::page).post(handover::burn));
+    all.fold(handover, |router, (environment, path)| {
+        router.nest(&path, guarded(&api.access, environment, import::import_routes()))
     })
 }
 
-/// Routes behind the API key of an environment.
-fn guarded(api: &CustomerApi, environment: Environment, routes: Router<CustomerApi>) -> Router<CustomerApi> {
-    let guard = guard::Guard { api: api.clone(), environment };
-    routes
-        .route_layer(middleware::from_fn_with_state(guard, guard::require_api_key))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+/// Routes behind the API key of an environment: each names its enterprise as `{enterprise}`.
+fn guarded<S: Clone + Send + Sync + 'static>(
+    access: &Access,
+    environment: Environment,
+    routes: Router<S>,
+) -> Router<S> {
+    let guard = guard::Guard { access: access.clone(), environment };
+    routes.route_layer(middleware::from_fn_with_state(guard, guard::require_api_key))
 }

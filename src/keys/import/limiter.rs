@@ -56,7 +56,9 @@ pub async fn take_turn(service: &Service, clock: &dyn Clock, limited: Limited<'_
             return Ok(Turn::After(wait.to_std().unwrap_or_default().max(Duration::from_secs(1))));
         }
         let put = RecordPut {
-            enterprise: found.as_ref().map_or_else(|| limited.enterprise.to_owned(), |record| record.enterprise.clone()),
+            enterprise: found
+                .as_ref()
+                .map_or_else(|| limited.enterprise.to_owned(), |record| record.enterprise.clone()),
             collection: COLLECTION.to_owned(),
             key: key.clone(),
             expected: found.as_ref().map_or(0, |record| record.version),

@@ -144,7 +144,8 @@ impl Refusal {
     }
 
     pub fn key_material_not_base64() -> Self {
-        let detail = "keyMaterial is not base64: it may hold A-Z, a-z, 0-9, + and /, = at its end, spaces and line breaks.";
+        let detail =
+            "keyMaterial is not base64: it may hold A-Z, a-z, 0-9, + and /, = at its end, spaces and line breaks.";
         Self::new(RefusalKind::Invalid, "key-material-not-base64", detail).cured_by(ONE_LINE_ANYWHERE)
     }
 
@@ -210,9 +211,8 @@ impl Refusal {
             "The upload is for {named}, but the import token is for {token}. Nothing was imported. Each region has a public \
              key and a token of its own."
         );
-        Self::new(RefusalKind::Conflict, "import-token-of-another-region", detail).cured_by(format!(
-            "jq -r '.targets[] | select(.region == \"{named}\") | .importToken' importreq.json"
-        ))
+        Self::new(RefusalKind::Conflict, "import-token-of-another-region", detail)
+            .cured_by(format!("jq -r '.targets[] | select(.region == \"{named}\") | .importToken' importreq.json"))
     }
 
     pub fn token_expired(valid_to: DateTime<Utc>) -> Self {
@@ -240,11 +240,15 @@ impl Refusal {
     /// `same`: the very upload that was imported came again.
     pub fn token_used(region: &str, same: bool) -> Self {
         let detail = if same {
-            format!("This upload was imported into {region} before, under the id and keyMaterialId given here. It was not \
-                     imported again, and nothing is left to do for this token.")
+            format!(
+                "This upload was imported into {region} before, under the id and keyMaterialId given here. It was not \
+                     imported again, and nothing is left to do for this token."
+            )
         } else {
-            format!("This import token was used: another upload with it was imported into {region}, under the id and \
-                     keyMaterialId given here. This upload was not imported.")
+            format!(
+                "This import token was used: another upload with it was imported into {region}, under the id and \
+                     keyMaterialId given here. This upload was not imported."
+            )
         };
         Self::new(RefusalKind::Conflict, "import-token-used", detail).with("sameUpload", same)
     }
@@ -258,13 +262,13 @@ impl Refusal {
     }
 
     pub fn import_in_progress(seconds: u64) -> Self {
-        let detail = "Another upload with this token is on its way to KMS. The first one counts; ask again for its outcome.";
+        let detail =
+            "Another upload with this token is on its way to KMS. The first one counts; ask again for its outcome.";
         Self::new(RefusalKind::Conflict, "import-in-progress", detail).after(seconds)
     }
 
     pub fn region_not_in_plan(asked: &str, regions: &[String]) -> Self {
-        let detail =
-            format!("{asked} is none of the regions that need a key. The regions are {}.", regions.join(", "));
+        let detail = format!("{asked} is none of the regions that need a key. The regions are {}.", regions.join(", "));
         Self::new(RefusalKind::Invalid, "region-not-in-plan", detail).with("regions", json!(regions))
     }
 
@@ -293,13 +297,15 @@ impl Refusal {
     }
 
     pub fn kms_unavailable() -> Self {
-        let detail = "KMS does not answer now. Send the same request again later; what was imported is not imported twice.";
+        let detail =
+            "KMS does not answer now. Send the same request again later; what was imported is not imported twice.";
         Self::new(RefusalKind::Unavailable, "kms-unavailable", detail).after(5)
     }
 
     /// Something of the vendor's is wrong: the cause is in the log.
     pub fn not_possible_now() -> Self {
-        let detail = "The vendor's key cannot take material now. Your onboarding engineer can see why; nothing was imported.";
+        let detail =
+            "The vendor's key cannot take material now. Your onboarding engineer can see why; nothing was imported.";
         Self::new(RefusalKind::Unavailable, "import-not-possible-now", detail).after(60)
     }
 }

@@ -292,13 +292,7 @@ impl Desk {
         Ok(None)
     }
 
-    async fn send(
-        &self,
-        enterprise: &str,
-        by: &str,
-        cloud: &Cloud,
-        taken: &mut Admitted,
-    ) -> Result<Imported, Refusal> {
+    async fn send(&self, enterprise: &str, by: &str, cloud: &Cloud, taken: &mut Admitted) -> Result<Imported, Refusal> {
         fail_point!("import::before_relay");
         let sent = self.send_to_kms(cloud, taken).await?;
         fail_point!("import::after_relay");
@@ -346,8 +340,7 @@ impl Desk {
         let arn = &taken.session.target.arn;
         let known = self.0.service.record(enterprise, self.0.realm.materials(), arn).await?;
         let known = known.map(|record| body::<KeyMaterial>(&record)).transpose()?;
-        let by_another =
-            known.and_then(|known| known.import).is_some_and(|import| import != taken.session.id);
+        let by_another = known.and_then(|known| known.import).is_some_and(|import| import != taken.session.id);
         if by_another {
             self.write(enterprise, taken, SessionState::Open).await?;
             return Err(Refusal::region_has_material(&taken.session.target.region));
@@ -367,11 +360,8 @@ impl Desk {
         let (sessions, materials) = (self.0.realm.sessions(), self.0.realm.materials());
         loop {
             let now = self.0.clock.now();
-            let state = SessionState::Done {
-                at: now,
-                upload: upload.to_owned(),
-                key_material_id: key_material_id.to_owned(),
-            };
+            let state =
+                SessionState::Done { at: now, upload: upload.to_owned(), key_material_id: key_material_id.to_owned() };
             let session = Session { state, ..taken.session.clone() };
             let target = session.target.clone();
             let mut puts = vec![self.put(enterprise, sessions, &taken.key, taken.version, json!(session))];

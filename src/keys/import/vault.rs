@@ -60,7 +60,10 @@ pub struct VaultKey {
 
 /// `alias/byok/<enterprise>/<of>/<instance or region>`.
 fn alias(enterprise: &str, of: &str, instance: Option<&str>) -> String {
-    format!("alias/byok/{enterprise}/{of}/{}", instance.map_or_else(|| "region".to_owned(), |own| format!("instance/{own}")))
+    format!(
+        "alias/byok/{enterprise}/{of}/{}",
+        instance.map_or_else(|| "region".to_owned(), |own| format!("instance/{own}"))
+    )
 }
 
 /// The key, if it was made: by its alias, or by its tags, which gives it its alias.
@@ -96,9 +99,7 @@ pub async fn make_key(kms: &Client, wanted: &WantedKey) -> Result<VaultKey, Fail
         .policy(&wanted.policy)
         .set_tags(Some(tags))
         .customize()
-        .config_override(
-            aws_sdk_kms::config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1)),
-        )
+        .config_override(aws_sdk_kms::config::Builder::new().retry_config(RetryConfig::standard().with_max_attempts(1)))
         .send()
         .await
         .map_err(|error| failure(&format!("make key {}", wanted.alias), &error))?;
