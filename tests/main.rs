@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod engine;
 mod http;
+mod packet;
 mod sandbox;
 mod steps;
 mod support;

@@ -62,6 +62,8 @@ fn before_regions_are_agreed_those_on_offer_are_listed() {
 fn what_an_enterprise_is_called_cannot_become_markup() {
     let html = packet(Format::Html, &[], &[]);
     assert!(html.contains("Dave &amp; Sons &lt;Ltd&gt;") && !html.contains("<Ltd>"));
+    let markdown = packet(Format::Markdown, &[], &[]);
+    assert!(markdown.starts_with("# Replicon: key import for Dave & Sons Ltd\n"), "{}", &markdown[..80]);
 }
 
 #[test]
