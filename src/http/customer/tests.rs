@@ -163,7 +163,9 @@ async fn refusals_are_problems_with_stable_codes() {
     let stranger = ApiKey::generate(Environment::Production).expect("random bits");
     assert_eq!(code(server.who("", "dave", stranger.reveal())).await, is(401, "api-key-unknown"));
     assert_eq!(code(server.who("", "erin", live)).await, is(404, "enterprise-not-found"));
-    assert_eq!(code(server.who("", "nobody", live)).await, is(404, "enterprise-not-found"));
+    assert_eq!(code(server.who("", "%1b%5bnobody", live)).await, is(404, "enterprise-not-found"));
+    let newest = server.access.trail("dave", 1, None).await.expect("a trail").items.remove(0);
+    assert_eq!(newest.action, "PUT /!/ems/enterprises/\u{fffd}[nobody/who", "nothing that steers a terminal is kept");
     assert_eq!(code(server.who("/test", "dave", live)).await, is(403, "wrong-environment"));
     assert_eq!(code(server.who("", "dave", test)).await, is(403, "wrong-environment"));
     assert_eq!(server.who("/test", "dave", test).send().await.expect("answered").status(), 200);

@@ -82,7 +82,8 @@ if [ ! -e "$backup" ]; then
 elif [ -n "${KEY_FILE:-}" ]; then
     fail "$backup exists already: name another BACKUP for the key in $KEY_FILE, or leave KEY_FILE out to use the backup"
 fi
-length=$( (unseal 2>/dev/null || true) | wc -c | tr -d ' ')
+# openssl writes what it could decrypt before it finds the passphrase wrong: its exit code counts too.
+length=$(unseal 2>/dev/null | wc -c | tr -d ' ') || length=0
 [ "$length" = 32 ] || fail "the backup $backup does not open with this passphrase"
 
 # call METHOD PATH [BODY]: the answer in $work/answer. The API key goes through a file descriptor, never an argument.
