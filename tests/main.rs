@@ -8,6 +8,7 @@ mod demo;
 mod engine;
 mod http;
 mod keys;
+mod packet;
 mod sandbox;
 mod steps;
 mod support;

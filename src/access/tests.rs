@@ -340,7 +340,7 @@ async fn a_key_an_address_and_failures_have_each_their_limit() {
     for _ in 0..10 {
         drop(world.access.admit(wrong).await);
     }
-    assert_eq!(world.refused(attempt(key.reveal())).await, Refused::Limited { seconds: 8 }, "the address's");
+    assert_eq!(world.refused(attempt(key.reveal())).await, Refused::Limited { seconds: 3 }, "the address's");
     let elsewhere = Attempt { address: "198.51.100.9".parse().expect("an address"), ..wrong };
     assert_eq!(world.refused(elsewhere).await, Refused::Mistyped, "another address has limits of its own");
 }

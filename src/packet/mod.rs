@@ -163,12 +163,12 @@ pub fn render(matter: &Matter<'_>, format: Format) -> Result<String, minijinja::
         })
         .collect();
     templates.get_template(name)?.render(context! {
-        vendor => config.vendor.name.as_str(),
+        vendor => plain(&config.vendor.name, format),
         support_email => config.vendor.support_email.as_str(),
         engineer_email => enterprise.engineer_email.as_ref().unwrap_or(&config.vendor.engineer_email),
         prefix => config.vendor.customer_api_prefix.as_str(),
         enterprise => enterprise.id.as_str(),
-        enterprise_name => enterprise.name.as_str(),
+        enterprise_name => plain(&enterprise.name, format),
         partition => enterprise.partition.as_str(),
         regions => regions.to_vec(),
         offered => offered.unwrap_or_default(),
@@ -177,6 +177,15 @@ pub fn render(matter: &Matter<'_>, format: Format) -> Result<String, minijinja::
         style => minijinja::Value::from_safe_string(STYLE.to_owned()),
         at => seconds(*at),
     })
+}
+
+/// A name as one line; in Markdown without anything that would be markup. The HTML template escapes by itself.
+fn plain(name: &str, format: Format) -> String {
+    let line = name.chars().map(|c| if c.is_control() { ' ' } else { c });
+    match format {
+        Format::Html => line.collect(),
+        Format::Markdown => line.filter(|c| !"<>|`*_[]#\\".contains(*c)).collect(),
+    }
 }
 
 fn seconds(at: DateTime<Utc>) -> String {

@@ -36,8 +36,6 @@ pub struct Vendor {
     pub aws: Arc<Aws>,
     pub production: Desk,
     pub test: Desk,
-    pub config: Arc<Config>,
-    pub clock: Arc<dyn Clock>,
     stop: watch::Sender<bool>,
 }
 
@@ -91,7 +89,7 @@ impl Vendor {
         let (stop, stopping) = watch::channel(false);
         let worker = service.clone();
         tokio::spawn(async move { worker.run_worker(stopping, Duration::from_secs(5)).await });
-        let vendor = Self { service, sandbox: cloud, aws, production, test, config, clock, stop };
+        let vendor = Self { service, sandbox: cloud, aws, production, test, stop };
         for id in ["dave", "erin"] {
             vendor.add(id).await;
         }

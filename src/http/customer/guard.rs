@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, panic::AssertUnwindSafe};
 
 use axum::{
-    extract::{ConnectInfo, Path, Request, State},
+    extract::{ConnectInfo, MatchedPath, Path, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -59,14 +59,14 @@ async fn admit(guard: &Guard, parameters: &BTreeMap<String, String>, head: &Part
         .and_then(|text| text.trim().split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("apikey"))
         .map(|(_, key)| key.trim());
-    let action: String = format!("{} {}", head.method, head.uri.path()).chars().take(LONGEST_ACTION).collect();
-    let attempt = Attempt {
-        presented,
-        enterprise: parameters.get("enterprise").map_or("", String::as_str),
-        environment: guard.environment,
-        address,
-        action: &action,
-    };
+    let enterprise = parameters.get("enterprise").map_or("", String::as_str);
+    // The route's path with what the client put into it: a nested router's own path lacks the prefix.
+    let route = head.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let path = route.replace("{enterprise}", enterprise);
+    // People read the trail in terminals.
+    let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+    let action: String = format!("{} {path}", head.method).chars().take(LONGEST_ACTION).map(shown).collect();
+    let attempt = Attempt { presented, enterprise, environment: guard.environment, address, action: &action };
     guard.access.admit(attempt).await.map_err(problem)
 }
 

@@ -15,7 +15,7 @@ use minijinja::{AutoEscape, Environment as Templates, Value, context};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{CustomerApi, guard};
+use super::{Pages, guard};
 use crate::{
     access::{Environment, NotHandedOver},
     http::problem::Problem,
@@ -28,12 +28,12 @@ const STYLE: &str = include_str!("templates/handover.css");
 const LARGEST_FORM: usize = 4 * 1024;
 
 /// The form. It is the same for every id: whether there is such a link is told to one who has its code alone.
-pub async fn page(State(api): State<CustomerApi>) -> Response {
+pub async fn page(State(api): State<Pages>) -> Response {
     answer(&api, StatusCode::OK, context! { step => "ask" })
 }
 
 /// Burns the link and shows the key.
-pub async fn burn(State(api): State<CustomerApi>, Path(id): Path<String>, request: Request) -> Response {
+pub async fn burn(State(api): State<Pages>, Path(id): Path<String>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Some(address) = guard::address(&api.access, &head) else {
         return Problem::internal().into_response();
@@ -80,7 +80,7 @@ async fn posted_code(body: Body) -> Option<Zeroizing<String>> {
     (!code.is_empty()).then(|| Zeroizing::new(code.to_owned()))
 }
 
-fn refusal(api: &CustomerApi, refused: NotHandedOver) -> Response {
+fn refusal(api: &Pages, refused: NotHandedOver) -> Response {
     let (status, told) = match refused {
         NotHandedOver::Unknown => (
             StatusCode::NOT_FOUND,
@@ -124,7 +124,7 @@ fn refusal(api: &CustomerApi, refused: NotHandedOver) -> Response {
     answer(api, status, context! { step => "refused", wrong => told })
 }
 
-fn answer(api: &CustomerApi, status: StatusCode, told: Value) -> Response {
+fn answer(api: &Pages, status: StatusCode, told: Value) -> Response {
     let vendor = context! {
         vendor => api.config.vendor.name.as_str(),
         support_email => api.config.vendor.support_email.as_str(),

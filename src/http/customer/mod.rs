@@ -9,7 +9,12 @@ mod import;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+    middleware,
+    routing::get,
+};
 use http::StatusCode;
 
 use super::{layers, problem::Problem};
@@ -33,6 +38,19 @@ pub struct CustomerApi {
     pub access: Access,
     pub metrics: Metrics,
     pub imports: Imports,
+}
+
+/// What the pages of one-time links work with.
+#[derive(Clone)]
+struct Pages {
+    access: Access,
+    config: Arc<Config>,
+}
+
+impl FromRef<CustomerApi> for Pages {
+    fn from_ref(api: &CustomerApi) -> Self {
+        Self { access: api.access.clone(), config: Arc::clone(&api.config) }
+    }
 }
 
 /// The customers' paths, for a listener of their own: `{prefix}/…`, `/test{prefix}/…` and `/handover/{id}`.
@@ -74,6 +92,18 @@ fn routes(api: &CustomerApi) -> Router<CustomerApi> {
             .map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
     });
     let handover = Router::new().route("/handover/{id}", get(handover::page).post(handover::burn));
+<<<<<<< HEAD
+=======
+    // Clients and proxies may spell the exclamation mark either way; the router compares letters.
+    let encoded = prefix.replace('!', "%21");
+    let spellings = [Some(prefix), (encoded != *prefix).then_some(&encoded)];
+    let all = Environment::ALL.into_iter().flat_map(|environment| {
+        spellings
+            .into_iter()
+            .flatten()
+            .map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
+    });
+>>>>>>> access
     all.fold(handover, |router, (environment, path)| {
         router.nest(&path, guarded(&api.access, environment, import::import_routes()))
     })
@@ -88,3 +118,6 @@ fn guarded<S: Clone + Send + Sync + 'static>(
     let guard = guard::Guard { access: access.clone(), environment };
     routes.route_layer(middleware::from_fn_with_state(guard, guard::require_api_key))
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,48 +119,53 @@ async function call({ apiKey, base }, method, path, body) {
 const refusal = (what, { status, answer }) =>
   new Failure(`${what} (${answer?.code ?? status}): ${answer?.detail ?? "the answer cannot be understood"}`);
 
+// Receipts: keep them, the KeyMaterialId proves in a later re-import that the bytes are the same.
+function keepReceipts({ receipts }, answer) {
+  for (const { region, instance, id, keyId, keyMaterialId, status } of answer.results ?? [answer]) {
+    if (!keyMaterialId) continue;
+    const line = JSON.stringify({ region, instance, id, keyId, keyMaterialId, status });
+    console.log(line);
+    appendFileSync(receipts, `${line}\n`);
+  }
+}
+
+// Steps 3 to 5 for all regions that the server opens at once. Returns the regions that still wait.
+async function importRound(set, key) {
+  const query = new URLSearchParams({ wrappingAlgorithm: set.wrapping, ...(set.region && { region: set.region }) });
+  const request = await call(set, "PUT", `import-key-request?${query}`).catch((error) => {
+    if (error.answer?.code === "import-complete") return null;
+    throw error.answer ? refusal("the import request was refused", error) : error;
+  });
+  if (request === null) return null;
+  const wanted = request.targets.filter(({ region }) => !set.region || region === set.region);
+  if (wanted.length === 0) throw new Failure("no region of that name waits for a key");
+  const targets = wanted.map(({ region, publicKey, importToken, algorithm }) => {
+    const oaepHash = DIGESTS[algorithm];
+    if (!oaepHash) throw new Failure(`the wrapping algorithm of ${region} is not one that this script knows: get a newer information packet`);
+    const padding = constants.RSA_PKCS1_OAEP_PADDING;
+    return { region, importToken, keyMaterial: publicEncrypt({ key: publicKey, padding, oaepHash }, key).toString("base64") };
+  });
+  const answer = await call(set, "POST", "import-key", { targets }).catch((error) => {
+    if (!error.answer) throw error;
+    if (error.answer.results) keepReceipts(set, error.answer);
+    throw refusal("the upload was refused; run this again to go on, the backup keeps the key", error);
+  });
+  keepReceipts(set, answer);
+  return answer.remaining ?? [];
+}
+
 async function main() {
   const set = settings();
   const key = keyWithBackup(set);
   try {
-    // Step 3: an import request.
-    const query = new URLSearchParams({ wrappingAlgorithm: set.wrapping, ...(set.region && { region: set.region }) });
-    const request = await call(set, "PUT", `import-key-request?${query}`).catch((error) => {
-      if (error.answer?.code === "import-complete") return { targets: [] };
-      throw error.answer ? refusal("the import request was refused", error) : error;
-    });
-    if (request.targets.length === 0) {
-      console.error("nothing waits for a key: every region has it already");
-      return;
+    for (let round = 1; round <= 10; round += 1) {
+      const remaining = await importRound(set, key);
+      if (remaining === null) return console.error("nothing waits for a key: every region has it already");
+      if (remaining.length === 0) return console.error(`all regions have their key; receipts are in ${set.receipts}`);
+      if (set.region) return console.error(`${set.region} has its key; still waiting for one: ${remaining.join(", ")}`);
+      console.error(`round ${round} is through; still waiting for a key: ${remaining.join(", ")}`);
     }
-    const wanted = request.targets.filter(({ region }) => !set.region || region === set.region);
-    if (wanted.length === 0) throw new Failure(`the region ${set.region} does not wait for a key`);
-
-    // Step 4: the key, wrapped under each region's public key.
-    const targets = wanted.map(({ region, publicKey, importToken, algorithm }) => {
-      const oaepHash = DIGESTS[algorithm];
-      if (!oaepHash) throw new Failure(`the wrapping algorithm of ${region} is not one that this script knows: get a newer information packet`);
-      const padding = constants.RSA_PKCS1_OAEP_PADDING;
-      return { region, importToken, keyMaterial: publicEncrypt({ key: publicKey, padding, oaepHash }, key).toString("base64") };
-    });
-
-    // Step 5: the upload.
-    const answer = await call(set, "POST", "import-key", { targets }).catch((error) => {
-      if (!error.answer) throw error;
-      throw refusal("the upload was refused; run this again to go on, the backup keeps the key", error);
-    });
-
-    // Receipts: keep them, the KeyMaterialId proves in a later re-import that the bytes are the same.
-    const results = answer.results ?? [answer];
-    for (const { region, id, keyMaterialId, status } of results) {
-      const line = JSON.stringify({ region, id, keyMaterialId, status });
-      console.log(line);
-      appendFileSync(set.receipts, `${line}\n`);
-    }
-    const refused = results.filter(({ keyMaterialId }) => !keyMaterialId).length;
-    if (refused > 0) throw new Failure(`${refused} regions did not take the key; run this again to go on`);
-    const remaining = [answer.remaining ?? []].flat().filter(Boolean).join(", ");
-    console.error(remaining ? `still waiting for a key: ${remaining}` : `all regions have their key; receipts are in ${set.receipts}`);
+    throw new Failure("after ten rounds regions still wait for a key: run this again to go on");
   } finally {
     // Step 6: what is left of the key in this process.
     key.fill(0);

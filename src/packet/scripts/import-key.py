@@ -48,6 +48,7 @@ class Refused(Exception):
 
     def __init__(self, status, answer):
         super().__init__(status)
+        self.answer = answer
         self.code = answer.get("code", status)
         self.detail = answer.get("detail", "the answer cannot be understood")
 
@@ -193,48 +194,58 @@ def wrap(target, key):
     return {"region": target["region"], "importToken": target["importToken"], "keyMaterial": material}
 
 
-def run(settings, key):
-    # Step 3: an import request.
+def keep_receipts(settings, answer):
+    """Receipts: keep them, the KeyMaterialId proves in a later re-import that the bytes are the same."""
+    names = ("region", "instance", "id", "keyId", "keyMaterialId", "status")
+    with open(settings.receipts, "a", encoding="utf-8") as file:
+        for result in answer.get("results") or [answer]:
+            if result.get("keyMaterialId"):
+                line = json.dumps({name: result.get(name) for name in names})
+                print(line)
+                file.write(line + "\n")
+
+
+def import_round(settings, key):
+    """Steps 3 to 5 for all regions that the server opens at once. Returns the regions that still wait."""
     query = {"wrappingAlgorithm": settings.wrapping}
     if settings.region:
         query["region"] = settings.region
     try:
-        open_targets = call(settings, "PUT", "import-key-request", query=query)["targets"]
+        targets = call(settings, "PUT", "import-key-request", query=query)["targets"]
     except Refused as refused:
-        if refused.code != "import-complete":
-            raise Failure(f"the import request was refused ({refused.code}): {refused.detail}") from refused
-        open_targets = []
-    if not open_targets:
-        say("nothing waits for a key: every region has it already")
-        return
-    wanted = [target for target in open_targets if settings.region in (None, target["region"])]
+        if refused.code == "import-complete":
+            return None
+        raise Failure(f"the import request was refused ({refused.code}): {refused.detail}") from refused
+    wanted = [target for target in targets if settings.region in (None, target["region"])]
     if not wanted:
-        raise Failure(f"the region {settings.region} does not wait for a key")
-
-    # Step 5: the upload.
+        raise Failure("no region of that name waits for a key")
     try:
         answer = call(settings, "POST", "import-key", body={"targets": [wrap(target, key) for target in wanted]})
     except Refused as refused:
+        if refused.answer.get("results"):
+            keep_receipts(settings, refused.answer)
         raise Failure(
             f"the upload was refused ({refused.code}): {refused.detail} "
             "Run this again to go on: the backup keeps the key."
         ) from refused
+    keep_receipts(settings, answer)
+    return answer.get("remaining") or []
 
-    # Receipts: keep them, the KeyMaterialId proves in a later re-import that the bytes are the same.
-    results = answer.get("results") or [answer]
-    with open(settings.receipts, "a", encoding="utf-8") as file:
-        for result in results:
-            line = json.dumps({name: result.get(name) for name in ("region", "id", "keyMaterialId", "status")})
-            print(line)
-            file.write(line + "\n")
-    refused = sum(1 for result in results if not result.get("keyMaterialId"))
-    if refused:
-        raise Failure(f"{refused} regions did not take the key; run this again to go on")
-    remaining = answer.get("remaining") or []
-    if remaining:
-        say("still waiting for a key: " + (", ".join(remaining) if isinstance(remaining, list) else str(remaining)))
-    else:
-        say(f"all regions have their key; receipts are in {settings.receipts}")
+
+def run(settings, key):
+    for number in range(1, 11):
+        remaining = import_round(settings, key)
+        if remaining is None:
+            say("nothing waits for a key: every region has it already")
+            return
+        if not remaining:
+            say(f"all regions have their key; receipts are in {settings.receipts}")
+            return
+        if settings.region:
+            say(f"{settings.region} has its key; still waiting for one: {', '.join(remaining)}")
+            return
+        say(f"round {number} is through; still waiting for a key: {', '.join(remaining)}")
+    raise Failure("after ten rounds regions still wait for a key: run this again to go on")
 
 
 def main():

@@ -82,7 +82,8 @@ if [ ! -e "$backup" ]; then
 elif [ -n "${KEY_FILE:-}" ]; then
     fail "$backup exists already: name another BACKUP for the key in $KEY_FILE, or leave KEY_FILE out to use the backup"
 fi
-length=$( (unseal 2>/dev/null || true) | wc -c | tr -d ' ')
+# openssl writes what it could decrypt before it finds the passphrase wrong: its exit code counts too.
+length=$(unseal 2>/dev/null | wc -c | tr -d ' ') || length=0
 [ "$length" = 32 ] || fail "the backup $backup does not open with this passphrase"
 
 # call METHOD PATH [BODY]: the answer in $work/answer. The API key goes through a file descriptor, never an argument.
@@ -115,57 +116,65 @@ call() {
 problem() { jq -r '.detail // empty' "$work/answer" 2>/dev/null || true; }
 code() { jq -r '.code // empty' "$work/answer" 2>/dev/null || true; }
 
-# Step 3: an import request.
-query="wrappingAlgorithm=$wrapping"
-[ -z "${REGION:-}" ] || query="$query&region=$REGION"
-if ! call PUT "import-key-request?$query"; then
-    if [ "$(code)" = import-complete ]; then
-        say "nothing waits for a key: every region has it already"
-        exit 0
-    fi
-    fail "the import request was refused ($(code)): $(problem)"
-fi
-cp "$work/answer" "$work/request"
-count=$(jq '.targets | length' "$work/request")
-if [ "$count" = 0 ]; then
-    say "nothing waits for a key: every region has it already"
-    exit 0
-fi
-
-# Step 4: the key, wrapped under each region's public key.
-: >"$work/wrapped"
-for ((i = 0; i < count; i++)); do
-    region=$(jq -r ".targets[$i].region" "$work/request")
-    [ -z "${REGION:-}" ] || [ "$region" = "$REGION" ] || continue
-    jq -r ".targets[$i].publicKey" "$work/request" >"$work/public.pem"
-    case $(jq -r ".targets[$i].algorithm" "$work/request") in
-        RSAES_OAEP_SHA_256) digest=sha256 ;;
-        RSAES_OAEP_SHA_1) digest=sha1 ;;
-        *) fail "the wrapping algorithm of $region is not one that this script knows: get a newer information packet" ;;
-    esac
-    unseal |
-        openssl pkeyutl -encrypt -pubin -inkey "$work/public.pem" \
-            -pkeyopt rsa_padding_mode:oaep -pkeyopt "rsa_oaep_md:$digest" -pkeyopt "rsa_mgf1_md:$digest" |
-        base64 | tr -d '\n' >"$work/material"
-    jq -c --rawfile material "$work/material" \
-        ".targets[$i] | {region, importToken, keyMaterial: \$material}" "$work/request" >>"$work/wrapped"
-done
-[ -s "$work/wrapped" ] || fail "the region $REGION does not wait for a key"
-jq -s '{targets: .}' "$work/wrapped" >"$work/body"
-
-# Step 5: the upload.
-call POST import-key "$work/body" ||
-    fail "the upload was refused ($(code)): $(problem) Run this again to go on: the backup keeps the key."
-
 # Receipts: keep them, the KeyMaterialId proves in a later re-import that the bytes are the same.
 receipts=${RECEIPTS:-$enterprise-$environment.receipts.jsonl}
-jq -c '(.results // [.])[] | {region, id, keyMaterialId, status}' "$work/answer" | tee -a "$receipts"
-refused=$(jq '[(.results // [.])[] | select(.keyMaterialId == null)] | length' "$work/answer")
-remaining=$(jq -r '(.remaining // []) | if type == "array" then join(", ") else tostring end' "$work/answer")
-[ "$refused" = 0 ] || fail "$refused regions did not take the key; run this again to go on"
-case $remaining in
-    '' | 0) say "all regions have their key; receipts are in $receipts" ;;
-    *) say "still waiting for a key: $remaining" ;;
-esac
+keep_receipts() {
+    jq -c '(.results // [.])[] | select(.keyMaterialId) | {region, instance, id, keyId, keyMaterialId, status}' \
+        "$work/answer" | tee -a "$receipts"
+}
+
+query="wrappingAlgorithm=$wrapping"
+[ -z "${REGION:-}" ] || query="$query&region=$REGION"
+for round in 1 2 3 4 5 6 7 8 9 10; do
+    # Step 3: an import request.
+    if ! call PUT "import-key-request?$query"; then
+        if [ "$(code)" = import-complete ]; then
+            say "nothing waits for a key: every region has it already"
+            exit 0
+        fi
+        fail "the import request was refused ($(code)): $(problem)"
+    fi
+    cp "$work/answer" "$work/request"
+
+    # Step 4: the key, wrapped under each region's public key.
+    : >"$work/wrapped"
+    count=$(jq '.targets | length' "$work/request")
+    for ((i = 0; i < count; i++)); do
+        region=$(jq -r ".targets[$i].region" "$work/request")
+        [ -z "${REGION:-}" ] || [ "$region" = "$REGION" ] || continue
+        jq -r ".targets[$i].publicKey" "$work/request" >"$work/public.pem"
+        case $(jq -r ".targets[$i].algorithm" "$work/request") in
+            RSAES_OAEP_SHA_256) digest=sha256 ;;
+            RSAES_OAEP_SHA_1) digest=sha1 ;;
+            *) fail "the wrapping algorithm of $region is not one that this script knows: get a newer information packet" ;;
+        esac
+        unseal |
+            openssl pkeyutl -encrypt -pubin -inkey "$work/public.pem" \
+                -pkeyopt rsa_padding_mode:oaep -pkeyopt "rsa_oaep_md:$digest" -pkeyopt "rsa_mgf1_md:$digest" |
+            base64 | tr -d '\n' >"$work/material"
+        jq -c --rawfile material "$work/material" \
+            ".targets[$i] | {region, importToken, keyMaterial: \$material}" "$work/request" >>"$work/wrapped"
+    done
+    [ -s "$work/wrapped" ] || fail "no region${REGION:+ of that name} waits for a key"
+    jq -s '{targets: .}' "$work/wrapped" >"$work/body"
+
+    # Step 5: the upload.
+    if ! call POST import-key "$work/body"; then
+        [ "$(jq 'has("results")' "$work/answer" 2>/dev/null)" != true ] || keep_receipts
+        fail "the upload was refused ($(code)): $(problem) Run this again to go on: the backup keeps the key."
+    fi
+    keep_receipts
+    remaining=$(jq -r '.remaining // [] | join(", ")' "$work/answer")
+    if [ -z "$remaining" ]; then
+        say "all regions have their key; receipts are in $receipts"
+        exit 0
+    fi
+    if [ -n "${REGION:-}" ]; then
+        say "$REGION has its key; still waiting for one: $remaining"
+        exit 0
+    fi
+    say "round $round is through; still waiting for a key: $remaining"
+done
+fail "after ten rounds regions still wait for a key: run this again to go on"
 
 # Step 6: the temporary folder goes with this process; the backup and the receipts stay.
