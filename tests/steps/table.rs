@@ -313,13 +313,7 @@ async fn seed(aws: &Aws) {
 }
 
 /// Answers the forms until the run has ended or stands in attention.
-async fn people(
-    service: &Service,
-    aws: &Aws,
-    scene: Scene,
-    desk: &Desk,
-    on_approval: impl Fn() -> usize,
-) -> RunView {
+async fn people(service: &Service, aws: &Aws, scene: Scene, desk: &Desk, on_approval: impl Fn() -> usize) -> RunView {
     let dave = NewEnterprise {
         id: "dave".to_owned(),
         name: "Dave".to_owned(),

@@ -69,14 +69,18 @@ impl Customer {
         let mut wrapped = Vec::new();
         for target in &targets {
             let material = BASE64.encode(wrap(target, key.as_ref())?);
-            wrapped.push(json!({ "region": target.region, "importToken": target.import_token, "keyMaterial": material }));
+            wrapped
+                .push(json!({ "region": target.region, "importToken": target.import_token, "keyMaterial": material }));
         }
         let uploaded = self.client.post(format!("{}/import-key", self.url)).json(&json!({ "targets": wrapped }));
         let uploaded = send(uploaded).await.map_err(|error| failed("import-key", error))?;
         if let Some(receipt) = answer(uploaded).await? {
             for result in receipt.get("results").and_then(Value::as_array).into_iter().flatten() {
                 let member = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default();
-                show.person("customer", &format!("imports its key into {} ({:.12}…)", member("region"), member("keyMaterialId")));
+                show.person(
+                    "customer",
+                    &format!("imports its key into {} ({:.12}…)", member("region"), member("keyMaterialId")),
+                );
             }
         }
         Ok(())
@@ -90,7 +94,7 @@ impl Customer {
         let of = |error: crate::worker::ServiceError| Failure::from_error(&error);
         for lost in self.access.keys(ENTERPRISE).await.map_err(of)? {
             if lost.state == crate::access::KeyState::Live && lost.environment == Environment::Production {
-                self.access.revoke_key(ENTERPRISE, &lost.id, "the demo", "it was lost").await.map_err(of)?;
+                self.access.revoke_key(ENTERPRISE, &lost.id, "it was lost", "the demo").await.map_err(of)?;
             }
         }
         let order = KeyOrder {

@@ -92,18 +92,6 @@ fn routes(api: &CustomerApi) -> Router<CustomerApi> {
             .map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
     });
     let handover = Router::new().route("/handover/{id}", get(handover::page).post(handover::burn));
-<<<<<<< HEAD
-=======
-    // Clients and proxies may spell the exclamation mark either way; the router compares letters.
-    let encoded = prefix.replace('!', "%21");
-    let spellings = [Some(prefix), (encoded != *prefix).then_some(&encoded)];
-    let all = Environment::ALL.into_iter().flat_map(|environment| {
-        spellings
-            .into_iter()
-            .flatten()
-            .map(move |prefix| (environment, format!("{}{prefix}", environment.path_prefix())))
-    });
->>>>>>> access
     all.fold(handover, |router, (environment, path)| {
         router.nest(&path, guarded(&api.access, environment, import::import_routes()))
     })
