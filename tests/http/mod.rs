@@ -1,5 +1,7 @@
 //! The operators' API over a socket.
 
+mod customer;
+
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use keyferry::{
