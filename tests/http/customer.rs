@@ -82,8 +82,9 @@ impl Serving {
     async fn waiting(&self) -> String {
         let dave = json!({ "id": "dave", "name": "Dave", "partition": "aws" });
         self.operator(Method::POST, "/enterprises", "engineer", &dave).await;
-        let start = json!({ "enterprise": "dave", "workflow": "vendor-managed", "input": {} });
-        let run = self.operator(Method::POST, "/runs", "engineer", &start).await["id"].as_str().unwrap().to_owned();
+        let start = json!({ "workflow": "vendor-managed" });
+        let run = self.operator(Method::POST, "/enterprises/dave/runs", "engineer", &start).await;
+        let run = run["id"].as_str().unwrap().to_owned();
         let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
         self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &regions).await;
         self.until(&run, |forms| forms.contains(&"key-import".to_owned())).await;

@@ -33,7 +33,6 @@ const DEFINITIONS: [(&str, &str); 3] = [
 pub struct Vendor {
     pub service: Service,
     pub sandbox: Sandbox,
-    pub aws: Arc<Aws>,
     pub production: Desk,
     pub test: Desk,
     stop: watch::Sender<bool>,
@@ -89,7 +88,7 @@ impl Vendor {
         let (stop, stopping) = watch::channel(false);
         let worker = service.clone();
         tokio::spawn(async move { worker.run_worker(stopping, Duration::from_secs(5)).await });
-        let vendor = Self { service, sandbox: cloud, aws, production, test, stop };
+        let vendor = Self { service, sandbox: cloud, production, test, stop };
         for id in ["dave", "erin"] {
             vendor.add(id).await;
         }

@@ -1,6 +1,12 @@
 //! The customer of the demo who imports keys: over the customers' API, with nothing but what a customer has.
 
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -65,10 +71,10 @@ impl Customer {
         let targets: Vec<Target> = serde_json::from_value(opened.get("targets").cloned().unwrap_or_default())
             .map_err(|error| failed("import-key-request", error))?;
         let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut()).map_err(|error| failed("no random bits", error))?;
+        getrandom::fill(&mut key[..]).map_err(|error| failed("no random bits", error))?;
         let mut wrapped = Vec::new();
         for target in &targets {
-            let material = BASE64.encode(wrap(target, key.as_ref())?);
+            let material = BASE64.encode(wrap(target, &key[..])?);
             wrapped
                 .push(json!({ "region": target.region, "importToken": target.import_token, "keyMaterial": material }));
         }
