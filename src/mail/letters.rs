@@ -52,7 +52,9 @@ pub struct Matter<'a> {
 /// The letters of one notice; none for notices that nobody has to read, such as a child run's end.
 pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
     match matter.notice {
-        Notice::FormOpened { form, input, .. } if form == KEY_IMPORT && import_notice(input) == Some("asked") => Vec::new(),
+        Notice::FormOpened { form, input, .. } if form == KEY_IMPORT && import_notice(input) == Some("asked") => {
+            Vec::new()
+        }
         Notice::FormOpened { frame, visit, state, form, input } => {
             vec![form_opened(matter, &Place { frame: *frame, visit: *visit, state }, form, input)]
         }
@@ -172,11 +174,15 @@ fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
     let (subject, said) = match import_notice(input) {
         Some("expiring") => (
             "your import tokens expire soon",
-            format!("The import tokens that were asked for expire at {until}. Upload the wrapped keys before that, or ask for new tokens."),
+            format!(
+                "The import tokens that were asked for expire at {until}. Upload the wrapped keys before that, or ask for new tokens."
+            ),
         ),
         Some("expired") => (
             "your import tokens have expired",
-            format!("The import tokens that were asked for expired at {until}. Nothing is lost: ask for new tokens and wrap the same keys again."),
+            format!(
+                "The import tokens that were asked for expired at {until}. Nothing is lost: ask for new tokens and wrap the same keys again."
+            ),
         ),
         Some("reminder") => (
             "your encryption keys are still to be imported",
@@ -184,7 +190,9 @@ fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
         ),
         _ => (
             "import your encryption keys",
-            format!("Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."),
+            format!(
+                "Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."
+            ),
         ),
     };
     let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(|target| {

@@ -68,7 +68,8 @@ fn serve(folder: &Path, failpoint: Option<&str>) -> Serving {
 
 impl Serving {
     async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {
-        let request = self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
+        let request =
+            self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
         let request = request.header("keyferry-actor", role);
         let request = if method == Method::GET { request } else { request.json(body) };
         let response = request.send().await.unwrap();
@@ -116,7 +117,8 @@ impl Serving {
     }
 
     async fn ask(&self, key: &str, query: &str) -> Value {
-        let response = self.customer(Method::PUT, &format!("{CMK}/import-key-request{query}"), key).send().await.unwrap();
+        let response =
+            self.customer(Method::PUT, &format!("{CMK}/import-key-request{query}"), key).send().await.unwrap();
         assert_eq!(response.status(), 200);
         response.json().await.unwrap()
     }
@@ -217,7 +219,11 @@ async fn the_doctor_answers_over_a_socket() {
     // The other spelling of the path, and base64 in lines.
     let lines = good.replacen("\"keyMaterial\":\"", "\"keyMaterial\":\"\n", 1);
     let (status, receipt) = told(post(&path.replace('!', "%21"), json, lines)).await;
-    assert_eq!((status, &receipt["status"], &receipt["remaining"]), (200, &json!("imported"), &json!([EAST])), "{receipt}");
+    assert_eq!(
+        (status, &receipt["status"], &receipt["remaining"]),
+        (200, &json!("imported"), &json!([EAST])),
+        "{receipt}"
+    );
     let (status, again) = told(post(&path, json, good)).await;
     assert_eq!((status, &again["code"], &again["sameUpload"]), (409, &json!("import-token-used"), &json!(true)));
     assert_eq!(again["keyMaterialId"], receipt["keyMaterialId"]);
@@ -238,7 +244,8 @@ async fn killed_between_kms_and_the_commit_it_tells_the_truth_when_it_is_asked_a
         drop(server);
         let server = serve(folder.path(), None);
         let other = server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&upload(&opened, &[8; 32]));
-        let (status, answer) = told(server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&body)).await;
+        let (status, answer) =
+            told(server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&body)).await;
         assert_eq!(status, wanted, "{failpoint}: {answer}");
         assert_eq!(answer["keyMaterialId"].as_str().map(str::len), Some(64), "{failpoint}: {answer}");
         assert_eq!(told(other).await.1["code"], "import-token-used", "{failpoint}");

@@ -168,6 +168,10 @@ fn decode(text: &str) -> Result<Material, Refusal> {
     if packed.is_empty() {
         return Err(Refusal::key_material_missing());
     }
+    // Armour is no base64, though the alphabet for URLs has its letters.
+    if packed.starts_with("-----") {
+        return Err(Refusal::key_material_not_base64());
+    }
     if packed.len() <= LONGEST_PLAIN && packed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Refusal::key_material_not_wrapped());
     }
