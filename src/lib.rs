@@ -1,5 +1,6 @@
 //! keyferry: the durable workflow engine that moves enterprises onto their own encryption keys and keeps them there.
 
+pub mod access;
 pub mod audit;
 pub mod aws;
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod forms;
 pub mod http;
 pub mod keys;
 pub mod mail;
+pub mod packet;
 pub mod sandbox;
 pub mod schedule;
 pub mod steps;

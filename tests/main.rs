@@ -7,6 +7,8 @@ mod cli;
 mod demo;
 mod engine;
 mod http;
+mod keys;
+mod packet;
 mod sandbox;
 mod steps;
 mod support;

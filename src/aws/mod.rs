@@ -79,6 +79,16 @@ impl Aws {
         Ok(kms_client(&self.vendor(region).await?, region))
     }
 
+    /// The vendor's account in a region's partition; none if the configuration names none.
+    pub fn account(&self, region: &str) -> Option<&str> {
+        self.config.aws.partitions.get(partition(region)).map(|place| place.account.as_str())
+    }
+
+    /// The cloud's time when it is not the wall's: the sandbox's.
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.time.as_ref().map(|time| time.now().into())
+    }
+
     /// An RDS client for `region`, as the vendor's role. In GovCloud the standard endpoint is the FIPS endpoint.
     ///
     /// # Errors

@@ -4,14 +4,17 @@
 //! it should be (a run that failed, a history that does not verify, a deviation, a definition with a problem); 2 the
 //! command line cannot be understood.
 
+mod api_key;
 mod app;
 mod audit;
 mod client;
 mod customer;
 mod demo;
 mod enterprise;
+mod imports;
 mod input;
 mod output;
+mod packet;
 mod place;
 mod run;
 mod sandbox;
@@ -73,6 +76,11 @@ enum Command {
     /// Audits of what an enterprise's data is encrypted with
     #[command(subcommand)]
     Audit(audit::Command),
+    /// API keys, with which customers' integrations import key material
+    #[command(subcommand)]
+    ApiKey(api_key::Command),
+    /// The information packet that a customer gets: endpoints, documentation, scripts, one-time links to API keys
+    Packet(packet::Command),
     /// Definitions in the Amazon States Language
     #[command(subcommand)]
     Workflow(workflow::Command),
@@ -133,6 +141,8 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Enterprise(command) => command.execute(&common).await,
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
+            Command::ApiKey(command) => command.execute(&common).await,
+            Command::Packet(command) => command.execute(&common).await,
             Command::Workflow(command) => command.execute(&common).await,
             Command::Customer(command) => command.execute(&common).await,
             Command::Demo(command) => command.execute(&common).await,

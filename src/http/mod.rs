@@ -5,6 +5,7 @@
 //! on a task of its own, so that a client that goes away cannot stop it between its decision and its commit.
 
 pub mod api;
+pub mod customer;
 
 mod auth;
 mod layers;

@@ -17,7 +17,11 @@ use keyferry::{
     config::Config,
     engine::{Actor, Definition, Resource, Standing},
     forms::Forms,
-    keys::{PolicyRequest, render},
+    keys::{
+        PolicyRequest,
+        import::{Cloud, Desk, DeskOptions, Realm},
+        render,
+    },
     sandbox::{Options, Sandbox},
     steps::{Domain, register},
     store::SqliteStore,
@@ -30,12 +34,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::world::{CUSTOMER, EAST, WEST};
-use crate::support::effects::{counts, deletions, differing};
+use crate::support::{
+    effects::{counts, deletions, differing},
+    import::{asked, targets, upload},
+};
 
-const DEFINITIONS: [(&str, &str); 3] = [
+const DEFINITIONS: [(&str, &str); 4] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
 
 /// What an onboarding finds and meets. Together the scenes come to every step.
@@ -46,6 +54,8 @@ enum Scene {
     NoSystems,
     /// What was restored does not match the first time: the original is put back and a second window agreed.
     Mismatch,
+    /// The vendor has the keys, and the customer imports the material.
+    Imports,
 }
 
 impl Scene {
@@ -54,6 +64,7 @@ impl Scene {
         match step {
             "provision-system" => Self::NoSystems,
             "thaw-system" => Self::Mismatch,
+            "create-import-key" | "review-import" => Self::Imports,
             _ => Self::Systems,
         }
     }
@@ -64,6 +75,8 @@ const WAITS: usize = 2;
 
 /// The worker's time runs as much faster as this, so that what the definitions wait before a retry takes no while.
 const FASTER: i32 = 60;
+/// And the sandbox's as this.
+const SPEED: f64 = 6_000.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disturbance {
@@ -190,7 +203,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     let config = Arc::new(Config::default());
     let sandbox = Sandbox::open(Options {
         data: None,
-        speed: 6_000.0,
+        speed: SPEED,
         wall: Arc::new(|| SystemClock.now()),
         default_account: "127450652264".to_owned(),
     })
@@ -212,7 +225,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
         let how = if inner.name() == step { how } else { Disturbance::None };
         let inner: Arc<dyn Step> = match (scene, inner.name()) {
             (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
-            (Scene::Systems | Scene::NoSystems | Scene::Mismatch, _) => inner,
+            (Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Imports, _) => inner,
         };
         steps.add(Arc::new(Disturbed { inner, how, reached: Arc::clone(&reached) }));
     }
@@ -220,18 +233,28 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     for (name, source) in DEFINITIONS {
         definitions.add(name, source).unwrap();
     }
+    let clock: Arc<dyn Clock> = Arc::new(FastClock(SystemClock.now()));
     let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.unwrap();
     let service = Service::open(ServiceOptions {
         store: Arc::new(store),
         definitions,
         steps,
         forms: Arc::new(Forms::shipped().unwrap()),
-        clock: Arc::new(FastClock(SystemClock.now())),
-        config,
+        clock: Arc::clone(&clock),
+        config: Arc::clone(&config),
         poll: None,
     })
     .await
     .unwrap();
+    let cloud = Cloud { aws: Arc::clone(&aws), speed: SPEED / f64::from(FASTER) };
+    let desk = Desk::new(DeskOptions {
+        service: service.clone(),
+        clock,
+        config,
+        realm: Realm::Production,
+        clouds: Arc::new(move |_: &str| cloud.clone()),
+        floor: Duration::from_millis(1),
+    });
     let (stop, stopping) = watch::channel(false);
     let worker = {
         let service = service.clone();
@@ -239,7 +262,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     };
     let approved = AtomicUsize::new(usize::MAX);
     let on_approval = || approved.fetch_min(sandbox.ledger().len(), Ordering::SeqCst);
-    let view = people(&service, &aws, on_approval).await;
+    let view = people(&service, &aws, scene, &desk, on_approval).await;
     stop.send_replace(true);
     worker.await.unwrap().unwrap();
     assert!(service.verify(&view.id).await.unwrap().ok, "{step} {how:?}");
@@ -290,7 +313,7 @@ async fn seed(aws: &Aws) {
 }
 
 /// Answers the forms until the run has ended or stands in attention.
-async fn people(service: &Service, aws: &Aws, on_approval: impl Fn() -> usize) -> RunView {
+async fn people(service: &Service, aws: &Aws, scene: Scene, desk: &Desk, on_approval: impl Fn() -> usize) -> RunView {
     let dave = NewEnterprise {
         id: "dave".to_owned(),
         name: "Dave".to_owned(),
@@ -303,7 +326,7 @@ async fn people(service: &Service, aws: &Aws, on_approval: impl Fn() -> usize) -
     let actor = |role: &str| Actor { name: role.to_owned(), role: role.to_owned() };
     let start = StartRun {
         enterprise: "dave".to_owned(),
-        workflow: "customer-managed".to_owned(),
+        workflow: if scene == Scene::Imports { "vendor-managed" } else { "customer-managed" }.to_owned(),
         input: json!({}),
         actor: actor("engineer"),
         idempotency_key: None,
@@ -317,6 +340,16 @@ async fn people(service: &Service, aws: &Aws, on_approval: impl Fn() -> usize) -
         }
         for form in view.waiting_for.iter().filter_map(|wait| wait.form.as_deref()) {
             let (role, answer) = match form {
+                // It is the import that answers it.
+                "key-import" => {
+                    if let Ok(opened) = desk.request(asked(None)).await {
+                        drop(upload(desk, "dave", targets(&opened, &[7; 32])).await);
+                    }
+                    continue;
+                }
+                "regions" if scene == Scene::Imports => {
+                    ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": ["sandbox"] }))
+                }
                 "regions" => {
                     ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": CUSTOMER }))
                 }
@@ -396,7 +429,7 @@ async fn every_step_may_fail_at_its_start_after_its_effect_run_twice_and_be_cut_
     let steps = named_steps();
     assert!(steps.len() > 15, "the definitions name few steps: {steps:?}");
     let mut undisturbed = BTreeMap::new();
-    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch] {
+    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Imports] {
         let outcome = onboard(scene, "", Disturbance::None).await;
         assert_eq!(outcome.view.status, Standing::Succeeded, "{scene:?}: {:#?}", outcome.view);
         assert_eq!(outcome.too_early, Vec::<String>::new(), "{scene:?}");

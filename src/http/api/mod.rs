@@ -1,8 +1,10 @@
 //! The operators' API. Its document, `openapi.json`, is kept by hand beside the routes; a test holds the two together.
 
+mod api_keys;
 mod audits;
 mod enterprises;
-mod extract;
+pub(super) mod extract;
+mod packet;
 mod runs;
 mod stats;
 mod stream;
@@ -22,7 +24,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use super::{auth::AdminToken, layers, problem::Problem};
-use crate::{telemetry::Metrics, worker::Service};
+use crate::{access::Access, config::Config, telemetry::Metrics, worker::Service};
 
 /// The largest body that is taken, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
@@ -31,6 +33,8 @@ const LARGEST_BODY: usize = 256 * 1024;
 #[derive(Clone)]
 pub struct Api {
     pub service: Service,
+    pub config: Arc<Config>,
+    pub access: Access,
     pub token: AdminToken,
     pub metrics: Metrics,
     /// The definitions that runs can be started with, by name.
@@ -103,6 +107,15 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/enterprises/{enterprise}/audits" => audits::list),
         route!(POST "/api/v1/enterprises/{enterprise}/audits" => audits::start),
         route!(GET "/api/v1/enterprises/{enterprise}/audits/{key}" => audits::show),
+        route!(GET "/api/v1/enterprises/{enterprise}/api-keys" => api_keys::list),
+        route!(POST "/api/v1/enterprises/{enterprise}/api-keys" => api_keys::create),
+        route!(GET "/api/v1/enterprises/{enterprise}/api-keys/{apiKey}" => api_keys::show),
+        route!(POST "/api/v1/enterprises/{enterprise}/api-keys/{apiKey}/rotation" => api_keys::rotate),
+        route!(POST "/api/v1/enterprises/{enterprise}/api-keys/{apiKey}/revocation" => api_keys::revoke),
+        route!(POST "/api/v1/enterprises/{enterprise}/handovers" => api_keys::hand_over),
+        route!(GET "/api/v1/enterprises/{enterprise}/trail" => api_keys::trail),
+        route!(GET "/api/v1/enterprises/{enterprise}/packet" => packet::without_links),
+        route!(POST "/api/v1/enterprises/{enterprise}/packet" => packet::with_links),
         route!(GET "/api/v1/runs" => runs::list),
         route!(GET "/api/v1/runs/{run}" => runs::show),
         route!(GET "/api/v1/runs/{run}/history" => runs::history),
