@@ -174,7 +174,7 @@ fn the_packet_names_the_regions_that_were_agreed() {
     keyferry.json(&["enterprise", "add", "dave"]);
     let run = keyferry.json(&["run", "start", "dave", "--workflow", "customer-managed"]);
     let run = run["id"].as_str().expect("a run");
-    let plan = r#"{"primary": "us-west-2", "disaster_recovery": "us-east-1"}"#;
+    let plan = r#"{"primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "123456789012"}"#;
     fs::write(keyferry.path("regions.json"), plan).expect("written");
     keyferry.json(&["run", "answer", run, "regions", "--data", "regions.json"]);
     let packet = text(&keyferry.run(&["packet", "dave", "--without-links", "--format", "markdown"]).stdout);
