@@ -125,7 +125,9 @@ impl Reader<'_> {
         while let Some((at, letter)) = letters.next() {
             match letter {
                 '\\' => {
-                    letters.next();
+                    if !matches!(letters.next(), Some((_, '\'' | '{' | '}' | '\\'))) {
+                        return Err(self.wrong("in a text a backslash must stand before `'`, `{`, `}` or a backslash"));
+                    }
                 }
                 '\'' => {
                     let raw = body.get(..at).unwrap_or_default().to_owned();
