@@ -204,7 +204,7 @@ fn a_form_without_an_answer_is_waited_for() {
 fn the_runs_own_timeout_ends_it() {
     let mut definition = machine("W", json!({"W": {"Type": "Wait", "Seconds": 100, "End": true}}));
     definition.as_object_mut().unwrap().insert("TimeoutSeconds".to_owned(), json!(40));
-    let ended = run(definition, json!({}), json!({}));
+    let ended = run(definition.clone(), json!({}), json!({}));
     assert_eq!(
         (ended.status, ended.error.as_deref(), ended.elapsed_s),
         (Status::Failed, Some("States.Timeout"), 40.into())

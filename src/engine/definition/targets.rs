@@ -51,6 +51,9 @@ pub(super) fn check(
                 problems.push(Problem::new(pointer, reason));
             }
         }
+        if !within.contains(machine.start_at.as_str()) {
+            continue;
+        }
         let mut reached: BTreeSet<&str> = BTreeSet::new();
         let mut open: Vec<&str> = vec![machine.start_at.as_str()];
         while let Some(name) = open.pop() {

@@ -204,6 +204,9 @@ fn one_mistake_hides_no_other_and_makes_none() {
     assert_eq!(found.len(), 11, "{found:?}");
     let report = crate::engine::check(text, |_| false);
     assert!(report.warnings.iter().any(|warning| warning.pointer == "/States/D"), "{:?}", report.warnings);
+    let no_start = r#"{"StartAt": "X", "States": {"A": {"Type": "Pass", "InputPath": "$x", "End": true}}}"#;
+    let report = crate::engine::check(no_start, |_| false);
+    assert_eq!((report.problems.len(), report.warnings.len()), (1, 0), "{report:?}");
 }
 
 #[test]

@@ -34,6 +34,10 @@ pub(super) fn check(
                 problems.push(Problem::new(pointer, reason));
             }
         }
+        // A state that could not be read may be the one that assigns.
+        if !problems.is_empty() {
+            continue;
+        }
         let mut read = Vec::new();
         reads(state, &mut read);
         for name in read.into_iter().collect::<BTreeSet<String>>() {
