@@ -219,13 +219,11 @@ fn the_runs_own_timeout_ends_it() {
 /// Only a payload template's path has an error of its own; the rest is what no `States.ALL` catches.
 #[test]
 fn a_path_that_matches_nothing_is_named_by_the_field_it_stands_in() {
-    let with = |more: Value| {
-        let mut state = task(json!({"Catch": [{"ErrorEquals": ["States.ALL"], "Next": "C"}]}));
-        if let (Value::Object(state), Value::Object(more)) = (&mut state, more) {
-            state.extend(more);
-        }
+    let caught = |mut state: Value| {
+        state["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Next": "C"}]);
         run(machine("S", json!({"S": state, "C": {"Type": "Succeed"}})), json!({"h": 5}), json!({}))
     };
+    let with = |more: Value| caught(task(more));
     for field in ["InputPath", "OutputPath", "TimeoutSecondsPath", "HeartbeatSecondsPath"] {
         let ended = with(json!({field: "$.gone"}));
         assert_eq!((ended.status, ended.error.as_deref()), (Status::Attention, Some("States.Runtime")), "{field}");
@@ -234,9 +232,9 @@ fn a_path_that_matches_nothing_is_named_by_the_field_it_stands_in() {
         let ended = with(json!({field: {"x.$": "$.gone"}}));
         assert_eq!(ended.output.unwrap()["Error"], "States.ParameterPathFailure", "{field}");
     }
-    let map =
-        json!({"Type": "Map", "ItemsPath": "$.gone", "ItemProcessor": machine("I", json!({"I": {"Type": "Succeed"}}))});
-    assert_eq!(with(map).error.as_deref(), Some("States.Runtime"));
+    let processor = machine("I", json!({"I": {"Type": "Succeed"}}));
+    let map = json!({"Type": "Map", "ItemsPath": "$.gone", "ItemProcessor": processor, "End": true});
+    assert_eq!(caught(map).error.as_deref(), Some("States.Runtime"));
     let late = with(json!({"TimeoutSecondsPath": "$.h", "HeartbeatSecondsPath": "$.h"}));
     assert_eq!(late.error.as_deref(), Some("States.Runtime"));
 }
