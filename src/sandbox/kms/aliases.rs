@@ -58,7 +58,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     if state.aliases.contains(&arn) {
         return Err(AwsError::new("AlreadyExistsException", format!("An alias with the name {arn} already exists")));
     }
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     let target = key.arn.clone();
     let alias = Alias { name: name.to_owned(), arn: arn.clone(), target, created: call.now, updated: call.now };
     state.aliases.insert(&arn, alias);
@@ -73,7 +73,7 @@ pub fn update(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let arn = arn(call, name(Input(&call.params))?);
     let before = existing(state, &arn)?.target.clone();
     let key = target(state, call)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     if let Some(old) = state.keys.get(&before) {
         state.authorize(call, old, "UpdateAlias", Context::default(), None)?;
         if old.usage != key.usage || old.is_symmetric() != key.is_symmetric() {

@@ -84,6 +84,7 @@ impl State {
                 operations: OPERATIONS.map(str::to_owned).to_vec(),
                 context_equals: None,
                 context_subset: Some(subset),
+                source_arn: None,
                 resource: Some(resource.to_owned()),
             };
             self.grants.insert(row, grant);
