@@ -13,6 +13,9 @@ use super::{
 };
 use crate::sandbox::{Answer, AwsError, Call};
 
+/// Aliases of one key.
+const MOST: usize = 50;
+
 impl State {
     pub fn aliases_of<'a>(&'a self, key_arn: &'a str) -> impl Iterator<Item = &'a Alias> {
         self.aliases.iter().map(|(_, alias)| alias).filter(move |alias| alias.target == key_arn)
@@ -59,6 +62,9 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         return Err(AwsError::new("AlreadyExistsException", format!("An alias with the name {arn} already exists")));
     }
     require_not_deleting(key, call.now)?;
+    if state.aliases_of(&key.arn).count() >= MOST {
+        return Err(errors::limit(format!("A key has at most {MOST} aliases")));
+    }
     let target = key.arn.clone();
     let alias = Alias { name: name.to_owned(), arn: arn.clone(), target, created: call.now, updated: call.now };
     state.aliases.insert(&arn, alias);

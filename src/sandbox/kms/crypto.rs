@@ -416,6 +416,9 @@ pub fn generate_data_key_pair(
 pub fn generate_random(call: &Call) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let length = input.integer("NumberOfBytes", 1, 1024)?.ok_or_else(|| missing("NumberOfBytes"))?;
+    if let Some(store) = input.sized("CustomKeyStoreId", 1, 64)? {
+        return Err(super::stores::not_found(store));
+    }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(1024)];
     random::fill(&mut bytes)?;
     Ok(Answer::read(json!({"Plaintext": BASE64.encode(bytes)})))

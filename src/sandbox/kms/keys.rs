@@ -116,6 +116,9 @@ fn spec_and_usage(input: Input<'_>) -> Result<(&'static str, &'static str), AwsE
 fn origin(input: Input<'_>, spec: &str) -> Result<&'static str, AwsError> {
     let origin = input.one_of("Origin", &ORIGINS)?.unwrap_or("AWS_KMS");
     let store = input.sized("CustomKeyStoreId", 1, 64)?;
+    if origin != "EXTERNAL_KEY_STORE" && input.has("XksKeyId") {
+        return Err(errors::validation(format!("XksKeyId is not valid with Origin {origin}.")));
+    }
     match (origin, store) {
         ("AWS_KMS" | "EXTERNAL", None) => {}
         ("AWS_KMS" | "EXTERNAL", Some(_)) => {
@@ -254,6 +257,7 @@ fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
 }
 
 pub fn describe(state: &State, call: &Call) -> Result<Answer, AwsError> {
+    state.check_grant_tokens(Input(&call.params))?;
     let key = state.own_key(call, ANY)?;
     Ok(Answer::read(json!({"KeyMetadata": state.metadata(key, call.now)})))
 }
@@ -360,11 +364,16 @@ pub fn put_policy(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
 }
 
 /// An AWS managed key, as services make them for an account that names no key of its own.
-pub fn managed(arn: &str, call_account: (&str, &str, &str), now: DateTime<Utc>, via: &str) -> Result<Key, AwsError> {
+pub fn managed(
+    arn: &str,
+    call_account: (&str, &str, &str),
+    now: DateTime<Utc>,
+    (of, via): (&str, &str),
+) -> Result<Key, AwsError> {
     let (partition, account, region) = call_account;
     let id = arn.rsplit('/').next().unwrap_or(arn).to_owned();
     let use_statement = json!({
-        "Sid": "Allow access through RDS for all principals in the account that are authorized to use RDS",
+        "Sid": format!("Allow access through {of} for all principals in the account that are authorized to use it"),
         "Effect": "Allow",
         "Principal": {"AWS": "*"},
         "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:CreateGrant",
@@ -380,14 +389,14 @@ pub fn managed(arn: &str, call_account: (&str, &str, &str), now: DateTime<Utc>, 
         "Resource": "*",
     });
     let statements = json!([use_statement, read_statement]);
-    let policy = json!({"Version": "2012-10-17", "Id": "auto-rds-2", "Statement": statements}).to_string();
+    let policy = json!({"Version": "2012-10-17", "Id": format!("auto-{of}-2"), "Statement": statements}).to_string();
     Ok(Key {
         arn: arn.to_owned(),
         account: account.to_owned(),
         partition: partition.to_owned(),
         region: region.to_owned(),
         created: now,
-        description: "Default key that protects my RDS database volumes when no other key is defined".to_owned(),
+        description: format!("Default key that protects my data in {of} when no other key is defined"),
         usage: "ENCRYPT_DECRYPT".to_owned(),
         spec: "SYMMETRIC_DEFAULT".to_owned(),
         origin: "AWS_KMS".to_owned(),

@@ -165,9 +165,10 @@ impl Prepared {
 /// The error as AWS answers it.
 pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answer, AwsError> {
     state.sweep(call.now);
-    if call.action == "DescribeKey" && call.params.get("KeyId").and_then(Value::as_str) == Some("alias/aws/rds") {
+    let named = call.params.get("KeyId").and_then(Value::as_str).and_then(|id| id.strip_prefix("alias/aws/"));
+    if let Some(of) = named.filter(|of| call.action == "DescribeKey" && attach::MANAGED.contains(of)) {
         // KMS makes an AWS managed key when its alias is first described.
-        state.default_rds_key(call.now, &call.caller, &call.region);
+        state.managed_key(call.now, &call.caller, &call.region, of);
     }
     let answer = dispatch(state, call, prepared)?;
     usage::record(state, call, &answer)?;

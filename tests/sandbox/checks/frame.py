@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 URL = os.environ["SANDBOX_URL"]
 WEST, EAST = "us-west-2", "us-east-1"
 VENDOR = os.environ.get("DEFAULT_ACCOUNT", "127450652264")
-CUSTOMER = "123456789012"
+CUSTOMER = "123456789012" if VENDOR != "123456789012" else "111122223333"
 # Where another emulator is asked, what it does not finish in this many seconds it does not do.
 PATIENCE = float(os.environ.get("PATIENCE", "30"))
 
@@ -100,7 +100,7 @@ def until(look, wanted, seconds=PATIENCE):
 
 
 def client(service, region=WEST, credentials=None):
-    given = credentials or {"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "secret", "SessionToken": None}
+    given = credentials or {"AccessKeyId": "test", "SecretAccessKey": "test", "SessionToken": None}
     made = boto3.client(
         service,
         region_name=region,
@@ -125,6 +125,16 @@ def customer_credentials():
 def customer(service="kms", region=WEST):
     """A client of another account."""
     return client(service, region, customer_credentials())
+
+
+@functools.cache
+def subnets(region):
+    """Two subnets of an emulator that has an EC2 with them, in different zones; else names, which is all the sandbox asks for."""
+    try:
+        found = client("ec2", region).describe_subnets()["Subnets"]
+        return [subnet["SubnetId"] for subnet in {subnet["AvailabilityZone"]: subnet for subnet in found}.values()][:2] or ["subnet-1", "subnet-2"]
+    except Exception:
+        return ["subnet-1", "subnet-2"]
 
 
 def unique(prefix="c"):

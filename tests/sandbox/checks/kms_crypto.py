@@ -15,6 +15,14 @@ def key(**arguments):
     return kms.create_key(**arguments)["KeyMetadata"]["Arn"]
 
 
+def dry(arn):
+    try:
+        kms.encrypt(KeyId=arn, Plaintext=os.urandom(1), DryRun=True)
+    except kms.exceptions.DryRunOperationException:
+        return False
+    return True
+
+
 one, other = once(key), once(key)
 rsa = once(lambda: key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT"))
 mac_key = once(lambda: key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC"))
@@ -79,6 +87,7 @@ says("GenerateDataKeyPairWithoutPlaintext has none", (False, "ECC_NIST_P256"),
      lambda: (lambda pair: ("PrivateKeyPlaintext" in pair, pair["KeyPairSpec"]))(kms.generate_data_key_pair_without_plaintext(KeyId=one(), KeyPairSpec="ECC_NIST_P256")))
 says("GenerateRandom", 7, lambda: len(kms.generate_random(NumberOfBytes=7)["Plaintext"]))
 says("GenerateRandom: 1025 bytes", refused("ValidationException"), lambda: kms.generate_random(NumberOfBytes=1025))
+says("GenerateRandom: a custom key store that is not there", refused("CustomKeyStoreNotFoundException"), lambda: kms.generate_random(NumberOfBytes=7, CustomKeyStoreId="cks-1234567890abcdef0"))
 # RSA
 for algorithm, longest in (("RSAES_OAEP_SHA_1", 214), ("RSAES_OAEP_SHA_256", 190)):
     says(f"Encrypt: RSA_2048 with {algorithm}, {longest} bytes", b"x" * longest,
@@ -92,6 +101,7 @@ says("Encrypt: RSA knows no context", refused("ValidationException"), lambda: km
 says("Decrypt: the wrong algorithm", refused("InvalidCiphertextException"), lambda: kms.decrypt(
     KeyId=rsa(), EncryptionAlgorithm="RSAES_OAEP_SHA_1", CiphertextBlob=kms.encrypt(KeyId=rsa(), EncryptionAlgorithm="RSAES_OAEP_SHA_256", Plaintext=b"x")["CiphertextBlob"]))
 # Signatures
+signing = once(lambda: key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY"))
 SIGNERS = {"RSA_2048": "RSASSA_PSS_SHA_256", "RSA_3072": "RSASSA_PKCS1_V1_5_SHA_512", "ECC_NIST_P256": "ECDSA_SHA_256", "ECC_NIST_P384": "ECDSA_SHA_384",
            "ECC_NIST_P521": "ECDSA_SHA_512", "ECC_SECG_P256K1": "ECDSA_SHA_256", "ECC_NIST_EDWARDS25519": "ED25519_SHA_512", "ML_DSA_44": "ML_DSA_SHAKE_256"}
 for spec, algorithm in SIGNERS.items():
@@ -102,7 +112,6 @@ for spec, algorithm in SIGNERS.items():
     says(f"Verify: {spec}, another message", refused("KMSInvalidSignatureException"), lambda: kms.verify(KeyId=signer(), Message=b"n", SigningAlgorithm=algorithm, Signature=sign()["Signature"]))
 says("Verify: outside with GetPublicKey", None, lambda: (lambda arn: serialization.load_der_public_key(kms.get_public_key(KeyId=arn)["PublicKey"]).verify(
     kms.sign(KeyId=arn, Message=b"m", SigningAlgorithm="ECDSA_SHA_256")["Signature"], b"m", ec.ECDSA(hashes.SHA256())))(signing()))
-signing = once(lambda: key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY"))
 says("Sign: a digest is the message's", True, lambda: kms.verify(KeyId=signing(), Message=b"m", SigningAlgorithm="ECDSA_SHA_256", Signature=kms.sign(
     KeyId=signing(), Message=hashlib.sha256(b"m").digest(), MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256")["Signature"])["SignatureValid"])
 says("Sign: a digest of the wrong length", refused("ValidationException"), lambda: kms.sign(KeyId=signing(), Message=b"m", MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"))
@@ -157,11 +166,3 @@ used = once(lambda: (lambda arn: after(lambda: kms.encrypt(KeyId=arn, Plaintext=
 says("GetKeyLastUsage: nothing yet", {}, lambda: kms.get_key_last_usage(KeyId=key())["KeyLastUsage"])
 says("GetKeyLastUsage: operation and event", ("Encrypt", True), lambda: (lambda found: (found["Operation"], "CloudTrailEventId" in found and "Timestamp" in found))(used()["KeyLastUsage"]))
 says("GetKeyLastUsage: a dry run is no use", {}, lambda: (lambda arn: kms.get_key_last_usage(KeyId=arn)["KeyLastUsage"] if not dry(arn) else None)(key()))
-
-
-def dry(arn):
-    try:
-        kms.encrypt(KeyId=arn, Plaintext=os.urandom(1), DryRun=True)
-    except kms.exceptions.DryRunOperationException:
-        return False
-    return True

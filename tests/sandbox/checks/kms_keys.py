@@ -53,6 +53,11 @@ def document(*statements):
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
+@once
+def open_to_all():
+    return key(Policy=document(allow("kms:*", principal="*")))
+
+
 # Create and describe
 made = once(lambda: new(Description="d", Tags=[{"TagKey": "a", "TagValue": "1"}]))
 for member, value in {
@@ -93,6 +98,9 @@ says("CreateKey: SM2 outside China", refused("UnsupportedOperationException"),
      lambda: new(KeySpec="SM2", KeyUsage="SIGN_VERIFY"))
 says("CreateKey: a custom key store that is not there", refused("CustomKeyStoreNotFoundException"),
      lambda: new(Origin="AWS_CLOUDHSM", CustomKeyStoreId="cks-1234567890abcdef0"))
+says("CreateKey: an external key's id without an external key store", refused("ValidationException"), lambda: new(XksKeyId="x"))
+says("DescribeCustomKeyStores", [], lambda: kms.describe_custom_key_stores()["CustomKeyStores"])
+says("DeleteCustomKeyStore: one that is not there", refused("CustomKeyStoreNotFoundException"), lambda: kms.delete_custom_key_store(CustomKeyStoreId="cks-1234567890abcdef0"))
 says("CreateKey: the same tag twice", refused("TagException"),
      lambda: new(Tags=[{"TagKey": "a", "TagValue": "1"}, {"TagKey": "a", "TagValue": "2"}]))
 says("CreateKey: a tag that AWS keeps for itself", refused("TagException"),
@@ -122,6 +130,7 @@ says("DisableKey: an alias is no name for it", refused("NotFoundException"), lam
 says("EnableKey: an alias ARN is no key ARN", refused("InvalidArnException"),
      lambda: kms.enable_key(KeyId=f"arn:aws:kms:{WEST}:{VENDOR}:alias/none"))
 says("DescribeKey: an empty KeyId", refused("ValidationException"), lambda: kms.describe_key(KeyId=""))
+says("DescribeKey: a grant token that is none", refused("InvalidGrantTokenException"), lambda: kms.describe_key(KeyId=plain(), GrantTokens=["nonsense"]))
 # States
 says("DisableKey: state", ("Disabled", False), lambda: (state(disabled()), describe(disabled())["Enabled"]))
 says("DisableKey: twice is as good as once", "Disabled", lambda: after(lambda: kms.disable_key(KeyId=disabled()), lambda: state(disabled())))
@@ -187,6 +196,7 @@ says("CreateAlias: of a key that is not there", refused("NotFoundException"),
 says("ListAliases: of one key", True, lambda: [entry["AliasName"] for entry in kms.list_aliases(KeyId=plain())["Aliases"]] == [alias()])
 says("ListAliases: members", True,
      lambda: {"AliasArn", "AliasName", "CreationDate", "LastUpdatedDate", "TargetKeyId"} <= set(kms.list_aliases(KeyId=plain())["Aliases"][0]))
+says("CreateAlias: the 51st of a key", refused("LimitExceededException"), lambda: (lambda arn: [kms.create_alias(AliasName="alias/" + unique(), TargetKeyId=arn) for _ in range(51)])(key()))
 says("UpdateAlias moves it", True,
      lambda: (lambda name, to: after(lambda: kms.create_alias(AliasName=name, TargetKeyId=plain()), lambda: kms.update_alias(AliasName=name, TargetKeyId=to), lambda: describe(name)["Arn"] == to))("alias/" + unique(), key()))
 says("UpdateAlias of an alias that is not there", refused("NotFoundException"), lambda: kms.update_alias(AliasName="alias/none", TargetKeyId=plain()))
@@ -234,8 +244,3 @@ for name, use in {
     "ListKeyRotations": lambda by, arn: by.list_key_rotations(KeyId=arn), "GetKeyLastUsage": lambda by, arn: by.get_key_last_usage(KeyId=arn),
 }.items():
     says(f"{name} is not for keys of other accounts", refused("AccessDeniedException"), lambda: use(customer(), open_to_all()))
-
-
-@once
-def open_to_all():
-    return key(Policy=document(allow("kms:*", principal="*")))

@@ -2,6 +2,7 @@
 
 
 from frame import VENDOR, after, client, once, refused, says, unique, until
+from frame import subnets as two_subnets
 
 HERE = "ca-central-1"
 rds, kms = client("rds", HERE), client("kms", HERE)
@@ -17,7 +18,7 @@ def settle(name):
     return name
 
 
-subnets = lambda name, **more: rds.create_db_subnet_group(**{"DBSubnetGroupName": name, "DBSubnetGroupDescription": "d", "SubnetIds": ["subnet-1", "subnet-2"], **more})["DBSubnetGroup"]
+subnets = lambda name, **more: rds.create_db_subnet_group(**{"DBSubnetGroupName": name, "DBSubnetGroupDescription": "d", "SubnetIds": two_subnets(HERE), **more})["DBSubnetGroup"]
 parameters = lambda name, **more: rds.create_db_parameter_group(**{"DBParameterGroupName": name, "DBParameterGroupFamily": "postgres17", "Description": "d", **more})["DBParameterGroup"]
 options = lambda name, **more: rds.create_option_group(**{"OptionGroupName": name, "EngineName": "mysql", "MajorEngineVersion": "8.0", "OptionGroupDescription": "d", **more})["OptionGroup"]
 mine = once(lambda: (subnets("mine"), parameters("mine"), options("mine")))
@@ -27,7 +28,7 @@ ARN = f"arn:aws:rds:{HERE}:{VENDOR}"
 says("CreateDBSubnetGroup", ("mine", "Complete", f"{ARN}:subgrp:mine"), lambda: (lambda found: (found["DBSubnetGroupName"], found["SubnetGroupStatus"], found["DBSubnetGroupArn"]))(mine()[0]))
 says("CreateDBSubnetGroup: a name that is taken", refused("DBSubnetGroupAlreadyExists"), lambda: after(mine, lambda: subnets("mine")))
 says("CreateDBSubnetGroup: the name default", refused("InvalidParameterValue"), lambda: subnets("default"))
-says("CreateDBSubnetGroup: a single subnet", refused("DBSubnetGroupDoesNotCoverEnoughAZs"), lambda: subnets(unique(), SubnetIds=["subnet-1"]))
+says("CreateDBSubnetGroup: a single subnet", refused("DBSubnetGroupDoesNotCoverEnoughAZs"), lambda: subnets(unique(), SubnetIds=two_subnets(HERE)[:1]))
 says("DescribeDBSubnetGroups: one that is not there", named("DBSubnetGroupNotFoundFault"), lambda: rds.describe_db_subnet_groups(DBSubnetGroupName="none"))
 says("DeleteDBSubnetGroup: in use", refused("InvalidDBSubnetGroupStateFault"), lambda: after(user, lambda: rds.delete_db_subnet_group(DBSubnetGroupName="mine")))
 says("DeleteDBSubnetGroup: then it is gone", named("DBSubnetGroupNotFoundFault"), lambda: (lambda name: after(lambda: subnets(name), lambda: rds.delete_db_subnet_group(DBSubnetGroupName=name), lambda: rds.describe_db_subnet_groups(DBSubnetGroupName=name)))(unique()))

@@ -137,6 +137,9 @@ says("ModifyDBInstance: a source of replicas keeps its backups", refused("Invali
 says("DeleteDBInstance: a replica takes no final snapshot", refused("InvalidParameterCombination"), lambda: rds.delete_db_instance(DBInstanceIdentifier=replica(), FinalDBSnapshotIdentifier="x"))
 says("PromoteReadReplica: an instance of its own", True, lambda: after(lambda: rds.promote_read_replica(DBInstanceIdentifier=replica(), BackupRetentionPeriod=1), lambda: "ReadReplicaSourceDBInstanceIdentifier" not in row(settle(replica()))))
 says("PromoteReadReplica: of what is none", refused("InvalidDBInstanceState"), lambda: rds.promote_read_replica(DBInstanceIdentifier=source()))
+says("DeleteDBInstance: the replicas of a source become instances of their own", False, lambda: (lambda of: (lambda name: after(
+    lambda: rds.delete_db_instance(DBInstanceIdentifier=settle(of), SkipFinalSnapshot=True), lambda: until(lambda: of in [found["DBInstanceIdentifier"] for found in rds.describe_db_instances()["DBInstances"]], False),
+    lambda: "ReadReplicaSourceDBInstanceIdentifier" in row(name)))(settle(replicate(of)["DBInstanceIdentifier"])))(instance(BackupRetentionPeriod=1)))
 # Blue/green
 blue = once(lambda: instance(BackupRetentionPeriod=1))
 look = lambda name: rds.describe_blue_green_deployments(BlueGreenDeploymentIdentifier=name)["BlueGreenDeployments"][0]
@@ -148,7 +151,7 @@ says("CreateBlueGreenDeployment: it is being made first", "PROVISIONING", lambda
 says("CreateBlueGreenDeployment: identifier", True, lambda: made()["BlueGreenDeploymentIdentifier"].startswith("bgd-"))
 says("CreateBlueGreenDeployment: a name that is taken", refused("BlueGreenDeploymentAlreadyExistsFault"), lambda: after(made, lambda: plan(arn(), "rekey")))
 says("CreateBlueGreenDeployment: of a source that is not there", named("DBInstanceNotFound"), lambda: plan(arn().rsplit(":", 1)[0] + ":none"))
-says("CreateBlueGreenDeployment: an entry of another source", refused("InvalidParameterValue"), lambda: plan(row(source())["DBInstanceArn"], TargetResourceConfigurations=[{"SourceArn": arn(), "TargetKmsKeyId": one()}]))
+says("CreateBlueGreenDeployment: an entry of another source", refused("InvalidParameterValue"), lambda: plan(row(instance(BackupRetentionPeriod=1))["DBInstanceArn"], TargetResourceConfigurations=[{"SourceArn": arn(), "TargetKmsKeyId": one()}]))
 says("CreateBlueGreenDeployment: green is under the new key", True, lambda: row(look(ready())["Target"].rsplit(":", 1)[1])["KmsKeyId"] == one())
 says("SwitchoverBlueGreenDeployment: green has blue's name and key", ("SWITCHOVER_COMPLETED", True, "available"), lambda: after(lambda: settle(blue()), lambda: until(lambda: row(look(ready())["Target"].rsplit(":", 1)[1])["DBInstanceStatus"], "available"),
     lambda: rds.switchover_blue_green_deployment(BlueGreenDeploymentIdentifier=ready()), lambda: until(lambda: look(ready())["Status"], "SWITCHOVER_COMPLETED"), lambda: (look(ready())["Status"], row(blue())["KmsKeyId"] == one(), row(blue())["DBInstanceStatus"])))

@@ -2,7 +2,7 @@
 
 import datetime
 
-from frame import CUSTOMER, VENDOR, after, client, customer, once, refused, says, unique, until
+from frame import CUSTOMER, VENDOR, after, client, customer, once, refused, says, subnets, unique, until
 
 HERE, THERE = "eu-west-1", "eu-central-1"
 rds, kms, far, far_kms = client("rds", HERE), client("kms", HERE), client("rds", THERE), client("kms", THERE)
@@ -129,7 +129,7 @@ says("DeleteDBInstance: its manual snapshots stay, its automated ones go", ["man
 # Restore
 restore = lambda source, by=rds, **arguments: by.restore_db_instance_from_db_snapshot(**{"DBInstanceIdentifier": unique("r"), "DBSnapshotIdentifier": source, **arguments})["DBInstance"]
 original = once(lambda: after(
-    lambda: rds.create_db_subnet_group(DBSubnetGroupName="mine", DBSubnetGroupDescription="d", SubnetIds=["subnet-1", "subnet-2"]), lambda: rds.create_db_parameter_group(DBParameterGroupName="mine", DBParameterGroupFamily="postgres17", Description="d"),
+    lambda: rds.create_db_subnet_group(DBSubnetGroupName="mine", DBSubnetGroupDescription="d", SubnetIds=subnets(HERE)), lambda: rds.create_db_parameter_group(DBParameterGroupName="mine", DBParameterGroupFamily="postgres17", Description="d"),
     lambda: instance(EngineVersion="17", MultiAZ=True, DBParameterGroupName="mine", DBSubnetGroupName="mine", VpcSecurityGroupIds=["sg-12345678"], DeletionProtection=True, Tags=[{"Key": "a", "Value": "1"}], CopyTagsToSnapshot=True, Port=5555)))
 restored = once(lambda: restore(snapshot(original())))
 for member, value in {"DBInstanceStatus": "creating", "Engine": "postgres", "AllocatedStorage": 50, "MasterUsername": "dave", "MultiAZ": False, "DeletionProtection": False, "CopyTagsToSnapshot": False}.items():
