@@ -1,10 +1,14 @@
 //! From a request for tokens to a run that goes on, and everything that can be wrong on the way.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use keyferry::{
     keys::import::{Algorithm, Asked, Opened, Refusal},
     sandbox::{FaultKind, FaultRule},
+    worker::{Clock as _, SystemClock},
 };
 
 use crate::support::import::{EAST, FLOOR, Vendor, WEST, asked, body, targets, upload, wrap};
@@ -218,5 +222,32 @@ async fn instances_with_keys_of_their_own_are_targets_of_their_own() {
     let receipt = upload(&vendor.production, "dave", first(&opened, &[9; 32])).await.unwrap();
     assert_eq!(receipt.first.instance.as_deref(), Some("sandbox"));
     assert_eq!(receipt.remaining, [WEST, EAST], "the region's own key lacks material still");
+    vendor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_run_wakes_before_and_after_tokens_expire_and_an_expired_one_imports_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // A day of KMS's in ten seconds.
+    let vendor = Vendor::open(folder.path(), Arc::new(SystemClock), 8_640.0).await;
+    let run = vendor.waiting(&[]).await;
+    let mut seen = vec!["opened".to_owned()];
+    let opened = vendor.production.request(asked(None)).await.unwrap();
+    for _ in 0..600 {
+        // While the keys are looked at the form is not open.
+        if let Ok(input) = vendor.service.form_input(&run, "key-import").await {
+            let notice = input["wait"]["notice"].as_str().unwrap().to_owned();
+            if seen.last() != Some(&notice) {
+                seen.push(notice);
+            }
+        }
+        if seen.last().is_some_and(|last| last == "expired") {
+            break;
+        }
+        SystemClock.sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(seen, ["opened", "asked", "expiring", "expired"]);
+    assert_eq!(code(upload(&vendor.production, "dave", first(&opened, &KEY)).await), "import-token-expired");
+    assert_eq!(vendor.imports(), 0);
     vendor.stop().await;
 }
