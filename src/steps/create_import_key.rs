@@ -37,8 +37,7 @@ impl Step for CreateImportKey {
         let account = self.0.aws.account(&place.region).unwrap_or_default();
         let tags = self.0.owner(context).tags("import-key");
         let of = systems::short_name(&context.run);
-        let wanted =
-            WantedKey::new(&context.enterprise, &of, (&place.region, place.instance.as_deref()), account, tags);
+        let wanted = WantedKey::new(&context.enterprise, of, (&place.region, place.instance.as_deref()), account, tags);
         if let Some(key) = find_key(&kms, &wanted).await? {
             return Ok(told(&place, key));
         }

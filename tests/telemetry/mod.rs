@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use async_trait::async_trait;
 use keyferry::{
+    access::Access,
     config::Config,
     engine::{Actor, Standing},
     forms::Forms,
@@ -77,20 +78,23 @@ impl Server {
             { "Type": "Parallel", "Branches": [branch("works"), branch("fails")], "End": true } } });
         definitions.add("works", &works.to_string()).unwrap();
         definitions.add("fails", &fails.to_string()).unwrap();
+        let config = Arc::new(Config::default());
         let service = Service::open(ServiceOptions {
             store: Arc::new(SqliteStore::open(&database).await.unwrap()),
             definitions,
             steps: Registry::new().with(Works).with(Fails),
             forms: Arc::new(Forms::shipped().unwrap()),
             clock: Arc::new(SystemClock),
-            config: Arc::new(Config::default()),
+            config: Arc::clone(&config),
             poll: None,
         })
         .await
         .unwrap();
         let (stop, shutdown) = watch::channel(false);
         let api = Api {
+            access: Access::new(service.clone(), Arc::new(SystemClock), &config),
             service: service.clone(),
+            config,
             token: AdminToken::from_secret(TOKEN),
             metrics: Metrics::new().unwrap(),
             workflows: Arc::default(),

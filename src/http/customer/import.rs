@@ -148,8 +148,12 @@ impl From<Refusal> for Problem {
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut problem = Self::new(status, refusal.code, refusal.detail);
-        problem.members = refusal.members;
-        problem.retry_after = refusal.retry_after;
+        for (name, value) in refusal.members {
+            problem = problem.with(name, value);
+        }
+        if let Some(seconds) = refusal.retry_after {
+            problem = problem.retry_after(seconds);
+        }
         if !refusal.cure.is_empty() {
             problem = problem.with("cure", refusal.cure.into());
         }
