@@ -1,5 +1,6 @@
 //! The program as a person runs it: real processes, real sockets.
 
+mod bench;
 mod over_http;
 mod workflow;
 
