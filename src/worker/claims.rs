@@ -113,14 +113,16 @@ fn room(core: &Core) -> Vec<OwnedSemaphorePermit> {
 
 /// Claims what is due, as much as there is room for. Returns when more will be.
 async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
-    // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once.
-    let next = core.store.next_due().await?;
-    if next.is_none_or(|next| next > now) {
-        core.backlog.store(false, Ordering::SeqCst);
-        return Ok(next);
+    // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once. Where the last
+    // claim was full there is more, or was a moment ago.
+    if !core.backlog.load(Ordering::SeqCst) {
+        let next = core.store.next_due().await?;
+        if next.is_none_or(|next| next > now) {
+            return Ok(next);
+        }
+        // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
+        core.backlog.store(true, Ordering::SeqCst);
     }
-    // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
-    core.backlog.store(true, Ordering::SeqCst);
     let mut permits = room(core);
     if permits.is_empty() {
         return Ok(None);
@@ -128,7 +130,7 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
     super::held::keep(core, now).await?;
     let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
     let lease_until = later(now, core.lease);
-    let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await?;
+    let claimed = core.committer.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await?;
     let full = claimed.len() == permits.len();
     core.backlog.store(full, Ordering::SeqCst);
     core.claimed.fetch_add(u64::try_from(claimed.len()).unwrap_or(0), Ordering::Relaxed);

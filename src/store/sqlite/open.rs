@@ -55,7 +55,15 @@ impl SqliteStore {
             .await
             .map_err(|error| StoreError::Unfit { path: path.to_owned(), reason: error.to_string() })?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "on")).await?;
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), writer, readers, lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                writer,
+                readers,
+                known: super::known::Known::default(),
+                lock,
+            }),
+        })
     }
 }
 
