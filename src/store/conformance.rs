@@ -11,7 +11,7 @@ use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, adva
 const FORM_AND_STEP: &str =
     r#"{"StartAt":"Work","States":{"Work":{"Type":"Task","Resource":"urn:keyferry:step:work","End":true}}}"#;
 
-fn at(seconds: i64) -> DateTime<Utc> {
+pub(super) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
 }
 
@@ -25,7 +25,7 @@ fn definition() -> Definition {
 
 /// A run in the test's own hands.
 pub(super) struct Hand {
-    snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
     definition: Definition,
 }
 

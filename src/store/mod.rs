@@ -11,6 +11,8 @@ mod batch;
 mod codec;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod differential;
 mod error;
 pub mod postgres;
 mod row;

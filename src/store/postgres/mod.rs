@@ -15,7 +15,7 @@ mod presence;
 mod read;
 mod sql;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod write;
 

@@ -1,4 +1,5 @@
 mod faults;
+mod plans;
 mod server;
 
 use serde_json::json;
