@@ -36,6 +36,9 @@ pub fn actor() -> Actor {
     Actor { name: "bench".to_owned(), role: "engineer".to_owned() }
 }
 
+/// What stops the worker, and its end.
+type Running = (watch::Sender<bool>, JoinHandle<Result<(), ServiceError>>);
+
 /// The engine, opened; its worker when [`House::work`] was called.
 pub struct House {
     pub service: Service,
@@ -43,7 +46,7 @@ pub struct House {
     base: Base,
     store: Arc<dyn Store>,
     quick: Arc<Quick>,
-    worker: Option<(watch::Sender<bool>, JoinHandle<Result<(), ServiceError>>)>,
+    worker: Option<Running>,
 }
 
 /// What a database's URL names.

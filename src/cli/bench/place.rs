@@ -18,7 +18,7 @@ pub struct Place {
 
 enum Kind {
     File(PathBuf),
-    Server { options: PgConnectOptions, name: String },
+    Server { options: Box<PgConnectOptions>, name: String },
 }
 
 impl Place {
@@ -51,7 +51,7 @@ impl Place {
         let server =
             base.rsplit_once('/').filter(|(server, _)| !server.ends_with('/')).map_or(base, |(server, _)| server);
         let rest = options_text.map(|rest| format!("?{rest}")).unwrap_or_default();
-        Ok(Self { url: format!("{server}/{name}{rest}"), kind: Kind::Server { options, name } })
+        Ok(Self { url: format!("{server}/{name}{rest}"), kind: Kind::Server { options: Box::new(options), name } })
     }
 
     /// The database's file, if it is one.

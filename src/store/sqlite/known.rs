@@ -19,6 +19,9 @@ pub(super) struct Known {
     runs: Mutex<HashMap<String, Stand>>,
 }
 
+/// Run, frame, visit and fence of what a batch answers.
+pub(super) type Claims = Vec<(i64, i64, u64, u64)>;
+
 /// What a batch teaches once it is durable: by run, where it stands, or nothing when it has ended.
 pub(super) type Lesson = Vec<(String, Option<Stand>)>;
 
@@ -29,7 +32,7 @@ impl Known {
 
     /// What a look at the database would find if memory is right and all work is held as the batch says; `None` if that takes
     /// more than memory. With it, the claims that the batch's own transaction must prove.
-    pub(super) fn found(&self, batch: &[Write]) -> Option<(Found, Vec<(i64, i64, u64, u64)>)> {
+    pub(super) fn found(&self, batch: &[Write]) -> Option<(Found, Claims)> {
         let asked = Asked::of(batch);
         if asked.new > 0 || !asked.parents.is_empty() {
             return None;
