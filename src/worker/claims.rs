@@ -67,7 +67,8 @@ fn pace(core: &Core) -> Duration {
 /// Frees the work of processes that have died, as soon as that is known: long before their leases pass.
 async fn look_after_others(core: Arc<Core>) {
     loop {
-        core.clock.sleep(pace(&core)).await;
+        // With the store's own second look after it, this must come to less than two seconds.
+        core.clock.sleep(pace(&core) * 7 / 10).await;
         match core.store.expire_leases().await {
             Ok(0) => {}
             Ok(_) => core.wake.notify_one(),
