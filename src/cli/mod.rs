@@ -7,6 +7,7 @@
 mod api_key;
 mod app;
 mod audit;
+mod bench;
 mod client;
 mod customer;
 mod demo;
@@ -91,6 +92,9 @@ enum Command {
     Demo(demo::Command),
     /// Run keyferry: worker, mail and the operators' API
     Serve(serve::Command),
+    /// Measure the engine on steps that do nothing
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Run a worker without an API, beside others on one PostgreSQL
     Worker(worker::Command),
     /// Serve the emulated cloud on HTTP, for boto3, the AWS CLI and other clients of AWS
@@ -147,6 +151,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Customer(command) => command.execute(&common).await,
             Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
+            Command::Bench(command) => command.execute(&common).await,
             Command::Worker(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
         }

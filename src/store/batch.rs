@@ -59,6 +59,7 @@ impl<'a> Asked<'a> {
 }
 
 /// Where a run stands.
+#[derive(Debug, Clone)]
 pub(super) struct Stand {
     pub(super) n: i64,
     pub(super) revision: u64,

@@ -266,6 +266,49 @@ pub(super) async fn work_is_claimed_by_the_commit_that_writes_it(store: &dyn Sto
     one(store, group(vec![hand.end(work.fence)])).await.unwrap();
 }
 
+pub(super) async fn a_commit_and_a_claim_that_come_together_do_not_depend_on_each_other(store: &dyn Store) {
+    let (mut hand, begin) = Hand::begin("r1", false, None);
+    let other = Hand::begin("r2", false, None).1;
+    one(store, group(vec![begin])).await.unwrap();
+    one(store, group(vec![other])).await.unwrap();
+    let fence = claim(store, 1, 1).await[0].fence;
+    let ask = |limit| Claim { owner: "test".to_owned(), now: at(2), lease_until: at(62), limit };
+    let end = group(vec![hand.end(fence)]);
+    let (outcomes, claimed) = store.commit_and_claim(Arc::from([end.clone()]), ask(5)).await;
+    assert_eq!(outcomes.unwrap(), [Ok(())]);
+    let claimed = claimed.unwrap();
+    assert_eq!(claimed.iter().map(|work| work.run.as_str()).collect::<Vec<_>>(), ["r2"]);
+    assert_eq!(claimed[0].lease_until, at(62));
+    // What does not hold is refused, and what can be claimed is claimed all the same.
+    one(store, group(vec![Hand::begin("r3", false, None).1])).await.unwrap();
+    let (outcomes, claimed) = store.commit_and_claim(Arc::from([end]), ask(5)).await;
+    assert!(matches!(outcomes.unwrap()[..], [Err(StoreError::Conflict { expected: 1, found: 2, .. })]));
+    assert_eq!(claimed.unwrap().len(), 1);
+    assert!(claim(store, 3, 5).await.is_empty());
+}
+
+/// Begins a run and gives the write that moves it next.
+pub(super) async fn next_move(store: &dyn Store) -> Write {
+    let (mut hand, begin) = Hand::begin("r1", false, None);
+    one(store, group(vec![begin])).await.unwrap();
+    let fence = claim(store, 0, 1).await[0].fence;
+    group(vec![hand.end(fence)])
+}
+
+/// A store may remember where runs stand: what it remembers is no substitute for the fence.
+pub(super) async fn a_fence_is_looked_at_even_if_the_run_was_just_moved(store: &dyn Store) {
+    let (mut hand, begin) = Hand::begin("r1", false, None);
+    one(store, group(vec![begin])).await.unwrap();
+    let late = claim(store, 0, 1).await[0].fence;
+    let fence = claim(store, 100, 1).await[0].fence;
+    assert!(late < fence);
+    let refused = one(store, group(vec![hand.end(late)])).await;
+    assert!(matches!(refused, Err(StoreError::LeaseLost { found: Some(found), .. }) if found == fence), "{refused:?}");
+    let say = |fence| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence, say: Say::Drop });
+    let refused = commit(store, vec![say(late), say(fence)]).await;
+    assert!(matches!(refused[..], [Err(StoreError::LeaseLost { .. }), Ok(())]), "{refused:?}");
+}
+
 pub(super) async fn a_key_starts_one_run_and_one_exclusive_run_is_open(store: &dyn Store) {
     let begin = |run: &str, exclusive, key| group(vec![Hand::begin(run, exclusive, key).1]);
     let outcomes = commit(

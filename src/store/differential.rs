@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 
 /// Chance that a seed gives again.
-struct Dice(u64);
+struct Dice(u64, i64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
@@ -20,6 +21,12 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % sides
+    }
+
+    /// A time that no other call gives.
+    fn moment(&mut self, seconds: i64) -> DateTime<Utc> {
+        self.1 += 1;
+        at(seconds) + TimeDelta::microseconds(self.1)
     }
 }
 
@@ -79,19 +86,20 @@ fn word(known: &Known, now: i64, dice: &mut Dice) -> Option<Write> {
     let place = usize::try_from(dice.roll(4)).unwrap();
     // Mostly the last claim, sometimes one that is lost.
     let (visit, fence) = *known.claims.iter().rev().nth(if place == 3 { 1 } else { 0 }).or(known.claims.last())?;
-    let later = at(now + 1 + i64::try_from(dice.roll(20)).unwrap());
+    let later = now + 1 + i64::try_from(dice.roll(20)).unwrap();
+    let later = dice.moment(later);
     let say = match dice.roll(5) {
         0 => Say::Renew { lease_until: later },
         1 => Say::Checkpoint { checkpoint: json!(dice.roll(9)) },
         2 => Say::Pending { due_at: later, checkpoint: json!(dice.roll(9)), waiting_for: "AWS\0".to_owned() },
         3 => Say::Release { due_at: later },
-        _ => Say::Renew { lease_until: at(now) },
+        _ => Say::Renew { lease_until: dice.moment(now) },
     };
     Some(Write::Word(WorkWord { run: known.name.clone(), frame: 0, visit, fence, say }))
 }
 
 async fn sequence(stores: &[(&str, Arc<dyn Store>)], seed: u64) -> (usize, usize) {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, 0);
     let mut side = Side { stores, seed, acts: 0, refused: 0 };
     let mut runs: Vec<Known> = Vec::new();
     let mut begun = 0;
@@ -109,9 +117,9 @@ async fn sequence(stores: &[(&str, Arc<dyn Store>)], seed: u64) -> (usize, usize
                 runs.extend(fresh.into_iter().zip(done).filter_map(|(known, done)| done.then_some(known)));
             }
             2 | 3 => {
-                let limit = 1 + u32::try_from(dice.roll(3)).unwrap();
-                let lease_until = at(now + 1 + i64::try_from(dice.roll(10)).unwrap());
-                let claim = Claim { owner: "w".to_owned(), now: at(now), lease_until, limit };
+                // One at a time: of leases that end together no order is promised.
+                let lease_until = dice.moment(now + 1 + i64::try_from(dice.0 % 10).unwrap());
+                let claim = Claim { owner: "w".to_owned(), now: at(now), lease_until, limit: 1 };
                 let claimed = side.same("claim", async |store| store.claim(claim.clone()).await).await.unwrap();
                 for work in claimed {
                     let known = runs.iter_mut().find(|known| known.name == work.run).unwrap();

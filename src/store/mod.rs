@@ -73,6 +73,9 @@ pub enum Say {
     Drop,
 }
 
+/// What became of a batch: of each write, in order; an outer error means that nothing of it is known to be durable.
+pub type Outcomes = Result<Vec<Result<(), StoreError>>, StoreError>;
+
 /// A claim of due work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
@@ -130,11 +133,21 @@ pub struct RecordPut {
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable in one transaction of a fixed number of statements and answers for each write of it, in order.
     /// An outer error means that nothing of the batch is known to be durable: read before you try again.
-    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError>;
+    async fn commit(&self, batch: Arc<[Write]>) -> Outcomes;
 
     /// Claims due work, the longest due first: the attempt is counted and the fence minted before this returns. A crash
     /// after it leaves the lease to pass.
     async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError>;
+
+    /// A commit and a claim that are ready together. One does not depend on the other's success; a store with one writer makes
+    /// both durable in one transaction, and what that commit made due may be what that claim gets.
+    async fn commit_and_claim(
+        &self,
+        batch: Arc<[Write]>,
+        claim: Claim,
+    ) -> (Outcomes, Result<Vec<ClaimedWork>, StoreError>) {
+        futures_util::future::join(self.commit(batch), self.claim(claim)).await
+    }
 
     /// Ends the leases of processes that are known to be dead, and returns how many. For a store that only this process can have
     /// open that is all of them, so it is asked once, at the start; on a shared one the living keep theirs, and it may be asked

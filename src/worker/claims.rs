@@ -70,7 +70,8 @@ fn pace(core: &Core) -> Duration {
 /// Frees the work of processes that have died, as soon as that is known: long before their leases pass.
 async fn look_after_others(core: Arc<Core>) {
     loop {
-        core.clock.sleep(pace(&core)).await;
+        // With the store's own second look after it, this must come to less than two seconds.
+        core.clock.sleep(pace(&core) * 7 / 10).await;
         match core.store.expire_leases().await {
             Ok(0) => {}
             Ok(_) => core.wake.notify_one(),
@@ -116,14 +117,16 @@ fn room(core: &Core) -> Vec<OwnedSemaphorePermit> {
 
 /// Claims what is due, as much as there is room for. Returns when more will be.
 async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
-    // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once.
-    let next = core.store.next_due().await?;
-    if next.is_none_or(|next| next > now) {
-        core.backlog.store(false, Ordering::SeqCst);
-        return Ok(next);
+    // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once. Where the last
+    // claim was full there is more, or was a moment ago.
+    if !core.backlog.load(Ordering::SeqCst) {
+        let next = core.store.next_due().await?;
+        if next.is_none_or(|next| next > now) {
+            return Ok(next);
+        }
+        // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
+        core.backlog.store(true, Ordering::SeqCst);
     }
-    // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
-    core.backlog.store(true, Ordering::SeqCst);
     let mut permits = room(core);
     if permits.is_empty() {
         return Ok(None);
@@ -132,7 +135,7 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
     let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
     let lease_until = later(now, core.lease);
     let begun = Instant::now();
-    let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await;
+    let claimed = core.committer.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await;
     core.meters.store(Operation::Claim, begun, &claimed);
     let claimed = claimed?;
     let full = claimed.len() == permits.len();

@@ -5,19 +5,30 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::meters::{Meters, Operation};
-use crate::store::{Say, Store, StoreError, Write};
+use crate::store::{Claim, ClaimedWork, Say, Store, StoreError, Write};
 
 /// Writes that share one flush.
 const MOST: usize = 1_024;
 
 type Reply = oneshot::Sender<Result<(), StoreError>>;
+type Got = oneshot::Sender<Result<Vec<ClaimedWork>, StoreError>>;
+
+#[derive(Debug)]
+enum Asked {
+    Write(Write, Reply),
+    Claim(Claim, Got),
+}
 
 /// The way to the store for everything that is written while runs run.
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
-    queue: mpsc::UnboundedSender<(Write, Reply)>,
+    queue: mpsc::UnboundedSender<Asked>,
     /// Renewals of leases go by a way of their own: a batch that is long in coming must not starve them.
-    renewals: mpsc::UnboundedSender<(Write, Reply)>,
+    renewals: mpsc::UnboundedSender<Asked>,
+}
+
+fn gone() -> StoreError {
+    StoreError::Unavailable { reason: "the committer has stopped".to_owned() }
 }
 
 impl Committer {
@@ -32,36 +43,75 @@ impl Committer {
 
     /// Returns when the write is durable, or says why it is not.
     pub(super) async fn commit(&self, write: Write) -> Result<(), StoreError> {
-        let gone = || StoreError::Unavailable { reason: "the committer has stopped".to_owned() };
         let (reply, answer) = oneshot::channel();
         let renews = matches!(&write, Write::Word(word) if matches!(word.say, Say::Renew { .. }));
         let queue = if renews { &self.renewals } else { &self.queue };
-        queue.send((write, reply)).map_err(|_| gone())?;
+        queue.send(Asked::Write(write, reply)).map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Claims, together with what is ready to be committed.
+    pub(super) async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Asked::Claim(claim, reply)).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 
-async fn run(store: Arc<dyn Store>, meters: Arc<Meters>, mut waiting: mpsc::UnboundedReceiver<(Write, Reply)>) {
+async fn run(store: Arc<dyn Store>, meters: Arc<Meters>, mut waiting: mpsc::UnboundedReceiver<Asked>) {
     let mut batch = Vec::new();
     loop {
         if waiting.recv_many(&mut batch, MOST).await == 0 {
             return;
         }
-        let (writes, replies): (Vec<Write>, Vec<Reply>) = batch.drain(..).unzip();
-        let writes: Arc<[Write]> = writes.into();
-        meters.batch(writes.len());
-        let begun = Instant::now();
-        let flushed = store.commit(Arc::clone(&writes)).await;
-        meters.store(Operation::Commit, begun, &flushed);
-        let outcomes = match flushed {
-            Ok(outcomes) => outcomes,
-            Err(_) if writes.len() > 1 => singly(store.as_ref(), &writes).await,
-            Err(error) => vec![Err(error)],
-        };
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            // Who asked may have gone; what is written is written.
-            let _ = reply.send(outcome);
+        let (mut writes, mut replies, mut claims) = (Vec::new(), Vec::new(), Vec::new());
+        for asked in batch.drain(..) {
+            match asked {
+                Asked::Write(write, reply) => {
+                    writes.push(write);
+                    replies.push(reply);
+                }
+                Asked::Claim(claim, reply) => claims.push((claim, reply)),
+            }
         }
+        let writes: Arc<[Write]> = writes.into();
+        let first = if writes.is_empty() { None } else { claims.pop() };
+        if !writes.is_empty() {
+            commit(store.as_ref(), &meters, writes, replies, first).await;
+        }
+        for (claim, reply) in claims {
+            // Who asked may have gone: the lease passes.
+            let _ = reply.send(store.claim(claim).await);
+        }
+    }
+}
+
+async fn commit(
+    store: &dyn Store,
+    meters: &Meters,
+    writes: Arc<[Write]>,
+    replies: Vec<Reply>,
+    claim: Option<(Claim, Got)>,
+) {
+    meters.batch(writes.len());
+    let begun = Instant::now();
+    let committed = match claim {
+        None => store.commit(Arc::clone(&writes)).await,
+        Some((claim, reply)) => {
+            let (committed, claimed) = store.commit_and_claim(Arc::clone(&writes), claim).await;
+            let _ = reply.send(claimed);
+            committed
+        }
+    };
+    meters.store(Operation::Commit, begun, &committed);
+    let outcomes = match committed {
+        Ok(outcomes) => outcomes,
+        Err(_) if writes.len() > 1 => singly(store, &writes).await,
+        Err(error) => vec![Err(error)],
+    };
+    for (reply, outcome) in replies.into_iter().zip(outcomes) {
+        // Who asked may have gone; what is written is written.
+        let _ = reply.send(outcome);
     }
 }
 

@@ -1,12 +1,17 @@
 //! One piece of claimed work: run it, and make durable what came of it.
 
 use std::{
+    any::Any,
+    future::poll_fn,
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 use fail::fail_point;
+use futures_util::FutureExt as _;
 use serde_json::Value;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 use tracing::Instrument as _;
@@ -28,6 +33,9 @@ use crate::{
 
 /// How long work of a run that cannot be read is left alone.
 const DAMAGED: Duration = Duration::from_secs(60);
+
+/// What came of a step's code: what it returned, or what it panicked with.
+type Done = Result<Result<Progress, StepError>, Box<dyn Any + Send>>;
 
 /// What came of a piece of work.
 enum Outcome {
@@ -219,8 +227,13 @@ impl Core {
         let traced = begin_trace(work, &context);
         tracing::Span::current().record("enterprise", &context.enterprise);
         fail_point!("step::before");
-        let running = tokio::spawn(async move { step.run(&context, input).await }.in_current_span());
-        let outcome = self.attend(running, work, claim, frame).await;
+        let code = async move { step.run(&context, input).await };
+        let mut code = Box::pin(AssertUnwindSafe(code).catch_unwind().in_current_span());
+        // Most steps wait for something, and do so on a task of their own; one that is done at once needs none.
+        let outcome = match poll_fn(|context| Poll::Ready(code.as_mut().poll(context))).await {
+            Poll::Ready(done) => finished(done, work, frame, self.clock.now()),
+            Poll::Pending => self.attend(tokio::spawn(code), work, claim, frame).await,
+        };
         fail_point!("step::after_effect");
         let took = self.clock.now().signed_duration_since(now).to_std().unwrap_or_default();
         self.meters.step_took(&work.name, took);
@@ -255,7 +268,7 @@ impl Core {
     /// Waits for a running step, its time limit, a heartbeat that does not come or the loss of its lease.
     async fn attend(
         &self,
-        mut running: JoinHandle<Result<Progress, StepError>>,
+        mut running: JoinHandle<Done>,
         work: &ClaimedWork,
         claim: &Claim,
         frame: FrameId,
@@ -267,10 +280,8 @@ impl Core {
             tokio::select! {
                 biased;
                 done = &mut running => {
-                    return match done {
-                        Ok(result) => finished(result, work, frame, self.clock.now()),
-                        Err(failure) => panicked(failure, &work.name, frame, visit),
-                    };
+                    let done = done.unwrap_or_else(|failure| Err(Box::new(failure.to_string())));
+                    return finished(done, work, frame, self.clock.now());
                 }
                 end = claim.until_ended() => {
                     running.abort();
@@ -387,8 +398,12 @@ impl Core {
     }
 }
 
-fn finished(result: Result<Progress, StepError>, work: &ClaimedWork, frame: FrameId, now: DateTime<Utc>) -> Outcome {
+fn finished(done: Done, work: &ClaimedWork, frame: FrameId, now: DateTime<Utc>) -> Outcome {
     let visit = work.visit;
+    let result = match done {
+        Ok(result) => result,
+        Err(payload) => return panicked(payload.as_ref(), &work.name, frame, visit),
+    };
     match result {
         Ok(Progress::Done { output, records }) => {
             let records = records
@@ -413,15 +428,12 @@ fn finished(result: Result<Progress, StepError>, work: &ClaimedWork, frame: Fram
     }
 }
 
-fn panicked(failure: tokio::task::JoinError, step: &str, frame: FrameId, visit: u64) -> Outcome {
-    let said = match failure.try_into_panic() {
-        Ok(payload) => payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "it said nothing".to_owned()),
-        Err(failure) => failure.to_string(),
-    };
+fn panicked(payload: &(dyn Any + Send), step: &str, frame: FrameId, visit: u64) -> Outcome {
+    let said = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it said nothing".to_owned());
     let cause = format!("the step {step} panicked: {said}; this is a defect of keyferry");
     EventKind::StepFailed { frame, visit, error: "Keyferry.Panicked".to_owned(), cause }.into()
 }

@@ -1,5 +1,6 @@
 //! The program as a person runs it: real processes, real sockets.
 
+mod bench;
 mod customers;
 mod fleet;
 mod over_http;

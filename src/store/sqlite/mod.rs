@@ -5,12 +5,14 @@
 //! what makes it right to take back every lease at start: whoever held one is dead.
 
 mod commit;
+mod known;
 mod open;
 mod read;
 mod sql;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod together;
 mod write;
 
 use std::{
@@ -37,6 +39,7 @@ struct Inner {
     path: PathBuf,
     writer: Connections,
     readers: Connections,
+    known: known::Known,
     /// Held until the store is closed or dropped; the system lets it go when the process dies.
     lock: std::fs::File,
 }
@@ -121,7 +124,7 @@ impl SqliteStore {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        Self::transact(self.inner.writer.clone(), "BEGIN IMMEDIATE", body).await
+        Self::transact(&self.inner.writer, "BEGIN IMMEDIATE", body).await
     }
 
     /// Runs `body` on a connection that sees one moment of the database.
@@ -130,30 +133,41 @@ impl SqliteStore {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        Self::transact(self.inner.readers.clone(), "BEGIN", body).await
+        Self::transact(&self.inner.readers, "BEGIN", body).await
     }
 
-    /// The one way into a transaction, on a task of its own: a caller that goes away half-way can neither stop it nor leave a
-    /// connection inside it. An error takes everything back.
+    /// Runs `body` between `begin` and COMMIT.
     ///
     /// The statements are said here and not by sqlx's `Transaction`: on a full disk or an I/O error SQLite takes everything
     /// back by itself, sqlx's ROLLBACK then fails and leaves its count of open transactions where it was, and the one writer
     /// would refuse every transaction from then on, long after the disk has room again.
-    async fn transact<T, F>(pool: Connections, begin: &'static str, body: F) -> Result<T, StoreError>
+    async fn transact<T, F>(pool: &Connections, begin: &'static str, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
+        Self::lend(pool, move |connection| {
+            Box::pin(async move {
+                sqlx::query(begin).execute(&mut *connection).await?;
+                let value = body(&mut *connection).await?;
+                sqlx::query("COMMIT").execute(connection).await?;
+                Ok(value)
+            })
+        })
+        .await
+    }
+
+    /// The one way into a transaction, which `body` begins and ends, on a task of its own: a caller that goes away half-way can
+    /// neither stop it nor leave a connection inside it. An error takes everything back.
+    async fn lend<T, F>(pool: &Connections, body: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        let pool = pool.clone();
         let task = tokio::spawn(async move {
             let mut lent = Lent { connection: pool.lend().await?, in_transaction: true };
-            sqlx::query(begin).execute(&mut *lent.connection).await?;
-            let outcome = match body(&mut lent.connection).await {
-                Ok(value) => match sqlx::query("COMMIT").execute(&mut *lent.connection).await {
-                    Ok(_) => Ok(value),
-                    Err(error) => Err(error.into()),
-                },
-                Err(error) => Err(error),
-            };
+            let outcome = body(&mut lent.connection).await;
             lent.in_transaction = false;
             if outcome.is_err()
                 && let Err(failure) = sqlx::query("ROLLBACK").execute(&mut *lent.connection).await

@@ -60,6 +60,7 @@ impl SqliteStore {
                 path: path.to_owned(),
                 writer: Connections::new(writer),
                 readers: Connections::new(readers),
+                known: super::known::Known::default(),
                 lock,
             }),
         })

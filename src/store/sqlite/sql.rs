@@ -18,6 +18,8 @@ pub(super) const ENTERPRISES_PAGE: &str = include_str!("queries/enterprises_page
 pub(super) const EXCLUSIVE_OPEN: &str = include_str!("queries/exclusive_open.sql");
 pub(super) const EXPIRE_LEASES: &str = include_str!("queries/expire_leases.sql");
 pub(super) const FIND_RECORD: &str = include_str!("queries/find_record.sql");
+pub(super) const GUARD_CHANGES: &str = include_str!("queries/guard_changes.sql");
+pub(super) const GUARD_WORK: &str = include_str!("queries/guard_work.sql");
 pub(super) const HISTORY_PAGE: &str = include_str!("queries/history_page.sql");
 pub(super) const HOLD_WORK: &str = include_str!("queries/hold_work.sql");
 pub(super) const INSERT_DEFINITION: &str = include_str!("queries/insert_definition.sql");
@@ -75,6 +77,8 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("exclusive_open", EXCLUSIVE_OPEN),
     ("expire_leases", EXPIRE_LEASES),
     ("find_record", FIND_RECORD),
+    ("guard_changes", GUARD_CHANGES),
+    ("guard_work", GUARD_WORK),
     ("history_page", HISTORY_PAGE),
     ("hold_work", HOLD_WORK),
     ("insert_definition", INSERT_DEFINITION),

@@ -45,6 +45,8 @@ conforms!(
     words_keep_what_they_say,
     what_is_due_longest_comes_first_and_what_is_held_does_not_come,
     work_is_claimed_by_the_commit_that_writes_it,
+    a_commit_and_a_claim_that_come_together_do_not_depend_on_each_other,
+    a_fence_is_looked_at_even_if_the_run_was_just_moved,
     a_key_starts_one_run_and_one_exclusive_run_is_open,
     listings_have_pages,
     a_record_is_written_on_the_version_that_was_read,
@@ -159,6 +161,20 @@ async fn a_transaction_that_panics_or_loses_its_caller_leaves_no_trace() {
     }
     assert!(kept >= 50, "{kept} of 60 were finished");
     conformance::a_turn_is_read_back_whole(&store).await;
+}
+
+/// Another process cannot have written while this one has the lock; a defect could. Memory that is behind is not believed.
+#[tokio::test]
+async fn what_is_remembered_of_a_run_is_proved_before_it_counts() {
+    let (_folder, store) = fresh().await;
+    let next = conformance::next_move(&store).await;
+    let mut connection = SqliteConnection::connect(&store.path().to_string_lossy()).await.unwrap();
+    sqlx::query("UPDATE runs SET revision = revision + 6").execute(&mut connection).await.unwrap();
+    let outcomes = store.commit([next.clone()].into()).await.unwrap();
+    let behind = StoreError::Conflict { run: "r1".to_owned(), expected: 1, found: 7 };
+    assert_eq!(outcomes, [Err(behind)]);
+    sqlx::query("UPDATE runs SET revision = revision - 6").execute(&mut connection).await.unwrap();
+    assert_eq!(store.commit([next].into()).await.unwrap(), [Ok(())]);
 }
 
 #[tokio::test]

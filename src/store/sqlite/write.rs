@@ -7,39 +7,42 @@ use chrono::{DateTime, Utc};
 use fail::fail_point;
 use sqlx::{Row, SqliteConnection};
 
-use super::{SqliteStore, commit, sql};
+use super::{SqliteStore, sql};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
-    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros, row, time,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Outcomes, Page, RecordPut,
+    RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros, row, time,
 };
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+    async fn commit(&self, batch: Arc<[Write]>) -> Outcomes {
         fail_point!("commit::before");
-        let outcomes =
-            self.write(move |connection| Box::pin(async move { commit::commit(connection, &batch).await })).await;
+        let outcomes = self.commit_batch(batch).await;
         fail_point!("commit::after");
         outcomes
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError> {
         fail_point!("claim::before");
-        let rows = self
-            .write(move |connection| {
-                Box::pin(async move {
-                    Ok(sqlx::query(sql::CLAIM)
-                        .bind(claim.now.timestamp_micros())
-                        .bind(claim.owner)
-                        .bind(micros(claim.lease_until))
-                        .bind(i64::from(claim.limit))
-                        .fetch_all(connection)
-                        .await?)
-                })
-            })
-            .await?;
+        let rows = self.claim_alone(&claim).await?;
         fail_point!("claim::after");
         self.claimed(rows).await
+    }
+
+    async fn commit_and_claim(
+        &self,
+        batch: Arc<[Write]>,
+        claim: Claim,
+    ) -> (Outcomes, Result<Vec<ClaimedWork>, StoreError>) {
+        fail_point!("commit::before");
+        fail_point!("claim::before");
+        let (outcomes, rows) = self.commit_batch_and_claim(batch, claim).await;
+        fail_point!("commit::after");
+        fail_point!("claim::after");
+        match rows {
+            Ok(rows) => (outcomes, self.claimed(rows).await),
+            Err(error) => (outcomes, Err(error)),
+        }
     }
 
     async fn expire_leases(&self) -> Result<u64, StoreError> {

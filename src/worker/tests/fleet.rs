@@ -24,6 +24,7 @@ impl Member {
         let store = PostgresStore::open(url).await.unwrap();
         let mut definitions = Definitions::new();
         definitions.add("one", &definition.to_string()).unwrap();
+        definitions.share("one");
         let mut config = Config::default();
         config.worker.lease_s = LEASE_S;
         let service = Service::open(ServiceOptions {

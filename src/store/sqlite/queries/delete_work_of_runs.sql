@@ -1,1 +1,1 @@
-DELETE FROM work WHERE run IN (SELECT value FROM json_each(?1))
+DELETE FROM work WHERE run IN (SELECT value FROM json_each(?))

@@ -4,7 +4,7 @@
 INSERT INTO work (run, frame, visit, kind, name, input, due_at, held, fence, attempt, crashes, since)
 SELECT r.n, -2, 0, 'signal', j.value ->> 3, j.value ->> 4, j.value ->> 5, 0, j.value ->> 6, 0, 0,
     j.value ->> 5
-FROM json_each(?1) AS j
+FROM jsonb_each(?) AS j
 JOIN runs AS r ON r.parent = j.value ->> 0
     AND (j.value ->> 1 IS NULL OR (r.parent_frame = j.value ->> 1 AND r.parent_visit <= j.value ->> 2))
 WHERE r.ended_at IS NULL

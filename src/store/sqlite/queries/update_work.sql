@@ -7,6 +7,6 @@ UPDATE work SET
     checkpoint = coalesce(j.value ->> 7, work.checkpoint),
     waiting_for = coalesce(j.value ->> 8, work.waiting_for),
     crashes = iif(j.value ->> 9, 0, work.crashes)
-FROM json_each(?1) AS j
+FROM jsonb_each(?) AS j
 WHERE work.run = j.value ->> 0 AND work.frame = j.value ->> 1 AND work.visit = j.value ->> 2
     AND work.fence = j.value ->> 3 AND work.owner IS NOT NULL
