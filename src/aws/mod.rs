@@ -49,8 +49,13 @@ pub struct Aws {
     http: Option<SharedHttpClient>,
     time: Option<SharedTimeSource>,
     elsewhere: Option<Elsewhere>,
-    /// With the time at which each was made.
-    assumed: Mutex<HashMap<(String, String), (SdkConfig, DateTime<Utc>)>>,
+    assumed: Mutex<HashMap<(String, String), Assumed>>,
+}
+
+/// A role's configuration, and when it was made.
+struct Assumed {
+    config: SdkConfig,
+    made_at: DateTime<Utc>,
 }
 
 /// The session's name in CloudTrail.
@@ -89,7 +94,7 @@ impl Aws {
         let mut assumed = self.assumed.lock().await;
         let key = (role_arn.to_owned(), region.to_owned());
         let keeps = self.elsewhere.as_ref().and_then(|elsewhere| TimeDelta::from_std(elsewhere.keeps()).ok());
-        if let Some((config, made_at)) = assumed.get(&key)
+        if let Some(Assumed { config, made_at }) = assumed.get(&key)
             && keeps.is_none_or(|keeps| SystemClock.now() - *made_at < keeps)
         {
             return config.clone();
@@ -106,7 +111,7 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(role.build().await))
             .identity_cache(IdentityCache::lazy().buffer_time(Duration::from_secs(300)).build())
             .build();
-        assumed.insert(key, (config.clone(), SystemClock.now()));
+        assumed.insert(key, Assumed { config: config.clone(), made_at: SystemClock.now() });
         config
     }
 
