@@ -14,6 +14,7 @@ pub use load::{ConfigError, FILE_NAME};
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub vendor: Vendor,
+    pub customer: Customer,
     pub aws: Aws,
     pub windows: Windows,
     pub mail: Mail,
@@ -33,6 +34,28 @@ pub struct Vendor {
     /// Mail to engineers when an enterprise has none of its own.
     pub engineer_email: String,
     pub csm_email: String,
+}
+
+/// How customers reach their API, and how much of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Customer {
+    /// Where the customers' API listens; without it, on the operators' address. `serve --customer-listen` wins.
+    pub listen: Option<String>,
+    /// What stands before the API's prefix in what customers are told, and before `/handover/…` in one-time links.
+    pub public_url: String,
+    /// The same for the test environment: whatever a proxy in between makes of it must arrive as `/test` and the prefix.
+    pub test_public_url: String,
+    /// Networks whose word about where a request came from is believed.
+    pub trusted_proxies: Vec<String>,
+    /// The one header in which they say it: `x-forwarded-for` or `forwarded`.
+    pub forwarded_header: String,
+    /// Requests a minute with one key, by one process.
+    pub key_requests_per_minute: u32,
+    /// Requests a minute from one address, with or without a key, by one process.
+    pub address_requests_per_minute: u32,
+    /// Requests a minute from one address that fail to authenticate and are still told why.
+    pub address_failures_per_minute: u32,
 }
 
 /// Where the vendor's systems are.
@@ -116,6 +139,21 @@ impl Default for Vendor {
             support_email: "support@replicon.example".to_owned(),
             engineer_email: "cloud-operations@replicon.example".to_owned(),
             csm_email: "customer-success@replicon.example".to_owned(),
+        }
+    }
+}
+
+impl Default for Customer {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            public_url: "https://global.replicon.example".to_owned(),
+            test_public_url: "https://global.replicon.example/test".to_owned(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: "x-forwarded-for".to_owned(),
+            key_requests_per_minute: 120,
+            address_requests_per_minute: 240,
+            address_failures_per_minute: 20,
         }
     }
 }

@@ -1,14 +1,17 @@
 //! keyferry: the durable workflow engine that moves enterprises onto their own encryption keys and keeps them there.
 
+pub mod access;
 pub mod audit;
 pub mod aws;
 pub mod cli;
 pub mod config;
+pub mod customer;
 pub mod engine;
 pub mod forms;
 pub mod http;
 pub mod keys;
 pub mod mail;
+pub mod packet;
 pub mod sandbox;
 pub mod schedule;
 pub mod steps;

@@ -39,6 +39,11 @@ impl Failure {
         self.error == "Keyferry.AccessDenied"
     }
 
+    /// Nobody knows whether the call took effect: its answer was lost, or was an error of AWS's own.
+    pub fn lost(&self) -> bool {
+        self.error == "Keyferry.Unavailable"
+    }
+
     /// Nothing wrong with the request: the same call may succeed later.
     pub fn transient(&self) -> bool {
         matches!(self.error, "Keyferry.Throttled" | "Keyferry.Unavailable" | "Keyferry.NotReady")

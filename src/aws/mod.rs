@@ -49,14 +49,12 @@ pub struct Aws {
     http: Option<SharedHttpClient>,
     time: Option<SharedTimeSource>,
     elsewhere: Option<Elsewhere>,
-    assumed: Mutex<HashMap<(String, String), Assumed>>,
+    /// By role and region.
+    assumed: Mutex<HashMap<(String, String), Dated>>,
 }
 
-/// A role's configuration, and when it was made.
-struct Assumed {
-    config: SdkConfig,
-    made_at: DateTime<Utc>,
-}
+/// The configuration of an assumed role and the time at which it was made.
+type Dated = (SdkConfig, DateTime<Utc>);
 
 /// The session's name in CloudTrail.
 const SESSION: &str = "keyferry";
@@ -81,6 +79,16 @@ impl Aws {
         Ok(kms_client(&self.vendor(region).await?, region))
     }
 
+    /// The vendor's account in a region's partition; none if the configuration names none.
+    pub fn account(&self, region: &str) -> Option<&str> {
+        self.config.aws.partitions.get(partition(region)).map(|place| place.account.as_str())
+    }
+
+    /// The cloud's time when it is not the wall's: the sandbox's.
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.time.as_ref().map(|time| time.now().into())
+    }
+
     /// An RDS client for `region`, as the vendor's role. In GovCloud the standard endpoint is the FIPS endpoint.
     ///
     /// # Errors
@@ -94,7 +102,7 @@ impl Aws {
         let mut assumed = self.assumed.lock().await;
         let key = (role_arn.to_owned(), region.to_owned());
         let keeps = self.elsewhere.as_ref().and_then(|elsewhere| TimeDelta::from_std(elsewhere.keeps()).ok());
-        if let Some(Assumed { config, made_at }) = assumed.get(&key)
+        if let Some((config, made_at)) = assumed.get(&key)
             && keeps.is_none_or(|keeps| SystemClock.now() - *made_at < keeps)
         {
             return config.clone();
@@ -111,7 +119,7 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(role.build().await))
             .identity_cache(IdentityCache::lazy().buffer_time(Duration::from_secs(300)).build())
             .build();
-        assumed.insert(key, Assumed { config: config.clone(), made_at: SystemClock.now() });
+        assumed.insert(key, (config.clone(), SystemClock.now()));
         config
     }
 

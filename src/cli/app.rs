@@ -18,12 +18,17 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{output::Failure, shipped};
+use super::{imports, output::Failure, shipped};
 use crate::{
+    access::Access,
     aws::{Aws, AwsOptions},
     config::Config,
     forms::{Form, Forms},
-    http::{self, AdminToken, Api, Limits, Workflow},
+    http::{
+        self, AdminToken, Api, Limits, Machines, Workflow,
+        customer::{self, CustomerApi, Imports},
+    },
+    keys,
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     steps::{self, Domain},
@@ -46,11 +51,13 @@ pub enum Cloud {
 #[derive(Debug, Clone)]
 pub struct AppOptions {
     pub config: Config,
-    /// Holds `keyferry.db`, `sandbox.db`, `admin-token` and `mail/`; it is made if it is missing.
+    /// Holds `keyferry.db`, `sandbox.db`, `test-cloud.db`, `admin-token` and `mail/`; it is made if it is missing.
     pub data_dir: PathBuf,
     /// The URL of a PostgreSQL that is used instead of `keyferry.db`.
     pub database: Option<String>,
     pub cloud: Cloud,
+    /// Whether customers are served here: their test environment is opened, which one process has to itself.
+    pub customers: bool,
     /// Where a sandbox listens that is not this process's own.
     pub sandbox_url: Option<String>,
     /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
@@ -68,6 +75,7 @@ pub struct App {
     forms: Arc<Forms>,
     workflows: BTreeMap<String, Workflow>,
     database: Database,
+    imports: Option<Imports>,
 }
 
 /// The store, with what it brings.
@@ -87,6 +95,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Default)]
 pub struct Listeners {
     pub api: Option<TcpListener>,
+    /// Health and metrics alone, to whoever asks.
+    pub machines: Option<TcpListener>,
+    /// The customers' own; without it their paths are served where the operators' API is.
+    pub customer: Option<TcpListener>,
     /// The emulated cloud's own, if it is to be reached from outside.
     pub sandbox: Option<TcpListener>,
 }
@@ -106,17 +118,21 @@ impl App {
             Cloud::Live => None,
         };
         let forms = Arc::new(Forms::shipped().map_err(failed)?);
+        let test_cloud = match options.customers {
+            true => Some(open_cloud(&config, options.data_dir.join("test-cloud.db"), 1.0).await?),
+            false => None,
+        };
         let speed = match options.cloud {
             Cloud::Sandbox => options.speed.unwrap_or(config.sandbox.speed),
             Cloud::Live => 1.0,
         };
-        let aws = match (&sandbox, &options.sandbox_url) {
+        let aws = Arc::new(match (&sandbox, &options.sandbox_url) {
             (Some(sandbox), _) => Aws::sandboxed(&config, sandbox),
             (None, Some(url)) => Aws::sandboxed_at(&config, url, speed),
             (None, None) => Aws::new(AwsOptions { config: Some(&config), ..AwsOptions::default() }),
-        };
+        });
         let mut steps = Registry::new();
-        steps::register(&Domain::new(Arc::new(aws), Arc::clone(&config), speed))
+        steps::register(&Domain::new(Arc::clone(&aws), Arc::clone(&config), speed))
             .into_iter()
             .for_each(|step| steps.add(step));
         let (store, clock, database) = open_store(&options.data_dir, options.database.as_deref()).await?;
@@ -135,7 +151,9 @@ impl App {
         .map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
-        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows, database })
+        let imports = test_cloud
+            .map(|test_cloud| imports::desks(&service, &config, keys::import::Cloud { aws, speed }, test_cloud));
+        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows, database, imports })
     }
 
     /// Where the database is, without what is secret of its URL.
@@ -156,16 +174,42 @@ impl App {
         let forms: Vec<&Form> = self.forms.iter().collect();
         let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
         let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
+        if let Some(listener) = listeners.machines {
+            let machines = Machines { service: self.service.clone(), metrics: self.metrics.clone() };
+            let served = http::serve(listener, http::machines_router(machines), Limits::default(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
+        let access = Access::new(self.service.clone(), Arc::new(SystemClock), &self.config);
+        let customers = self.imports.map(|imports| CustomerApi {
+            service: self.service.clone(),
+            config: Arc::clone(&self.config),
+            access: access.clone(),
+            metrics: self.metrics.clone(),
+            imports,
+        });
+        let mut beside = customers.clone();
+        if let (Some(listener), Some(customers)) = (listeners.customer, customers) {
+            beside = None;
+            let served = http::serve(listener, customer::router(customers), Limits::default(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
         if let Some(listener) = listeners.api {
             let api = Api {
                 service: self.service.clone(),
+                config: Arc::clone(&self.config),
+                access,
                 token: self.token,
                 metrics: self.metrics,
                 workflows: Arc::new(self.workflows),
                 form_roles: Arc::new(roles),
                 shutdown: stopping.clone(),
             };
-            let served = http::serve(listener, http::router(api), Limits::default(), stopping.clone());
+            let operators = http::router(api);
+            let router = match beside {
+                Some(customers) => operators.merge(customer::paths(customers)),
+                None => operators,
+            };
+            let served = http::serve(listener, router, Limits::default(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         let (service, working) = (self.service.clone(), stopping.clone());
@@ -243,14 +287,13 @@ async fn steer(store: &PostgresStore, clock: &SteeredClock, mut shutdown: watch:
 }
 
 async fn open_sandbox(config: &Config, data_dir: &Path, speed: Option<f64>) -> Result<Sandbox, Failure> {
+    open_cloud(config, data_dir.join("sandbox.db"), speed.unwrap_or(config.sandbox.speed)).await
+}
+
+async fn open_cloud(config: &Config, data: PathBuf, speed: f64) -> Result<Sandbox, Failure> {
     let vendor = config.aws.partitions.get("aws").or_else(|| config.aws.partitions.values().next());
     let default_account = vendor.map(|partition| partition.account.clone()).unwrap_or_default();
-    let options = Options {
-        data: Some(data_dir.join("sandbox.db")),
-        speed: speed.unwrap_or(config.sandbox.speed),
-        wall: Arc::new(|| SystemClock.now()),
-        default_account,
-    };
+    let options = Options { data: Some(data), speed, wall: Arc::new(|| SystemClock.now()), default_account };
     Sandbox::open(options).await.map_err(failed)
 }
 

@@ -126,6 +126,27 @@ impl Client {
         Self::decode(self.send(request.json(body)).await?).await
     }
 
+    /// A document that is no JSON, as it is.
+    pub async fn text(&self, parts: &[&str], query: &[(&str, String)]) -> Result<String, Failure> {
+        let request = self.http.request(Method::GET, self.url(parts, query)?).timeout(Duration::from_secs(60));
+        self.send(request).await?.text().await.map_err(|error| Failure::from_error(&error.without_url()))
+    }
+
+    /// The same as the answer to a change.
+    pub async fn post_for_text(
+        &self,
+        parts: &[&str],
+        body: &Value,
+        headers: &[(&'static str, String)],
+    ) -> Result<String, Failure> {
+        let mut request = self.http.request(Method::POST, self.url(parts, &[])?).timeout(Duration::from_secs(60));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let response = self.send(request.json(body)).await?;
+        response.text().await.map_err(|error| Failure::from_error(&error.without_url()))
+    }
+
     /// All items of a listing, at most `limit` if there is one.
     pub async fn list<T: DeserializeOwned>(
         &self,

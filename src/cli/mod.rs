@@ -4,13 +4,17 @@
 //! it should be (a run that failed, a history that does not verify, a deviation, a definition with a problem); 2 the
 //! command line cannot be understood.
 
+mod api_key;
 mod app;
 mod audit;
 mod client;
+mod customer;
 mod demo;
 mod enterprise;
+mod imports;
 mod input;
 mod output;
+mod packet;
 mod place;
 mod run;
 mod sandbox;
@@ -24,7 +28,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Config, telemetry};
+use crate::{
+    config::Config,
+    telemetry,
+    worker::{Clock as _, SystemClock},
+};
 
 pub use app::{App, AppOptions, Cloud, Listeners};
 pub use output::{Failure, Output};
@@ -68,9 +76,17 @@ enum Command {
     /// Audits of what an enterprise's data is encrypted with
     #[command(subcommand)]
     Audit(audit::Command),
+    /// API keys, with which customers' integrations import key material
+    #[command(subcommand)]
+    ApiKey(api_key::Command),
+    /// The information packet that a customer gets: endpoints, documentation, scripts, one-time links to API keys
+    Packet(packet::Command),
     /// Definitions in the Amazon States Language
     #[command(subcommand)]
     Workflow(workflow::Command),
+    /// What a customer does on their own machine: wrap and import keys
+    #[command(subcommand)]
+    Customer(customer::Command),
     /// Bring an enterprise onto its own keys, on SQLite and the sandbox: the whole process in under a minute
     Demo(demo::Command),
     /// Run keyferry: worker, mail and the operators' API
@@ -119,12 +135,16 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime could not be started: {error}")))?;
     let common = arguments.common;
+    let traces = telemetry::traces::init(&SystemClock.new_id()).map_err(|error| Failure::from_error(&error))?;
     let code = runtime.block_on(async {
         match arguments.command {
             Command::Enterprise(command) => command.execute(&common).await,
             Command::Run(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
+            Command::ApiKey(command) => command.execute(&common).await,
+            Command::Packet(command) => command.execute(&common).await,
             Command::Workflow(command) => command.execute(&common).await,
+            Command::Customer(command) => command.execute(&common).await,
             Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
             Command::Worker(command) => command.execute(&common).await,
@@ -133,6 +153,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
     });
     // A blocked name lookup or file operation must not hold the process after its work is done.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    traces.flush();
     code
 }
 

@@ -89,6 +89,11 @@ fn problem_text(problem: &Value) -> String {
         };
         text.push_str(&line);
     }
+    match problem.get("cure") {
+        Some(Value::Array(cures)) => cures.iter().for_each(|cure| text.push_str(&format!("\n  {}", plain(cure)))),
+        Some(cure) => text.push_str(&format!("\n  {}", plain(cure))),
+        None => {}
+    }
     text
 }
 

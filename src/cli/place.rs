@@ -34,7 +34,7 @@ pub struct Place {
 impl Place {
     /// # Errors
     /// Options that do not go together, or a database that is none.
-    pub fn options(self, common: &Common) -> Result<AppOptions, Failure> {
+    pub fn options(self, common: &Common, customers: bool) -> Result<AppOptions, Failure> {
         if self.aws == Cloud::Live && (self.speed.is_some() || self.sandbox_url.is_some()) {
             return Err(Failure::Usage("--speed and --sandbox-url belong to --aws sandbox".to_owned()));
         }
@@ -54,7 +54,7 @@ impl Place {
         };
         let config = common.load_config()?;
         let (cloud, sandbox_url) = (self.aws, self.sandbox_url);
-        Ok(AppOptions { config, data_dir, database, cloud, sandbox_url, speed: self.speed })
+        Ok(AppOptions { config, data_dir, database, cloud, customers, sandbox_url, speed: self.speed })
     }
 
     pub fn is_live(&self) -> bool {

@@ -8,10 +8,11 @@ use crate::{
 };
 
 /// By name, with the text.
-pub const DEFINITIONS: [(&str, &str); 3] = [
+pub const DEFINITIONS: [(&str, &str); 4] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
 
 /// The shipped definitions, loaded.

@@ -41,11 +41,13 @@ pub enum Command {
 pub struct Simulate {
     /// A definition in the Amazon States Language
     file: String,
-    /// A file with the run's input as JSON, - for standard input
+    /// A file with the run's input as JSON, - for standard input; without it the input is {}
     #[arg(long, value_name = "FILE")]
-    input: String,
+    input: Option<String>,
     /// A file that maps the names of Task states to their outcomes: {"STATE": [{"succeed": VALUE},
-    /// {"fail": {"error": E, "cause": C}}, {"timeout": true}]}
+    /// {"fail": {"error": E, "cause": C}}, {"timeout": true}]}. The n-th invocation takes the n-th; a Task that is not
+    /// named, or whose outcomes are used up, succeeds with its input. A timeout takes the state's TimeoutSeconds, 60
+    /// without one
     #[arg(long, value_name = "FILE")]
     script: Option<String>,
     /// All chance (jitter, random numbers) is drawn from this
@@ -193,7 +195,7 @@ impl Simulate {
         let source = fs::read_to_string(&self.file)
             .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", self.file)))?;
         let definition = load(&self.file, &source)?;
-        let input = read_json(&self.input)?;
+        let input = self.input.as_deref().map_or_else(|| Ok(json!({})), read_json)?;
         let script: Script = match &self.script {
             Some(file) => serde_json::from_value(read_json(file)?)
                 .map_err(|error| Failure::Failed(format!("{file} is not a script: {error}")))?,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Aws, Config, Mail, Partition, Vendor, Worker};
+use super::{Aws, Config, Customer, Mail, Partition, Vendor, Worker};
 
 impl Config {
     /// Everything that cannot be right; nothing when the configuration can be used.
     pub fn findings(&self) -> Vec<String> {
         let mut findings = Vec::new();
         vendor(&self.vendor, &mut findings);
+        customer(&self.customer, &mut findings);
         aws(&self.aws, &mut findings);
         mail(&self.mail, &mut findings);
         worker(&self.worker, &mut findings);
@@ -29,9 +30,16 @@ fn vendor(vendor: &Vendor, findings: &mut Vec<String>) {
         );
     }
     let prefix = &vendor.customer_api_prefix;
-    let plain = prefix.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '{' | '}' | '"' | '\\'));
+    // It stands in routes and in the scripts that customers run: nothing in it may mean anything to either.
+    let plain = prefix.chars().all(|c| c.is_ascii_alphanumeric() || "/!._~-".contains(c));
     if !prefix.starts_with('/') || prefix.len() < 2 || prefix.ends_with('/') || prefix.contains("//") || !plain {
-        findings.push(format!("vendor.customer_api_prefix: `{prefix}` is not a path such as `/!/ems`"));
+        findings.push(format!(
+            "vendor.customer_api_prefix: `{prefix}` is not a path such as `/!/ems`, of letters, digits and `!._~-`"
+        ));
+    }
+    let first = prefix.split('/').nth(1).unwrap_or_default();
+    if ["api", "handover", "healthz", "readyz", "metrics", "openapi.json", "test"].contains(&first) {
+        findings.push(format!("vendor.customer_api_prefix: `/{first}` is taken by keyferry itself"));
     }
     let addresses = [
         ("vendor.support_email", &vendor.support_email),
@@ -40,6 +48,41 @@ fn vendor(vendor: &Vendor, findings: &mut Vec<String>) {
     ];
     for (key, text) in addresses {
         address(key, text, findings);
+    }
+}
+
+fn customer(customer: &Customer, findings: &mut Vec<String>) {
+    let urls = [("customer.public_url", &customer.public_url), ("customer.test_public_url", &customer.test_public_url)];
+    for (key, text) in urls {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+        let plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || "/.:_~[]-".contains(c));
+        if rest.is_empty() || rest.starts_with('/') || rest.ends_with('/') || !plain {
+            findings.push(format!(
+                "{key}: `{text}` is not a URL such as `https://keys.example.com`, without a `/` at its end"
+            ));
+        }
+    }
+    if customer.public_url == customer.test_public_url {
+        findings.push("customer.test_public_url: must differ from customer.public_url".to_owned());
+    }
+    for text in &customer.trusted_proxies {
+        if text.parse::<ipnet::IpNet>().is_err() && text.parse::<std::net::IpAddr>().is_err() {
+            findings.push(format!("customer.trusted_proxies: `{text}` is not a network such as `10.0.0.0/8`"));
+        }
+    }
+    if !["x-forwarded-for", "forwarded"].contains(&customer.forwarded_header.as_str()) {
+        let found = &customer.forwarded_header;
+        findings.push(format!("customer.forwarded_header: `{found}` is not `x-forwarded-for` or `forwarded`"));
+    }
+    let rates = [
+        ("customer.key_requests_per_minute", customer.key_requests_per_minute),
+        ("customer.address_requests_per_minute", customer.address_requests_per_minute),
+        ("customer.address_failures_per_minute", customer.address_failures_per_minute),
+    ];
+    for (key, rate) in rates {
+        if rate == 0 {
+            findings.push(format!("{key}: must be at least 1"));
+        }
     }
 }
 
@@ -190,6 +233,20 @@ mod tests {
         assert!(tls.contains("`ssl`"), "{tls}");
         let prefix = only_finding(|config| config.vendor.customer_api_prefix = "ems/".to_owned());
         assert!(prefix.starts_with("vendor.customer_api_prefix:"), "{prefix}");
+        for taken in ["/api/ems", "/test/ems", "/handover"] {
+            let prefix = only_finding(|config| config.vendor.customer_api_prefix = taken.to_owned());
+            assert!(prefix.contains("is taken"), "{prefix}");
+        }
+        let quoted = only_finding(|config| config.vendor.customer_api_prefix = "/$(id)/ems".to_owned());
+        assert!(quoted.starts_with("vendor.customer_api_prefix:"), "{quoted}");
+        let url = only_finding(|config| config.customer.public_url = "keys.example.com".to_owned());
+        assert!(url.starts_with("customer.public_url: `keys.example.com`"), "{url}");
+        let proxy = only_finding(|config| config.customer.trusted_proxies = vec!["10.0.0.0/33".to_owned()]);
+        assert!(proxy.starts_with("customer.trusted_proxies: `10.0.0.0/33`"), "{proxy}");
+        let header = only_finding(|config| config.customer.forwarded_header = "x-real-ip".to_owned());
+        assert!(header.starts_with("customer.forwarded_header:"), "{header}");
+        let rate = only_finding(|config| config.customer.key_requests_per_minute = 0);
+        assert!(rate.starts_with("customer.key_requests_per_minute:"), "{rate}");
     }
 
     #[test]

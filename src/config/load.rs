@@ -120,7 +120,12 @@ fn table_of(config: &Config) -> Result<Table, ConfigError> {
 /// A configuration in which every optional key is present, so that its table tells each key's type.
 fn shape(base: &Config) -> Config {
     let mut shape = base.clone();
-    let optional = [&mut shape.mail.smtp_host, &mut shape.mail.smtp_username, &mut shape.mail.smtp_password_env];
+    let optional = [
+        &mut shape.customer.listen,
+        &mut shape.mail.smtp_host,
+        &mut shape.mail.smtp_username,
+        &mut shape.mail.smtp_password_env,
+    ];
     for key in optional {
         key.get_or_insert_default();
     }

@@ -14,15 +14,11 @@ pub struct Report {
 /// Checks a definition's text. `is_registered` says whether something answers to a resource: what nothing answers to is
 /// a warning here, and refuses a run's start.
 pub fn check(source: &str, is_registered: impl Fn(&Resource) -> bool) -> Report {
-    match Definition::load(source) {
-        Err(problems) => Report { problems, warnings: Vec::new() },
-        Ok(loaded) => {
-            let mut warnings = loaded.warnings;
-            for (state, resource) in loaded.definition.resources().filter(|(_, resource)| !is_registered(resource)) {
-                let pointer = format!("{}/Resource", state.pointer);
-                warnings.push(Problem::new(pointer, format!("nothing is registered under `{}`", resource.uri())));
-            }
-            Report { problems: Vec::new(), warnings }
-        }
+    let (definition, problems, mut warnings) = Definition::read(source);
+    let tasks = definition.iter().flat_map(Definition::resources);
+    for (state, resource) in tasks.filter(|(_, resource)| !is_registered(resource)) {
+        let pointer = format!("{}/Resource", state.pointer);
+        warnings.push(Problem::new(pointer, format!("nothing is registered under `{}`", resource.uri())));
     }
+    Report { problems, warnings }
 }

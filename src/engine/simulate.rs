@@ -1,7 +1,8 @@
 //! Runs a definition with no cloud and a virtual clock.
 //!
 //! A script says how the Task states end. A Task that the script does not name, or whose outcomes are used up, succeeds
-//! with its own input; a form that the script does not answer is left open, and the simulation ends `waiting`.
+//! with its own input; a form that the script does not answer is left open, and the simulation ends `waiting`, or when
+//! the form's or the run's TimeoutSeconds have passed. Virtual time begins on 2026-01-01.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,7 +17,7 @@ use super::{
 
 /// Events after which a simulation gives up: it would not end.
 const MAX_EVENTS: u64 = 1_000_000;
-/// Virtual seconds that a scripted timeout takes where the state has no TimeoutSeconds.
+/// Virtual seconds that a scripted timeout takes where the state has no TimeoutSeconds: the specification's default.
 const DEFAULT_TIMEOUT_S: u64 = 60;
 
 /// How one invocation of a Task state ends.
@@ -156,11 +157,13 @@ impl<'a> Simulator<'a> {
             }
             let next = self.order.first().copied();
             let (at, kind) = match (next, self.run_timer) {
-                (Some((at, _)), Some(limit)) if limit <= at => (limit, EventKind::RunTimedOut),
+                // The run's limit is passed when something is still to come behind it, or nothing comes but a person.
+                (Some((at, _)), Some(limit)) if limit < at => (limit, EventKind::RunTimedOut),
                 (Some((at, frame)), _) => match self.forget(frame) {
                     Some(due) => (at, due.event),
                     None => return Ok(self.report()),
                 },
+                (None, Some(limit)) if self.snapshot.header.in_attention == 0 => (limit, EventKind::RunTimedOut),
                 (None, _) => return Ok(self.report()),
             };
             self.now = self.now.max(at);

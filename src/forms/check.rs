@@ -80,7 +80,13 @@ pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
         }
     }
     let account = text(answer, "aws_account");
-    if text(context.input, "custody") != "vendor" {
+    let vendor_has_keys = text(context.input, "custody") == "vendor";
+    let own_keys = texts(answer.get("own_keys"));
+    if !vendor_has_keys {
+        if !own_keys.is_empty() {
+            findings
+                .add("/own_keys", "the customer has the keys: instances with keys of their own are named with them");
+        }
         if account.is_empty() {
             findings.add("/aws_account", "the customer's AWS account is missing: the key policy is written for it");
         } else if place.is_some_and(|place| place.account == account) {
@@ -89,7 +95,7 @@ pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
     }
     findings.or(|| {
         let regions: Vec<&str> = named.iter().map(|(_, region)| *region).collect();
-        json!({
+        let mut plan = json!({
             "primary": primary,
             "disaster_recovery": recovery,
             "additional": additional,
@@ -97,8 +103,19 @@ pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
             "aws_account": answer.get("aws_account"),
             "partition": home,
             "regions": regions,
-        })
+        });
+        if vendor_has_keys {
+            plan["targets"] = targets(&regions, &own_keys);
+        }
+        plan
     })
+}
+
+/// The keys that the vendor makes: one a region, and one a region for each instance with keys of its own.
+fn targets(regions: &[&str], own_keys: &[String]) -> Value {
+    let own = own_keys.iter().flat_map(|own| regions.iter().map(move |region| (region, json!(own))));
+    let all = regions.iter().map(|region| (region, Value::Null)).chain(own);
+    all.map(|(region, instance)| json!({ "region": region, "instance": instance })).collect()
 }
 
 /// One key a region of the plan, no key twice, and the same for instances with keys of their own.

@@ -60,11 +60,11 @@ pub async fn around(State(Around { metrics, limit }): State<Around>, request: Re
 /// Errors that the framework answers by itself (a path that is not UTF-8, for example) become problems as well.
 fn as_problem(response: Response) -> Response {
     let status = response.status();
-    let is_problem = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem+json"));
-    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+    // A page for people says what was wrong itself.
+    let is_told = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().starts_with(b"application/problem+json") || kind.as_bytes().starts_with(b"text/html")
+    });
+    if is_told || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     if status.is_server_error() {
@@ -127,7 +127,7 @@ mod tests {
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let body: Value = serde_json::from_slice(&bytes).expect("a problem");
-        (status, body["code"].as_str().expect("a code").to_owned(), metrics.render().expect("text"))
+        (status, body["code"].as_str().expect("a code").to_owned(), metrics.render(Vec::new()).expect("text"))
     }
 
     #[tokio::test]

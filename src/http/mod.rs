@@ -5,13 +5,14 @@
 //! on a task of its own, so that a client that goes away cannot stop it between its decision and its commit.
 
 pub mod api;
+pub mod customer;
 
 mod auth;
 mod layers;
 mod problem;
 mod server;
 
-pub use api::{Api, Workflow, router};
+pub use api::{Api, Machines, Workflow, machines_router, router};
 pub use auth::{AdminToken, TokenError};
 pub use problem::Problem;
 pub use server::{Limits, serve};

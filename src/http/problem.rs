@@ -1,5 +1,7 @@
 //! Problem documents (RFC 9457): every error of the API, with a `code` that clients may rely on.
 
+use std::num::NonZeroU32;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -16,11 +18,17 @@ pub struct Problem {
     pub detail: String,
     /// Further members, for example `findings`.
     pub members: Map<String, Value>,
+    /// Seconds after which the request may be tried again.
+    retry_after: Option<NonZeroU32>,
 }
+
+/// A problem's code, in the extensions of its response: what is written about a request names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProblemCode(pub &'static str);
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), members: Map::new() }
+        Self { status, code, detail: detail.into(), members: Map::new(), retry_after: None }
     }
 
     /// For what must not be told to a client; the cause belongs into the log.
@@ -42,6 +50,13 @@ impl Problem {
         self
     }
 
+    /// Says when to try again, in the header `Retry-After` and in the member `retry_after`.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        self
+    }
+
     fn body(&self) -> Value {
         let mut body = Map::new();
         body.insert("type".to_owned(), json!(format!("urn:keyferry:problem:{}", self.code)));
@@ -49,6 +64,9 @@ impl Problem {
         body.insert("status".to_owned(), json!(self.status.as_u16()));
         body.insert("code".to_owned(), json!(self.code));
         body.insert("detail".to_owned(), json!(self.detail));
+        if let Some(seconds) = self.retry_after {
+            body.insert("retry_after".to_owned(), json!(seconds.get()));
+        }
         body.extend(self.members.clone());
         Value::Object(body)
     }
@@ -82,9 +100,11 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keyferry\""));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        let unavailable = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
+        if let Some(seconds) = self.retry_after.map(NonZeroU32::get).or(unavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(ProblemCode(self.code));
         response
     }
 }

@@ -1,9 +1,11 @@
 //! The accept loop. `axum::serve` gives hyper no timer, and without one hyper's limit on the time for a request's head does
 //! nothing: a client could hold a connection for ever by sending one header a minute.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::ConnectInfo};
+use http::Request;
+use hyper::{body::Incoming, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -50,11 +52,11 @@ pub async fn serve(
     loop {
         let next = async {
             let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((listener.accept().await?.0, slot))
+            Ok::<_, io::Error>((listener.accept().await?, slot))
         };
         tokio::select! {
             accepted = next => match accepted {
-                Ok((stream, slot)) => begin(stream, slot, &router, limits, &graceful),
+                Ok(((stream, peer), slot)) => begin(stream, slot, WithPeer::new(&router, peer), limits, &graceful),
                 Err(error) => {
                     tracing::warn!(error = %error, "a connection could not be accepted");
                     pause(ACCEPT_PAUSE).await;
@@ -82,7 +84,30 @@ async fn pause(length: Duration) {
     ticks.tick().await;
 }
 
-fn begin(stream: TcpStream, slot: OwnedSemaphorePermit, router: &Router, limits: Limits, graceful: &GracefulShutdown) {
+/// The router for one connection: it tells each request who its peer is, as a [`ConnectInfo`] in its extensions.
+struct WithPeer {
+    inner: TowerToHyperService<Router>,
+    peer: SocketAddr,
+}
+
+impl WithPeer {
+    fn new(router: &Router, peer: SocketAddr) -> Self {
+        Self { inner: TowerToHyperService::new(router.clone()), peer }
+    }
+}
+
+impl Service<Request<Incoming>> for WithPeer {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(ConnectInfo(self.peer));
+        self.inner.call(request)
+    }
+}
+
+fn begin(stream: TcpStream, slot: OwnedSemaphorePermit, router: WithPeer, limits: Limits, graceful: &GracefulShutdown) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "a connection is gone already");
         return;
@@ -90,7 +115,7 @@ fn begin(stream: TcpStream, slot: OwnedSemaphorePermit, router: &Router, limits:
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        .serve_connection(TokioIo::new(stream), router);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

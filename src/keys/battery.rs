@@ -12,6 +12,7 @@ use aws_sdk_kms::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::import::current_material;
 use crate::aws::{Failure, failure};
 
 /// A probe's outcome.
@@ -26,7 +27,7 @@ pub enum ProbeState {
 /// One probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// `key-metadata`, `encrypt-decrypt`, `data-key`, `re-encrypt`, `create-grant-denied` or `rds-canary`.
+    /// `key-metadata`, `key-material`, `encrypt-decrypt`, `data-key`, `re-encrypt`, `create-grant-denied` or `rds-canary`.
     pub name: String,
     pub state: ProbeState,
     /// Stable, in kebab-case, for a probe that did not pass: `key-disabled`, `statement-use-missing`, …
@@ -37,6 +38,15 @@ pub struct Probe {
     /// What the customer has to change; empty if nothing.
     #[serde(default)]
     pub change: String,
+}
+
+/// Who has the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Custody {
+    #[default]
+    Customer,
+    Vendor,
 }
 
 /// The probes of one key.
@@ -115,6 +125,7 @@ impl Battery {
 }
 
 const METADATA: &str = "key-metadata";
+const MATERIAL: &str = "key-material";
 /// Probes tried directly, in order, after the metadata.
 const DIRECT: [&str; 3] = ["encrypt-decrypt", "data-key", "re-encrypt"];
 const GRANT: &str = "create-grant-denied";
@@ -142,6 +153,56 @@ pub async fn probe(kms: &Client, arn: &str, context: &[(&str, &str)]) -> Result<
     battery.probes.push(told(DIRECT[2], re_encrypt(kms, arn, context).await)?);
     battery.probes.push(grant(kms, arn).await?);
     Ok(battery)
+}
+
+/// The same for a key of the vendor's own that a customer's material was imported into, as the evidence of the import says:
+/// what a customer's policy has to grant and to deny does not apply to it, but what is in it does.
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn probe_own(
+    kms: &Client,
+    arn: &str,
+    context: &[(&str, &str)],
+    imported: Option<&str>,
+) -> Result<Battery, Failure> {
+    let mut battery = Battery::default();
+    battery.probes.push(metadata(kms, arn).await?);
+    battery.probes.push(material(kms, arn, imported).await?);
+    if !battery.hopeless() {
+        battery.probes.push(told(DIRECT[0], encrypt_decrypt(kms, arn, context).await)?);
+        battery.probes.push(told(DIRECT[1], data_key(kms, arn, context).await)?);
+        battery.probes.push(told(DIRECT[2], re_encrypt(kms, arn, context).await)?);
+    }
+    Ok(battery)
+}
+
+/// What is in the key is what the customer imported.
+async fn material(kms: &Client, arn: &str, imported: Option<&str>) -> Result<Probe, Failure> {
+    let held = current_material(kms, arn).await;
+    let held = match held {
+        Ok(held) => held,
+        Err(failure) if failure.transient() => return Err(failure),
+        Err(failure) => return Ok(Probe::failed(MATERIAL, "key-not-described", failure.cause, "make the key visible")),
+    };
+    let change = "find out how the key came to its material; it must be what the customer imported and nothing else";
+    Ok(match (held, imported) {
+        (Some(held), Some(imported)) if held == imported => {
+            Probe::passed(MATERIAL, format!("holds the imported material {held}"))
+        }
+        (Some(held), Some(imported)) => {
+            let seen = format!("key {arn} holds the material {held}, but {imported} was imported");
+            Probe::failed(MATERIAL, "key-material-differs", seen, change)
+        }
+        (Some(held), None) => {
+            let seen = format!("key {arn} holds the material {held}, of whose import there is no evidence");
+            Probe::failed(MATERIAL, "key-material-unproven", seen, change)
+        }
+        (None, _) => {
+            let seen = format!("key {arn} holds no material that it can be used with");
+            Probe::failed(MATERIAL, "key-without-material", seen, "have the customer import the same material again")
+        }
+    })
 }
 
 fn told(name: &str, outcome: Result<String, Failure>) -> Result<Probe, Failure> {

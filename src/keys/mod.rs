@@ -3,10 +3,11 @@
 
 mod arn;
 mod battery;
+pub mod import;
 mod policy;
 mod set;
 
 pub use arn::{KeyArn, Rejection, check};
-pub use battery::{Battery, Probe, ProbeState, Verdict, probe};
-pub use policy::{PolicyRequest, render};
+pub use battery::{Battery, Custody, Probe, ProbeState, Verdict, probe, probe_own};
+pub use policy::{PolicyRequest, render, render_own};
 pub use set::KeySet;

@@ -49,6 +49,33 @@ pub fn render(request: PolicyRequest<'_>) -> Value {
     })
 }
 
+/// The policy of a key in the vendor's own account that takes a customer's material: the account manages it, and nobody may
+/// import material that expires, since everything under the key would be lost with it.
+pub fn render_own(region: &str, vendor_account: &str) -> Value {
+    let partition = partition(region);
+    let root = json!({ "AWS": format!("arn:{partition}:iam::{vendor_account}:root") });
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Enable the vendor's own account to manage and use this key",
+                "Effect": "Allow",
+                "Principal": root,
+                "Action": "kms:*",
+                "Resource": "*",
+            },
+            {
+                "Sid": "Let no key material expire",
+                "Effect": "Deny",
+                "Principal": { "AWS": "*" },
+                "Action": "kms:ImportKeyMaterial",
+                "Resource": "*",
+                "Condition": { "StringNotEquals": { "kms:ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE" } },
+            },
+        ],
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

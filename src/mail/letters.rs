@@ -3,6 +3,7 @@
 //! | notice | letters |
 //! |---|---|
 //! | the form `key-arns` opens | the customer gets the key policies |
+//! | the form `key-import` opens | the customer is told: at first, before and after tokens expire, once a week; not when they asked |
 //! | a form opens again with findings | its role gets the findings |
 //! | another form opens | its role is asked |
 //! | attention | the engineer |
@@ -20,6 +21,8 @@ use crate::{
 
 /// The form in which the customer hands over keys; its letter carries the key policies.
 const KEY_ARNS: &str = "key-arns";
+/// The form that the key import answers; its `wait` says why it stands open anew.
+const KEY_IMPORT: &str = "key-import";
 
 /// What mail has to know about a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,9 @@ pub struct Matter<'a> {
 /// The letters of one notice; none for notices that nobody has to read, such as a child run's end.
 pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
     match matter.notice {
+        Notice::FormOpened { form, input, .. } if form == KEY_IMPORT && import_notice(input) == Some("asked") => {
+            Vec::new()
+        }
         Notice::FormOpened { frame, visit, state, form, input } => {
             vec![form_opened(matter, &Place { frame: *frame, visit: *visit, state }, form, input)]
         }
@@ -119,11 +125,15 @@ fn form_opened(matter: &Matter<'_>, place: &Place<'_>, form: &str, input: &Value
     } else if form == KEY_ARNS {
         attachments = matter.key_policies.iter().map(policy_file).collect();
         (format!("{name}: create your encryption keys"), key_arns(matter))
+    } else if form == KEY_IMPORT {
+        key_import(matter, input)
     } else {
         let blocks = vec![Block::Paragraph(format!("The onboarding of {name} waits for an answer: {title}."))];
         (format!("{name}: an answer is needed: {title}"), blocks)
     };
-    blocks.push(how_to_answer(matter, role, form));
+    if form != KEY_IMPORT {
+        blocks.push(how_to_answer(matter, role, form));
+    }
     blocks.push(facts(matter, place.state));
     let mut letter = letter(matter, place.id(matter, "form-opened", role), role, subject, blocks);
     letter.attachments = attachments;
@@ -151,6 +161,61 @@ fn key_arns(matter: &Matter<'_>) -> Vec<Block> {
                 .to_owned(),
         ),
     ]
+}
+
+fn import_notice(input: &Value) -> Option<&str> {
+    input.get("wait")?.get("notice")?.as_str()
+}
+
+/// What the customer is told of an import that is open.
+fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
+    let name = &matter.enterprise.name;
+    let until = input.get("wait").and_then(|wait| wait.get("until")?.as_str()).unwrap_or("an unknown time");
+    let (subject, said) = match import_notice(input) {
+        Some("expiring") => (
+            "your import tokens expire soon",
+            format!(
+                "The import tokens that were asked for expire at {until}. Upload the wrapped keys before that, or ask for new tokens."
+            ),
+        ),
+        Some("expired") => (
+            "your import tokens have expired",
+            format!(
+                "The import tokens that were asked for expired at {until}. Nothing is lost: ask for new tokens and wrap the same keys again."
+            ),
+        ),
+        Some("reminder") => (
+            "your encryption keys are still to be imported",
+            "The onboarding waits for your encryption keys; no import is on its way.".to_owned(),
+        ),
+        _ => (
+            "import your encryption keys",
+            format!(
+                "Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."
+            ),
+        ),
+    };
+    let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(|target| {
+        let member = |name: &str| target.get(name).and_then(Value::as_str);
+        let region = member("region").unwrap_or_default().to_owned();
+        member("instance").map_or_else(|| region.clone(), |own| format!("{region}, the instance {own}"))
+    });
+    let path = format!(
+        "{}{}/enterprises/{}/cmk",
+        matter.config.customer.public_url, matter.config.vendor.customer_api_prefix, matter.enterprise.id
+    );
+    let blocks = vec![
+        Block::Paragraph(said),
+        Block::Paragraph("These wait for their key material:".to_owned()),
+        Block::List(lines.collect()),
+        Block::Code(format!("PUT {path}/import-key-request\nPOST {path}/import-key")),
+        Block::Paragraph(
+            "Your information packet has scripts that do it. Keep a protected copy of the key: it cannot be read back, and if it \
+             is ever lost in AWS, only you can import it again."
+                .to_owned(),
+        ),
+    ];
+    (format!("{name}: {subject}"), blocks)
 }
 
 fn policy_file(record: &StoredRecord) -> Attachment {

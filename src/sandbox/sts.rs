@@ -18,6 +18,7 @@ const REMEMBERED: TimeDelta = TimeDelta::days(7);
 pub struct Session {
     account: String,
     partition: String,
+    /// Empty for a session of GetSessionToken, which acts as its caller.
     role: String,
     name: String,
     token: String,
@@ -27,6 +28,9 @@ pub struct Session {
 impl Session {
     pub fn caller(&self) -> Caller {
         let Self { account, partition, role, name, .. } = self;
+        if role.is_empty() {
+            return Caller { account: account.clone(), partition: partition.clone(), arn: name.clone() };
+        }
         Caller {
             account: account.clone(),
             partition: partition.clone(),
@@ -84,6 +88,8 @@ pub fn handle(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
             "Arn": call.caller.arn,
         }))),
         "AssumeRole" => assume_role(state, call),
+        "GetSessionToken" => session_token(state, call),
+        "GetAccessKeyInfo" => access_key_info(state, call),
         other => {
             Err(AwsError::new("InvalidAction", format!("Could not find operation {other} for version 2011-06-15")))
         }
@@ -115,14 +121,13 @@ struct Role {
 fn assume_role(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let role_arn = text(&call.params, "RoleArn").ok_or_else(|| missing("roleArn"))?;
     let name = text(&call.params, "RoleSessionName").ok_or_else(|| missing("roleSessionName"))?;
-    let seconds = duration_seconds(&call.params)?;
+    let seconds = duration_seconds(&call.params, 3600, 43_200)?;
     check_session_name(name)?;
     check_external_id(&call.params)?;
     let role = role(role_arn)?;
     if role.partition != auth::partition(&call.region) {
         return Err(AwsError::new("ValidationError", format!("Invalid partition in role ARN {role_arn}")));
     }
-    let access_key = format!("ASIA{}", random::base32(16)?);
     let session = Session {
         account: role.account.clone(),
         partition: role.partition.clone(),
@@ -131,23 +136,58 @@ fn assume_role(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         token: random::base32(320)?,
         expires: call.now + TimeDelta::seconds(seconds),
     };
+    let arn = session.caller().arn;
     let body = json!({
-        "Credentials": {
-            "AccessKeyId": access_key,
-            "SecretAccessKey": random::base32(40)?,
-            "SessionToken": session.token,
-            "Expiration": session.expires.to_rfc3339_opts(SecondsFormat::Secs, true),
-        },
+        "Credentials": issue(state, session, call.now)?,
         "AssumedRoleUser": {
             "AssumedRoleId": format!("{}:{name}", role_id(&role.account, &role.name)),
-            "Arn": session.caller().arn,
+            "Arn": arn,
         },
         "PackedPolicySize": if call.params.get("Policy").is_some() { json!("6") } else { Value::Null },
     });
-    forget_old(state, call.now);
-    // A session changes no resource, so it is no entry of the ledger, but it outlives the process like any row.
-    state.sessions.insert(access_key, session);
     Ok(Answer::read(body))
+}
+
+/// Credentials for a session, which from here on are its own. A session changes no resource, so it is no entry of the ledger,
+/// but it outlives the process like any row.
+fn issue(state: &mut State, session: Session, now: DateTime<Utc>) -> Result<Value, AwsError> {
+    let access_key = format!("ASIA{}", random::base32(16)?);
+    let credentials = json!({
+        "AccessKeyId": access_key,
+        "SecretAccessKey": random::base32(40)?,
+        "SessionToken": session.token,
+        "Expiration": session.expires.to_rfc3339_opts(SecondsFormat::Secs, true),
+    });
+    forget_old(state, now);
+    state.sessions.insert(access_key, session);
+    Ok(credentials)
+}
+
+/// Temporary credentials of the caller itself; a role's session cannot ask for more of them.
+fn session_token(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
+    let seconds = duration_seconds(&call.params, 43_200, 129_600)?;
+    let Caller { account, partition, arn } = &call.caller;
+    if arn.contains(":assumed-role/") {
+        let message = "Cannot call GetSessionToken with session credentials";
+        return Err(AwsError::new("AccessDenied", message).with_status(403));
+    }
+    let session = Session {
+        account: account.clone(),
+        partition: partition.clone(),
+        role: String::new(),
+        name: arn.clone(),
+        token: random::base32(320)?,
+        expires: call.now + TimeDelta::seconds(seconds),
+    };
+    let credentials = issue(state, session, call.now)?;
+    Ok(Answer::read(json!({"Credentials": credentials})))
+}
+
+/// Whose an access key is: a session's account; any other key is the caller's own here.
+fn access_key_info(state: &State, call: &Call) -> Result<Answer, AwsError> {
+    let key = text(&call.params, "AccessKeyId").ok_or_else(|| missing("accessKeyId"))?;
+    let account = state.session(key).map_or(&call.caller.account, |session| &session.account);
+    Ok(Answer::read(json!({"Account": account})))
 }
 
 fn forget_old(state: &mut State, now: DateTime<Utc>) {
@@ -174,15 +214,15 @@ fn missing(field: &str) -> AwsError {
     invalid(format!("Value null at '{field}' failed to satisfy constraint: Member must not be null"))
 }
 
-fn duration_seconds(params: &Value) -> Result<i64, AwsError> {
-    let Some(value) = text(params, "DurationSeconds") else { return Ok(3600) };
+fn duration_seconds(params: &Value, usual: i64, most: i64) -> Result<i64, AwsError> {
+    let Some(value) = text(params, "DurationSeconds") else { return Ok(usual) };
     let seconds: i64 = value
         .parse()
         .map_err(|_| AwsError::new("MalformedInput", format!("DurationSeconds '{value}' is not a number")))?;
     let constraint = match seconds {
-        ..900 => "greater than or equal to 900",
-        900..=43_200 => return Ok(seconds),
-        _ => "less than or equal to 43200",
+        ..900 => "greater than or equal to 900".to_owned(),
+        _ if seconds <= most => return Ok(seconds),
+        _ => format!("less than or equal to {most}"),
     };
     Err(invalid(format!(
         "Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value {constraint}"

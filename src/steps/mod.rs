@@ -10,6 +10,7 @@ mod canary;
 mod common;
 mod copy_for_recovery;
 mod copy_snapshot;
+mod create_import_key;
 mod freeze_system;
 mod plan_purge;
 mod pre_copy_system;
@@ -18,6 +19,7 @@ mod purge_resource;
 mod render_key_policies;
 mod replace_replica;
 mod restore_system;
+mod review_import;
 mod review_keys;
 mod review_migration;
 mod snapshot_system;
@@ -60,6 +62,8 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
     let domain = || domain.clone();
     vec![
         Arc::new(render_key_policies::RenderKeyPolicies(domain())),
+        Arc::new(create_import_key::CreateImportKey(domain())),
+        Arc::new(review_import::ReviewImport(domain())),
         Arc::new(verify_key::VerifyKey(domain())),
         Arc::new(review_keys::ReviewKeys),
         Arc::new(take_inventory::TakeInventory(domain())),

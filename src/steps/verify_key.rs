@@ -1,6 +1,6 @@
 //! Verifies one key: the battery of probes, then the canary.
 //!
-//! Takes `region` and `arn`. Gives `{region, arn, verdict, probes}`: a key that fails is an answer, not an error.
+//! Takes `region`, `arn` and, for a key that the vendor made itself, `custody` (`vendor`). Gives `{region, arn, verdict, probes}`: a key that fails is an answer, not an error.
 //! Effect: the canary's copy, deleted again. Again: the probes are repeated, the copy is found by its name. While a direct
 //! use is denied, the policy may still be spreading: the probes are repeated until they pass or the grace is over.
 
@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     aws::partition,
-    keys::{Battery, Probe, ProbeState, probe},
+    keys::{
+        Battery, Custody, Probe, ProbeState,
+        import::{KeyMaterial, Realm},
+        probe, probe_own,
+    },
     worker::{Progress, Step, StepContext, StepError},
 };
 
@@ -26,6 +30,8 @@ pub struct VerifyKey(pub Domain);
 struct Input {
     region: String,
     arn: String,
+    #[serde(default)]
+    custody: Custody,
 }
 
 #[async_trait]
@@ -35,14 +41,22 @@ impl Step for VerifyKey {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let Input { region, arn } = input(self.name(), value)?;
+        let Input { region, arn, custody } = input(self.name(), value)?;
         let since = since(context);
         let checkpoint = json!({ "since": since });
         let in_grace = (context.now() - since).to_std().unwrap_or_default() < self.0.grace;
 
         let kms = self.0.aws.kms(&region).await?;
         let tags = [("purpose", "keyferry-probe"), ("enterprise", &context.enterprise), ("run", &context.run)];
-        let battery = probe(&kms, &arn, &tags).await?;
+        let battery = match custody {
+            Custody::Customer => probe(&kms, &arn, &tags).await?,
+            Custody::Vendor => {
+                let evidence = context.record(Realm::Production.materials(), &arn).await?;
+                let evidence = evidence.and_then(|body| serde_json::from_value::<KeyMaterial>(body).ok());
+                let imported = evidence.as_ref().map(|evidence| evidence.key_material_id.as_str());
+                probe_own(&kms, &arn, &tags, imported).await?
+            }
+        };
         if battery.hopeless() {
             let not_tried =
                 Probe::inconclusive("rds-canary", "not-tried", "not tried: the key itself has to be put right first");

@@ -352,7 +352,7 @@ pub(super) async fn values_that_look_like_references_are_values(store: &dyn Stor
     one(store, group(vec![begin])).await.unwrap();
     assert_eq!(claim(store, 0, 1).await[0].input.as_deref(), Ok(&odd));
     let tally = store.tally(at(0) + TimeDelta::from_std(Duration::from_secs(1)).unwrap()).await.unwrap();
-    assert_eq!((tally.leases, tally.due), (1, 0));
+    assert_eq!((tally.leases, tally.due), (1, [0; 6]));
 }
 
 pub(super) async fn a_moment_is_seen_whole(store: &dyn Store) {
@@ -450,4 +450,36 @@ pub(super) async fn texts_with_nul_come_back(store: &dyn Store) {
         .unwrap();
     let work = store.work("r1").await.unwrap().remove(0);
     assert_eq!((work.checkpoint, work.waiting_for.as_deref()), (Some(value), Some(odd)));
+}
+
+pub(super) async fn work_is_counted_by_how_long_it_has_been_due(store: &dyn Store) {
+    for run in ["r1", "r2", "r3"] {
+        one(store, group(vec![Hand::begin(run, false, None).1])).await.unwrap();
+    }
+    // All three are due at 0.
+    for (now, class) in [(0, 0), (1, 1), (9, 1), (10, 2), (60, 3), (600, 4), (3_599, 4), (3_600, 5)] {
+        let tally = store.tally(at(now)).await.unwrap();
+        let mut wanted = [0; AGES.len() + 1];
+        wanted[class] = 3;
+        assert_eq!((tally.due, tally.oldest_due), (wanted, Some(at(0))), "{now} s");
+        assert_eq!((tally.working, tally.leases), (3, 0));
+    }
+    assert_eq!(store.tally(at(-1)).await.unwrap().due, [0; 6], "what will be due is not");
+    claim(store, 0, 2).await;
+    let tally = store.tally(at(59)).await.unwrap();
+    assert_eq!((tally.due.iter().sum::<u64>(), tally.leases, tally.leases_passed), (1, 2, 0));
+    assert_eq!(store.tally(at(60)).await.unwrap().leases_passed, 2);
+}
+
+pub(super) async fn attention_is_counted_by_error(store: &dyn Store) {
+    for (run, error) in [("r1", "Keyferry.Foreign"), ("r2", "Keyferry.Missing"), ("r3", "Keyferry.Foreign")] {
+        let (mut hand, begin) = Hand::begin(run, false, None);
+        one(store, group(vec![begin])).await.unwrap();
+        let kind = EventKind::StepFailed { frame: 0, visit: 1, error: error.to_owned(), cause: "no".to_owned() };
+        one(store, group(vec![hand.happens(1, kind)])).await.unwrap();
+    }
+    let tally = store.tally(at(2)).await.unwrap();
+    assert_eq!((tally.attention, tally.working), (3, 0));
+    let counted = [("Keyferry.Foreign".to_owned(), 2), ("Keyferry.Missing".to_owned(), 1)];
+    assert_eq!(tally.attention_by_error, counted);
 }

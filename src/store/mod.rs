@@ -30,8 +30,8 @@ pub use codec::{Blobs, chain, decode_event};
 pub use error::StoreError;
 pub use postgres::PostgresStore;
 pub use rows::{
-    Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, Seen, StoredRecord, StoredWork, Tally,
-    WorkKind,
+    AGES, Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, Pool, Seen, StoredRecord, StoredWork,
+    Tally, Vitals, WorkKind,
 };
 pub use sqlite::SqliteStore;
 pub use transition::{
@@ -215,6 +215,11 @@ pub trait Store: Send + Sync + 'static {
     async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError>;
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError>;
+
+    /// Pools and files, read without touching the database; empty for a store that has neither.
+    fn vitals(&self) -> Vitals {
+        Vitals::default()
+    }
 
     /// Writes and takes back: an error says why the store cannot be written to.
     async fn probe(&self) -> Result<(), StoreError>;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, ParentLink, StoreError, StoredRecord,
+    AGES, Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, ParentLink, StoreError, StoredRecord,
     StoredWork, Tally, WorkKind,
     codec::{self, Bodies, Columns},
     time,
@@ -204,14 +204,25 @@ pub(super) fn outbox(row: &impl Stored, notice: &str, bodies: &Bodies) -> Result
     })
 }
 
-pub(super) fn tally(row: &impl Stored) -> Result<Tally, StoreError> {
+/// Counts, from the rows of `stats.sql`, `due_by_age.sql` and `attention_by_error.sql`.
+pub(super) fn tally<R: Stored>(stats: &R, ages: &R, errors: &[R]) -> Result<Tally, StoreError> {
+    let mut due = [0; AGES.len() + 1];
+    for (class, column) in due.iter_mut().zip(["age_0", "age_1", "age_2", "age_3", "age_4", "age_5"]) {
+        *class = number(ages, column)?;
+    }
+    let errors = errors.iter().map(|row| Ok((row.text("error")?, number(row, "frames")?)));
     Ok(Tally {
-        due: number(row, "due")?,
-        oldest_due: row.maybe_int("oldest_due")?.map(time),
-        leases: number(row, "leases")?,
-        attention: number(row, "attention")?,
-        outbox: number(row, "outbox")?,
-        oldest_outbox: row.maybe_int("oldest_outbox")?.map(time),
+        due,
+        oldest_due: stats.maybe_int("oldest_due")?.map(time),
+        leases: number(stats, "leases")?,
+        leases_passed: number(stats, "leases_passed")?,
+        working: number(stats, "working")?,
+        waiting: number(stats, "waiting")?,
+        attention: number(stats, "attention")?,
+        paused: number(stats, "paused")?,
+        attention_by_error: errors.collect::<Result<_, StoreError>>()?,
+        outbox: number(stats, "outbox")?,
+        oldest_outbox: stats.maybe_int("oldest_outbox")?.map(time),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What the store gives back: plain data.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -169,15 +171,50 @@ pub struct OutboxRow {
     pub attempts: u32,
 }
 
-/// Counts for metrics.
+/// Seconds between the classes of age in which due work is counted.
+pub const AGES: [u64; 5] = [1, 10, 60, 600, 3_600];
+
+/// Counts for metrics. What it costs grows with what is open or due, never with what has ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tally {
-    /// Pieces of work that are due and free.
-    pub due: u64,
+    /// Pieces of work that are due and free, by how long they have been: the first class is below the first of [`AGES`], the
+    /// last above the last.
+    pub due: [u64; AGES.len() + 1],
+    /// When the free piece of work that is due first is or was due.
     pub oldest_due: Option<DateTime<Utc>>,
     pub leases: u64,
-    /// Runs in attention.
+    /// Leases whose time has passed: their worker is dead, halted or cut off, and nobody has claimed the work again.
+    pub leases_passed: u64,
+    /// Open runs by the status of their last turn.
+    pub working: u64,
+    pub waiting: u64,
     pub attention: u64,
+    pub paused: u64,
+    /// Frames in attention by error, the most frequent first, of the newest 1,000 runs in attention; at most 50 errors.
+    pub attention_by_error: Vec<(String, u64)>,
     pub outbox: u64,
     pub oldest_outbox: Option<DateTime<Utc>>,
+}
+
+/// What a store says of itself without being asked for data.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vitals {
+    pub pools: Vec<Pool>,
+    /// Name (`database`, `wal`) and bytes of the files that this process keeps; none where a server keeps them.
+    pub files: Vec<(&'static str, u64)>,
+}
+
+/// How a pool of connections stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    pub name: &'static str,
+    /// Connections that it may have.
+    pub most: u32,
+    /// Connections that it has.
+    pub size: u32,
+    /// Those of them that nobody uses.
+    pub idle: u32,
+    /// Connections lent since the start, and how long their users waited for them together.
+    pub lent: u64,
+    pub waited: Duration,
 }

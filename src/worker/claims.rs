@@ -2,13 +2,16 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::core::{Core, later};
+use super::{
+    core::{Core, later},
+    meters::{By, Operation},
+};
 use crate::store::{Claim, Say, StoreError};
 
 /// Work taken by one claim.
@@ -129,13 +132,15 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
     super::held::keep(core, now).await?;
     let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
     let lease_until = later(now, core.lease);
-    let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await?;
+    let begun = Instant::now();
+    let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await;
+    core.meters.store(Operation::Claim, begun, &claimed);
+    let claimed = claimed?;
     let full = claimed.len() == permits.len();
     core.backlog.store(full, Ordering::SeqCst);
-    core.claimed.fetch_add(u64::try_from(claimed.len()).unwrap_or(0), Ordering::Relaxed);
     for work in claimed {
         if let Some(permit) = permits.pop() {
-            core.execute(work, permit);
+            core.execute(work, permit, By::Claim);
         }
     }
     drop(permits);

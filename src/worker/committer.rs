@@ -1,9 +1,10 @@
 //! Group commit: whatever is ready when the last flush returns shares the next one. Nothing waits for a timer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::meters::{Meters, Operation};
 use crate::store::{Say, Store, StoreError, Write};
 
 /// Writes that share one flush.
@@ -20,10 +21,10 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn start(store: Arc<dyn Store>) -> Self {
+    pub(super) fn start(store: Arc<dyn Store>, meters: Arc<Meters>) -> Self {
         let start = || {
             let (queue, waiting) = mpsc::unbounded_channel();
-            tokio::spawn(run(Arc::clone(&store), waiting));
+            tokio::spawn(run(Arc::clone(&store), Arc::clone(&meters), waiting));
             queue
         };
         Self { queue: start(), renewals: start() }
@@ -40,7 +41,7 @@ impl Committer {
     }
 }
 
-async fn run(store: Arc<dyn Store>, mut waiting: mpsc::UnboundedReceiver<(Write, Reply)>) {
+async fn run(store: Arc<dyn Store>, meters: Arc<Meters>, mut waiting: mpsc::UnboundedReceiver<(Write, Reply)>) {
     let mut batch = Vec::new();
     loop {
         if waiting.recv_many(&mut batch, MOST).await == 0 {
@@ -48,7 +49,11 @@ async fn run(store: Arc<dyn Store>, mut waiting: mpsc::UnboundedReceiver<(Write,
         }
         let (writes, replies): (Vec<Write>, Vec<Reply>) = batch.drain(..).unzip();
         let writes: Arc<[Write]> = writes.into();
-        let outcomes = match store.commit(Arc::clone(&writes)).await {
+        meters.batch(writes.len());
+        let begun = Instant::now();
+        let flushed = store.commit(Arc::clone(&writes)).await;
+        meters.store(Operation::Commit, begun, &flushed);
+        let outcomes = match flushed {
             Ok(outcomes) => outcomes,
             Err(_) if writes.len() > 1 => singly(store.as_ref(), &writes).await,
             Err(error) => vec![Err(error)],

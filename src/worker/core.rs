@@ -2,17 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::{Clock, Definitions, FormBook, Registry, committer::Committer, held::Held, runs::Hot};
+use super::{Clock, Definitions, FormBook, Registry, committer::Committer, held::Held, meters::Meters, runs::Hot};
 use crate::{
     config::Config,
     engine::Definition,
@@ -38,7 +35,9 @@ pub(super) struct Core {
     pub(super) lease: Duration,
     pub(super) poll: Duration,
     pub(super) crash_limit: u32,
-    /// One permit for each step that may run at once.
+    /// Steps that may run at once.
+    pub(super) slots: usize,
+    /// One permit for each of them.
     pub(super) room: Arc<Semaphore>,
     /// Due work may have come, or room for it.
     pub(super) wake: Notify,
@@ -54,9 +53,7 @@ pub(super) struct Core {
     pub(super) trouble: Mutex<Option<String>>,
     /// The store can be written to again.
     pub(super) healed: Notify,
-    pub(super) claimed: AtomicU64,
-    pub(super) lost: AtomicU64,
-    pub(super) durations: Mutex<HashMap<String, (u64, Duration)>>,
+    pub(super) meters: Arc<Meters>,
 }
 
 /// A poisoned lock guards data that is whole: nothing here panics between two writes that belong together.

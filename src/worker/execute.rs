@@ -9,18 +9,21 @@ use chrono::{DateTime, Utc};
 use fail::fail_point;
 use serde_json::Value;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tracing::Instrument as _;
 
 use super::{
     Progress, StepContext, StepError,
-    core::{Core, later, lock},
+    core::{Core, later},
     held::{Claim, End},
     host::Host,
-    runs::{Happening, MoveError},
+    meters::By,
+    runs::{Happening, MoveError, ended},
     turns::child_end,
 };
 use crate::{
     engine::{Actor, ChildEnd, EventKind, FrameId, Snapshot},
     store::{Answered, ClaimedWork, NewRecord, Say, StoreError, WorkKind},
+    telemetry::traces,
 };
 
 /// How long work of a run that cannot be read is left alone.
@@ -43,6 +46,55 @@ impl From<EventKind> for Outcome {
     }
 }
 
+impl Outcome {
+    /// What metrics and traces call it, with the name of the error if it is a failure.
+    fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Happened { kind: EventKind::StepSucceeded { .. }, .. } => ("done", ""),
+            Self::Happened { kind: EventKind::StepFailed { error, .. }, .. } => ("failed", error),
+            Self::Happened { kind: EventKind::StepCrashed { .. }, .. } => ("crashed", "Keyferry.StepCrashed"),
+            Self::Happened { kind: EventKind::TimedOut { .. }, .. } => ("timed-out", "States.Timeout"),
+            Self::Happened { kind: EventKind::HeartbeatMissed { .. }, .. } => {
+                ("heartbeat-missed", "States.HeartbeatTimeout")
+            }
+            // A step comes to none of the other events.
+            Self::Happened { .. } => ("other", ""),
+            Self::Said(Say::Pending { .. }) => ("pending", ""),
+            Self::Said(Say::Release { .. }) => ("released", ""),
+            Self::Said(Say::Drop | Say::Renew { .. } | Say::Checkpoint { .. }) => ("dropped", ""),
+            Self::Lost => ("lost", ""),
+        }
+    }
+}
+
+/// What log lines inside of a step are about. Its level is that of an error so that no filter takes the run's identifier
+/// from lines that pass; it has no parent because the commit of the step before it may have begun it.
+fn span_of(work: &ClaimedWork) -> tracing::Span {
+    tracing::error_span!(
+        parent: None,
+        "step",
+        run.id = %work.run,
+        step.name = %work.name,
+        step.frame = work.frame,
+        step.visit = work.visit,
+        step.attempt = work.attempt,
+        enterprise = tracing::field::Empty,
+    )
+}
+
+fn begin_trace(work: &ClaimedWork, context: &StepContext) -> traces::StepSpan {
+    traces::step(traces::Step {
+        run: &work.run,
+        enterprise: &context.enterprise,
+        workflow: &context.workflow,
+        state: &context.state,
+        name: &work.name,
+        frame: context.frame,
+        visit: work.visit,
+        attempt: work.attempt,
+    })
+}
+
 /// Counts as executing for as long as it lives: a piece of work, or a commit that may claim one. A process has drained when
 /// there is none.
 pub(super) struct Executing(Arc<Core>);
@@ -62,10 +114,12 @@ impl Drop for Executing {
 
 impl Core {
     /// Executes claimed work on a task of its own.
-    pub(super) fn execute(self: &Arc<Self>, work: ClaimedWork, permit: OwnedSemaphorePermit) {
+    pub(super) fn execute(self: &Arc<Self>, work: ClaimedWork, permit: OwnedSemaphorePermit, by: By) {
         let core = Arc::clone(self);
         let counted = Executing::new(self);
-        let claim = Arc::new(Claim::new(&work, core.clock.now()));
+        let now = core.clock.now();
+        core.meters.claim(work.kind, by, now.signed_duration_since(work.due_at).to_std().unwrap_or_default());
+        let claim = Arc::new(Claim::new(&work, now));
         core.held.add(&claim);
         tokio::spawn(async move {
             let outcome = core.come_of(&work, &claim).await;
@@ -83,7 +137,12 @@ impl Core {
         let visit = work.visit;
         let frame = FrameId::try_from(work.frame).unwrap_or(0);
         match work.kind {
-            WorkKind::Step => self.step(work, claim, frame).await,
+            WorkKind::Step => {
+                let outcome = self.step(work, claim, frame).instrument(span_of(work)).await;
+                let (word, error) = outcome.words();
+                self.meters.step_came_to(&work.name, word, error);
+                outcome
+            }
             WorkKind::Timer => EventKind::TimerFired { frame, visit }.into(),
             WorkKind::Form => EventKind::TimedOut { frame, visit }.into(),
             WorkKind::RunTimer => EventKind::RunTimedOut.into(),
@@ -114,6 +173,9 @@ impl Core {
             return EventKind::TimedOut { frame, visit }.into();
         }
         let Ok(loaded) = self.store.load(&child.run).await else { return retry(self) };
+        if let Some(ended) = ended(&loaded.snapshot.header) {
+            traces::child_ended(&work.run, ended);
+        }
         match child_end(&loaded.snapshot) {
             Some(end) => EventKind::ChildEnded { frame, visit, child: child.run, end }.into(),
             None => retry(self),
@@ -154,16 +216,19 @@ impl Core {
             checkpoint: work.checkpoint.clone(),
             host: Arc::new(Host { core: Arc::clone(self) }),
         };
+        let traced = begin_trace(work, &context);
+        tracing::Span::current().record("enterprise", &context.enterprise);
         fail_point!("step::before");
-        let running = tokio::spawn(async move { step.run(&context, input).await });
+        let running = tokio::spawn(async move { step.run(&context, input).await }.in_current_span());
         let outcome = self.attend(running, work, claim, frame).await;
         fail_point!("step::after_effect");
         let took = self.clock.now().signed_duration_since(now).to_std().unwrap_or_default();
-        let mut durations = lock(&self.durations);
-        let entry = durations.entry(work.name.clone()).or_default();
-        entry.0 += 1;
-        entry.1 += took;
-        drop(durations);
+        self.meters.step_took(&work.name, took);
+        if let Outcome::Happened { kind: EventKind::StepFailed { error, cause, .. }, .. } = &outcome {
+            tracing::info!(error = %error, cause = %cause, "the step failed");
+        }
+        let (word, error) = outcome.words();
+        traced.end(word, error);
         outcome
     }
 
@@ -288,8 +353,8 @@ impl Core {
                     }
                     return;
                 }
-                Err(StoreError::LeaseLost { .. }) => {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
+                Err(StoreError::LeaseLost { found, .. }) => {
+                    self.meters.lease_lost(found.is_some() || claim.is_taken());
                     tracing::info!(run.id = %work.run, frame = work.frame, "the work is no longer this worker's; its result is dropped");
                     return;
                 }

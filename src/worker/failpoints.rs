@@ -15,6 +15,9 @@ pub const NAMES: &[&str] = &[
     "outbox::after",
 ];
 
+/// Places in a key import, in their order: no run comes to them by itself.
+pub const IMPORT: &[&str] = &["import::before_relay", "import::after_relay", "import::after_commit"];
+
 /// Reads `KEYFERRY_FAILPOINT=name[:nth]` and lets the process abort when it comes to that place for the nth time (the
 /// first, if none is given).
 ///
@@ -32,10 +35,10 @@ pub fn arm_from_env() -> Result<(), String> {
         }
         _ => (asked.as_str(), 1),
     };
-    if !NAMES.contains(&name) {
+    if !NAMES.contains(&name) && !IMPORT.contains(&name) {
         return Err(format!(
             "KEYFERRY_FAILPOINT={asked}: there is no failpoint {name}; there are {}",
-            NAMES.join(", ")
+            [NAMES, IMPORT].concat().join(", ")
         ));
     }
     let reached = AtomicU64::new(0);

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    time::Instant,
 };
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     core::{Core, later, lock},
+    meters::Operation,
     turns::Over,
 };
 use crate::store::{ClaimedWork, Say, StoreError, WorkWord, Write};
@@ -36,6 +38,8 @@ pub(super) struct Claim {
     lease_until: AtomicI64,
     /// A renewal has been asked for and not been confirmed.
     asked: AtomicBool,
+    /// Somebody else has claimed the work since.
+    taken: AtomicBool,
     end: watch::Sender<End>,
 }
 
@@ -60,6 +64,7 @@ impl Claim {
             beat: AtomicI64::new(now.timestamp_micros()),
             lease_until: AtomicI64::new(work.lease_until.timestamp_micros()),
             asked: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
             end: watch::Sender::new(End::No),
         }
     }
@@ -78,6 +83,17 @@ impl Claim {
 
     pub(super) fn lose(&self) {
         self.end.send_replace(End::Lost);
+    }
+
+    /// Somebody else has the work.
+    fn take_away(&self) {
+        self.taken.store(true, Ordering::Relaxed);
+        self.lose();
+    }
+
+    /// Whether it is known that somebody else has the work, and not only that it is over.
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Stops the execution; what was lost stays lost.
@@ -119,13 +135,17 @@ impl Claim {
     /// Asks the store for more time.
     async fn renew(&self, core: &Core) -> Result<(), StoreError> {
         let lease_until = later(core.clock.now(), core.lease);
+        let begun = Instant::now();
         let outcome = core.committer.commit(self.word(Say::Renew { lease_until })).await;
+        core.meters.store(Operation::Renew, begun, &outcome);
+        core.meters.renewal(&outcome);
         match &outcome {
             Ok(()) => {
                 self.lease_until.store(lease_until.timestamp_micros(), Ordering::Relaxed);
                 self.asked.store(false, Ordering::Relaxed);
             }
-            Err(StoreError::LeaseLost { .. }) => self.lose(),
+            Err(StoreError::LeaseLost { found: Some(_), .. }) => self.take_away(),
+            Err(StoreError::LeaseLost { found: None, .. }) => self.lose(),
             Err(_) => {}
         }
         outcome
@@ -137,7 +157,7 @@ impl Held {
         let earlier = lock(&self.claims).insert((claim.run.clone(), claim.frame), Arc::clone(claim));
         // This process has claimed again what it held too long: the execution under the older fence must end.
         if let Some(earlier) = earlier {
-            earlier.lose();
+            earlier.take_away();
         }
     }
 
@@ -200,6 +220,7 @@ pub(super) async fn renew(core: Arc<Core>) {
                     run.id = %claim.run, frame = claim.frame,
                     "the lease could not be renewed in two thirds of its time; the step is stopped"
                 );
+                core.meters.renewal_is_late();
                 claim.stop();
                 continue;
             }

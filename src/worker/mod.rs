@@ -15,6 +15,7 @@ mod failure;
 mod form_book;
 mod held;
 mod host;
+mod meters;
 mod people;
 mod reading;
 mod registry;

@@ -60,7 +60,7 @@ impl Service {
             enterprise: &enterprise,
         };
         let answer = self.core.forms.check(form, &answer, context).map_err(|findings| {
-            let message = format!("the answer to the form {form} does not hold: {} findings", findings.len());
+            let message = format!("the answer to the form {form} does not hold: {} to put right", findings.len());
             ServiceError::new(ErrorKind::Invalid, "answer-invalid", message).with(json!(findings))
         })?;
         let kind =

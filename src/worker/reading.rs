@@ -251,12 +251,14 @@ impl Service {
     /// # Errors
     /// The store could not be written: the row will be told again, under the same number.
     pub async fn mail_sent(&self, id: i64) -> Result<(), ServiceError> {
+        self.core.meters.delivery("sent");
         Ok(self.core.store.outbox_sent(id).await?)
     }
 
     /// # Errors
     /// The store could not be written: the row stays due.
     pub async fn mail_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), ServiceError> {
+        self.core.meters.delivery("failed");
         Ok(self.core.store.outbox_failed(id, error, retry_at).await?)
     }
 }

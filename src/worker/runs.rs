@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use tokio::sync::{
@@ -18,11 +19,13 @@ use super::{
     core::{Core, lock},
     execute::Executing,
     held::Claim,
-    turns::{self, Folded},
+    meters::{By, Operation},
+    turns::{self, Folded, InAttention},
 };
 use crate::{
-    engine::{Definition, Event, EventKind, Rejected, Snapshot, Standing, advance},
+    engine::{Definition, Event, EventKind, Header, Outcome, Rejected, Snapshot, Standing, advance},
     store::{Answered, Blobs, NewRecord, StoreError, Write},
+    telemetry::traces,
 };
 
 /// Runs whose snapshots are kept.
@@ -125,6 +128,24 @@ impl Hot {
     pub(super) fn len(&self) -> usize {
         lock(&self.runs).len()
     }
+}
+
+/// How a run ended, for metrics and traces.
+pub(super) fn ended(header: &Header) -> Option<traces::Ended<'_>> {
+    let (outcome, error) = match header.outcome.as_ref()? {
+        Outcome::Succeeded { .. } => ("succeeded", None),
+        Outcome::Failed { error, .. } => ("failed", Some(error.as_str())),
+        Outcome::Cancelled { .. } => ("cancelled", None),
+    };
+    Some(traces::Ended {
+        run: &header.run,
+        enterprise: &header.enterprise,
+        workflow: &header.workflow,
+        started_at: header.started_at.into(),
+        ended_at: header.ended_at.unwrap_or(header.started_at).into(),
+        outcome,
+        error,
+    })
 }
 
 /// Whether nothing of a run is about to happen: it waits for people, for time or for others, perhaps for weeks, and there may
@@ -260,6 +281,18 @@ impl Core {
         }
     }
 
+    /// Tells operators what has become durable.
+    fn tell(&self, started: &[String], attention: &[InAttention], over: &[Header]) {
+        started.iter().for_each(|workflow| self.meters.started(workflow));
+        for InAttention { run, state, error } in attention {
+            tracing::warn!(run.id = %run, state = %state, error = %error, "the run stands in attention");
+        }
+        for ended in over.iter().filter_map(ended) {
+            self.meters.ended(ended.workflow, ended.outcome);
+            traces::run_ended(ended);
+        }
+    }
+
     /// Commits what was folded; work that is due now is claimed in the same commit as far as there is room, and executed
     /// after it.
     async fn flush(
@@ -271,12 +304,13 @@ impl Core {
         let _counted = Executing::new(self);
         let sealed = turns::seal_all(self, folded, state, permits)?;
         self.committer.commit(Write::Turns(sealed.group)).await?;
+        self.tell(&sealed.started, &sealed.attention, &sealed.ended);
         self.held.end(&state.snapshot.header.run, &sealed.over);
         if sealed.wakes {
             self.wake.notify_one();
         }
         for (work, permit) in sealed.claimed {
-            self.execute(work, permit);
+            self.execute(work, permit, By::Commit);
         }
         Ok(())
     }
@@ -291,6 +325,7 @@ impl Core {
         let _counted = Executing::new(self);
         let sealed = turns::seal_all(self, folded, state, Vec::new())?;
         self.committer.commit(Write::Turns(sealed.group)).await?;
+        self.tell(&sealed.started, &sealed.attention, &sealed.ended);
         if !is_parked(&state.snapshot) {
             let kept = State {
                 snapshot: state.snapshot.clone(),
@@ -304,7 +339,7 @@ impl Core {
             self.wake.notify_one();
         }
         for (work, permit) in sealed.claimed {
-            self.execute(work, permit);
+            self.execute(work, permit, By::Commit);
         }
         Ok(())
     }
@@ -335,7 +370,10 @@ impl Core {
     }
 
     async fn read(&self, run: &str) -> Result<State, StoreError> {
-        let loaded = self.store.load(run).await?;
+        let begun = Instant::now();
+        let loaded = self.store.load(run).await;
+        self.meters.store(Operation::Load, begun, &loaded);
+        let loaded = loaded?;
         let definition = self.definition(&loaded.snapshot.header.definition).await?;
         Ok(State { snapshot: loaded.snapshot, definition, blobs: Blobs::default() })
     }

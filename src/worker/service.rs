@@ -1,14 +1,12 @@
 //! The one door of people to runs. Every method returns only when what it did is durable.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
+use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -18,16 +16,19 @@ use super::{
     Clock, Definitions, ErrorKind, FormBook, Registry, RunView, ServiceError,
     committer::Committer,
     core::{Core, POLL_FLOOR, lock},
+    meters::{Meters, Operation},
     turns::{self, Begin, Beginning},
 };
 use crate::{
     config::Config,
     engine::{Actor, Definition, Payload, Resource},
-    store::{Enterprise, Idempotency, Page, Start, Store, StoreError, Tally},
+    store::{Enterprise, Idempotency, Page, Start, Store, StoreError, Tally, Vitals},
 };
 
 /// Watched runs above which those are forgotten that nobody watches any more.
 const WATCHED: usize = 256;
+/// How long a scrape waits for the store, twice at most: Prometheus itself waits for ten seconds.
+const SCRAPE: Duration = Duration::from_secs(3);
 
 /// What a service is made of.
 pub struct ServiceOptions {
@@ -82,14 +83,21 @@ pub struct Health {
 }
 
 /// Counts for metrics.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Stats {
-    pub tally: Tally,
+    /// `None` when the store could not be read.
+    pub tally: Option<Tally>,
+    pub vitals: Vitals,
+    pub writable: bool,
+    /// Claims of the loop, without those of commits.
     pub claimed: u64,
-    pub leases_lost: u64,
     pub executing: usize,
-    /// By step: executions of this process and their time together.
-    pub steps: HashMap<String, (u64, Duration)>,
+    /// Steps that may run at once, and how many more may begin now.
+    pub slots: usize,
+    pub slots_free: usize,
+    pub now: DateTime<Utc>,
+    /// What this process has counted, as Prometheus takes it.
+    pub counted: Vec<MetricFamily>,
 }
 
 impl Service {
@@ -107,8 +115,13 @@ impl Service {
         options.store.expire_leases().await?;
         let kept = options.definitions.iter().map(|(_, found)| (found.hash.clone(), Arc::clone(found))).collect();
         let limits = options.config.worker.clone();
+        let meters = Meters::new().map_err(|error| {
+            ServiceError::new(ErrorKind::Refused, "metrics-invalid", format!("the metrics cannot be made: {error}"))
+        })?;
+        let meters = Arc::new(meters);
+        let slots = limits.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let core = Core {
-            committer: Committer::start(Arc::clone(&options.store)),
+            committer: Committer::start(Arc::clone(&options.store), Arc::clone(&meters)),
             store: options.store,
             owner,
             clock: options.clock,
@@ -121,7 +134,8 @@ impl Service {
             lease: Duration::from_secs(limits.lease_s.max(1)),
             poll: options.poll.unwrap_or(POLL_FLOOR),
             crash_limit: limits.crash_limit.max(1),
-            room: Arc::new(Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            slots,
+            room: Arc::new(Semaphore::new(slots)),
             wake: Notify::new(),
             claims: AtomicBool::new(false),
             backlog: AtomicBool::new(false),
@@ -130,9 +144,7 @@ impl Service {
             watchers: Mutex::default(),
             trouble: Mutex::default(),
             healed: Notify::new(),
-            claimed: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            durations: Mutex::default(),
+            meters,
         };
         Ok(Self { core: Arc::new(core) })
     }
@@ -284,7 +296,9 @@ impl Service {
 
     /// Whether the store can be written to, tried now.
     pub async fn health(&self) -> Health {
+        let begun = Instant::now();
         let probed = self.core.store.probe().await;
+        self.core.meters.store(Operation::Probe, begun, &probed);
         self.core.note(probed.as_ref());
         match probed {
             Ok(()) => Health { writable: true, reason: None },
@@ -292,17 +306,22 @@ impl Service {
         }
     }
 
-    /// # Errors
-    /// The store could not be read.
-    pub async fn stats(&self) -> Result<Stats, ServiceError> {
-        let tally = self.core.store.tally(self.core.clock.now()).await?;
-        Ok(Stats {
-            tally,
-            claimed: self.core.claimed.load(Ordering::Relaxed),
-            leases_lost: self.core.lost.load(Ordering::Relaxed),
+    /// What is known now. A store that does not answer in time counts as one that cannot be used: a scrape does not wait.
+    pub async fn stats(&self) -> Stats {
+        let now = self.core.clock.now();
+        let health = tokio::time::timeout(SCRAPE, self.health()).await;
+        let tally = tokio::time::timeout(SCRAPE, self.core.store.tally(now)).await;
+        Stats {
+            tally: tally.ok().and_then(Result::ok),
+            vitals: self.core.store.vitals(),
+            writable: health.is_ok_and(|health| health.writable),
+            claimed: self.core.meters.claimed(),
             executing: *self.core.executing.borrow(),
-            steps: lock(&self.core.durations).clone(),
-        })
+            slots: self.core.slots,
+            slots_free: self.core.room.available_permits(),
+            now,
+            counted: self.core.meters.gather(),
+        }
     }
 }
 

@@ -106,6 +106,14 @@ fn start_of_time() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()
 }
 
+/// What a process has counted under a name, over all series that have this value of a label.
+async fn metered(service: &Service, name: &str, value: &str) -> f64 {
+    let counted = service.stats().await.counted;
+    let of_name = counted.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+    let wanted = of_name.filter(|metric| metric.get_label().iter().any(|label| label.value() == value));
+    wanted.map(|metric| metric.get_counter().get_value()).sum()
+}
+
 /// A process: a service with its worker.
 struct House {
     service: Service,
@@ -157,6 +165,10 @@ impl House {
             idempotency_key: None,
         };
         self.service.start_run(asked).await.unwrap().id
+    }
+
+    async fn metered(&self, name: &str, value: &str) -> f64 {
+        metered(&self.service, name, value).await
     }
 
     /// Waits, on the wall's clock, until the run's view is as wanted.

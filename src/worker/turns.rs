@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Actor, ChildEnd, Command, Definition, Event, EventKind, Frame, FrameId, Notice, Payload, Phase, Snapshot, Turn,
-        advance,
+        Actor, ChildEnd, Command, Definition, Event, EventKind, Frame, FrameId, Header, Notice, Payload, Phase,
+        Snapshot, Turn, advance,
     },
     store::{
         Answered, Blobs, ClaimAtOnce, ClaimedWork, Happened, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal,
@@ -56,8 +56,21 @@ pub(super) struct Ready {
     pub(super) claimed: Vec<(ClaimedWork, OwnedSemaphorePermit)>,
     /// Other work is written that will be due.
     pub(super) wakes: bool,
+    /// Workflows of the runs that begin.
+    pub(super) started: Vec<String>,
+    /// Frames that nothing helps but an engineer.
+    pub(super) attention: Vec<InAttention>,
+    /// Runs that have ended.
+    pub(super) ended: Vec<Header>,
     /// Frames of the first run whose earlier work is over; whoever executes it should stop.
     pub(super) over: Over,
+}
+
+/// A frame that has come into attention.
+pub(super) struct InAttention {
+    pub(super) run: String,
+    pub(super) state: String,
+    pub(super) error: String,
 }
 
 /// Whose claims a commit ends.
@@ -280,7 +293,15 @@ pub(super) fn seal_all(
         let below = |frame: &i64| if *frame == SIGNAL { of_word(SIGNAL).unwrap_or(0) } else { first };
         Over::Frames(folded.work.keys().map(|frame| (*frame, below(frame))).collect())
     };
-    let mut ready = Ready { group: Vec::new(), claimed: Vec::new(), wakes: false, over };
+    let mut ready = Ready {
+        group: Vec::new(),
+        claimed: Vec::new(),
+        wakes: false,
+        started: Vec::new(),
+        attention: Vec::new(),
+        ended: Vec::new(),
+        over,
+    };
     let mut room = Room { core, permits, claiming: core.claiming() };
     seal_one(core, folded, state, &mut room, &mut ready)?;
     Ok(ready)
@@ -325,6 +346,18 @@ fn seal_one(
     }
     // A word to children, a run let go and a run's end all make work due that no order of this turn names.
     ready.wakes |= !folded.signals.is_empty() || folded.hold.is_some() || header.outcome.is_some();
+    if folded.start.is_some() {
+        ready.started.push(header.workflow.clone());
+    }
+    if header.outcome.is_some() {
+        ready.ended.push(header.clone());
+    }
+    ready.attention.extend(folded.notices.iter().filter_map(|notice| match notice {
+        Notice::Attention { state, error, .. } => {
+            Some(InAttention { run: header.run.clone(), state: state.clone(), error: error.clone() })
+        }
+        Notice::FormOpened { .. } | Notice::Ended { .. } => None,
+    }));
     let transition = Transition {
         expected: folded.expected,
         start: folded.start,

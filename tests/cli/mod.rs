@@ -1,5 +1,6 @@
 //! The program as a person runs it: real processes, real sockets.
 
+mod customers;
 mod fleet;
 mod over_http;
 mod workflow;
@@ -15,7 +16,7 @@ use std::{
 pub fn keyferry(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYFERRY_") {
+        if ["KEYFERRY_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -59,7 +60,7 @@ fn first_line(child: &mut Child) -> serde_json::Value {
     serde_json::from_str(&line).expect("the line is JSON")
 }
 
-fn listening(child: &mut Child) -> String {
+pub fn listening(child: &mut Child) -> String {
     first_line(child)["listening"].as_str().expect("an address").to_owned()
 }
 
@@ -133,6 +134,26 @@ fn the_sandbox_listens_on_a_free_port_and_ends_at_sigterm() {
     let answer = ask(&address, &request);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("<Account>127450652264</Account>"), "{answer}");
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn health_and_metrics_are_told_on_an_address_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command =
+        keyferry(&["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--output", "json"]);
+    command.arg("--data-dir").arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the program runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("stdout is piped")).read_line(&mut line).expect("one line");
+    let mut server = Server(child);
+    let said: serde_json::Value = serde_json::from_str(&line).expect("the line is JSON");
+    let address = said["metrics"].as_str().expect("an address");
+    let get =
+        |path: &str| ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"));
+    assert!(get("/metrics").contains("keyferry_store_writable 1"));
+    assert!(get("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get("/api/v1/runs").starts_with("HTTP/1.1 404"));
     assert_eq!(server.terminate(), Some(0));
 }
 

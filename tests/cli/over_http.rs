@@ -226,7 +226,7 @@ async fn lists_follow_the_cursor_to_the_end() {
 async fn the_newest_report_is_shown_and_a_deviation_is_exit_code_one() {
     let report = |key: &str, at: &str, deviations: Value| {
         json!({
-            "enterprise": "dave", "collection": "report", "key": key, "run": "r-1", "written_at": at,
+            "enterprise": "dave", "collection": "report", "key": key, "run": "r-1", "version": 1, "written_at": at,
             "body": {"summary": {"match": 3}, "deviations": deviations, "resources": []}
         })
     };

@@ -89,3 +89,12 @@ fn check_as_json_keeps_problems_and_warnings_apart() {
     assert_eq!(found["files"][0]["problems"], json!([]));
     assert_eq!(found["files"][0]["warnings"][0]["pointer"], "/States/Work/Resource");
 }
+
+#[test]
+fn a_simulation_without_input_begins_with_an_empty_object() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let definition = file(folder.path(), "work.asl.json", &definition());
+    let output = run(&["workflow", "simulate", &definition, "--output", "json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&found["status"], &found["output"]), (&json!("succeeded"), &json!({})));
+}

@@ -25,8 +25,17 @@ const KILLS: u32 = 100;
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn demo(folder: &Path, failpoint: Option<&str>) -> Child {
+    demo_of("customer-managed", folder, failpoint)
+}
+
+fn demo_of(mode: &str, folder: &Path, failpoint: Option<&str>) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
-    command.arg("demo").arg("--data-dir").arg(folder).arg("--report").arg(folder.join("report.json"));
+    command
+        .args(["demo", "--mode", mode])
+        .arg("--data-dir")
+        .arg(folder)
+        .arg("--report")
+        .arg(folder.join("report.json"));
     command.stdout(Stdio::null()).stderr(fs::File::create(folder.join("stderr.log")).unwrap());
     match failpoint {
         Some(failpoint) => command.env("KEYFERRY_FAILPOINT", failpoint),
@@ -47,7 +56,11 @@ fn end(child: &mut Child, within: Duration) -> Option<ExitStatus> {
 }
 
 fn finish(folder: &Path) {
-    let mut child = demo(folder, None);
+    finish_of("customer-managed", folder);
+}
+
+fn finish_of(mode: &str, folder: &Path) {
+    let mut child = demo_of(mode, folder, None);
     let status = end(&mut child, LIMIT);
     if status.is_none() {
         child.kill().unwrap();
@@ -146,5 +159,24 @@ fn killed_at_every_failpoint_it_finishes_and_does_everything_once() {
         assert_eq!(status.and_then(|status| status.signal()), Some(ABORTED), "{name} was not reached");
         finish(folder.path());
         wanted.equals(folder.path(), name);
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn the_vendor_managed_demo_killed_in_an_import_finishes_with_each_key_imported_once() {
+    const ABORTED: i32 = 6;
+    for name in failpoints::IMPORT {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = demo_of("vendor-managed", folder.path(), Some(name));
+        let status = end(&mut child, LIMIT);
+        assert_eq!(status.and_then(|status| status.signal()), Some(ABORTED), "{name} was not reached");
+        finish_of("vendor-managed", folder.path());
+        assert_eq!(report(folder.path()).0, "compliant", "{name}");
+        let imports: Vec<usize> = effects(folder.path())
+            .into_iter()
+            .filter_map(|(change, times)| change.starts_with("ImportKeyMaterial ").then_some(times))
+            .collect();
+        assert_eq!(imports, [1, 1], "{name}");
     }
 }

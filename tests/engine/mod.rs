@@ -1,5 +1,6 @@
 //! The engine from outside.
 
+mod agreement;
 mod operators;
 mod shipped;
 mod width;

@@ -1,8 +1,11 @@
 //! The operators' API over a socket.
 
+mod customer;
+
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use keyferry::{
+    access::Access,
     config::Config,
     forms::Forms,
     http::{AdminToken, Api, Limits, Workflow, router, serve},
@@ -47,8 +50,11 @@ const NOOP: &str = r#"{"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}
 async fn start() -> Server {
     let (stop, shutdown) = watch::channel(false);
     let source = NOOP.to_owned();
+    let (service, config) = (service().await, Arc::new(Config::default()));
     let api = Api {
-        service: service().await,
+        access: Access::new(service.clone(), Arc::new(SystemClock), &config),
+        service,
+        config,
         token: AdminToken::from_secret(TOKEN),
         metrics: Metrics::new().expect("names differ"),
         workflows: Arc::new(BTreeMap::from([("noop".to_owned(), Workflow { definition: "0".repeat(64), source })])),

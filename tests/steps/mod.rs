@@ -5,4 +5,5 @@ mod flow;
 mod keys;
 mod onboarding;
 mod table;
+mod vendor;
 mod world;

@@ -19,10 +19,11 @@ use keyferry::{
     worker::{Enterprise, StepHost},
 };
 
-const DEFINITIONS: [(&str, &str); 3] = [
+const DEFINITIONS: [(&str, &str); 4] = [
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
+    ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
 
 fn definition(name: &str) -> Definition {
@@ -160,7 +161,7 @@ fn every_shipped_definition_loads_and_names_only_what_there_is() {
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
         resources += loaded.definition.resources().count();
     }
-    assert!(resources > 20 && forms.iter().count() == 5);
+    assert!(resources > 20 && forms.iter().count() == 7);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
-//! Every step of every shipped definition, disturbed: failed at its start, failed after its effect, executed twice. The
-//! rows come from the definitions, so a new step is covered by being named in one.
+//! Every step of every shipped definition, disturbed: failed at its start, failed after its effect, executed twice, cut off
+//! in the middle. The rows come from the definitions, so a new step is covered by being named in one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,11 @@ use keyferry::{
     config::Config,
     engine::{Actor, Definition, Resource, Standing},
     forms::Forms,
-    keys::{PolicyRequest, render},
+    keys::{
+        PolicyRequest,
+        import::{Cloud, Desk, DeskOptions, Realm},
+        render,
+    },
     sandbox::{Options, Sandbox},
     steps::{Domain, register},
     store::SqliteStore,
@@ -30,19 +34,49 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::world::{CUSTOMER, EAST, WEST};
-use crate::support::effects::{counts, differing};
+use crate::support::{
+    effects::{counts, deletions, differing},
+    import::{asked, targets, upload},
+};
 
-const DEFINITIONS: [(&str, &str); 3] = [
+const DEFINITIONS: [(&str, &str); 4] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
 
-/// Steps that an onboarding without trouble never comes to; `onboarding` and `flow` disturb these.
-const FOR_TROUBLE: [&str; 3] = ["provision-system", "review-migration", "thaw-system"];
+/// What an onboarding finds and meets. Together the scenes come to every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scene {
+    Systems,
+    /// The enterprise has no data yet.
+    NoSystems,
+    /// What was restored does not match the first time: the original is put back and a second window agreed.
+    Mismatch,
+    /// The vendor has the keys, and the customer imports the material.
+    Imports,
+}
+
+impl Scene {
+    /// The scene that comes to a step.
+    fn of(step: &str) -> Self {
+        match step {
+            "provision-system" => Self::NoSystems,
+            "thaw-system" => Self::Mismatch,
+            "create-import-key" | "review-import" => Self::Imports,
+            _ => Self::Systems,
+        }
+    }
+}
+
+/// Times that a step that is cut off has waited for something before.
+const WAITS: usize = 2;
 
 /// The worker's time runs as much faster as this, so that what the definitions wait before a retry takes no while.
 const FASTER: i32 = 60;
+/// And the sandbox's as this.
+const SPEED: f64 = 6_000.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disturbance {
@@ -52,6 +86,8 @@ enum Disturbance {
     FailAfterEffect,
     /// Every execution of the step is made twice, the first's outcome is lost.
     Twice,
+    /// The first execution ends while it waits, as the process's death would end it.
+    Interrupted,
 }
 
 struct FastClock(DateTime<Utc>);
@@ -98,6 +134,12 @@ impl Step for Disturbed {
                 drop(self.inner.run(context, input.clone()).await);
                 self.inner.run(context, input).await
             }
+            Disturbance::Interrupted => {
+                if !self.reached.swap(true, Ordering::SeqCst) {
+                    cut(self.inner.run(context, input.clone())).await;
+                }
+                self.inner.run(context, input).await
+            }
             Disturbance::FailAtStart if !self.reached.swap(true, Ordering::SeqCst) => Err(lost()),
             Disturbance::FailAfterEffect if !self.reached.load(Ordering::SeqCst) => {
                 match self.inner.run(context, input).await? {
@@ -113,27 +155,64 @@ impl Step for Disturbed {
     }
 }
 
+/// Lets a future wait `WAITS` times and drops it then.
+async fn cut<T>(future: impl Future<Output = T>) {
+    let mut future = std::pin::pin!(future);
+    let mut waits = 0;
+    std::future::poll_fn(|context| {
+        let ended = future.as_mut().poll(context).is_ready();
+        waits += 1;
+        if ended || waits > WAITS { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// Finds a difference where there is none: in one system, the first time.
+struct FindsMismatch {
+    inner: Arc<dyn Step>,
+    found: AtomicBool,
+}
+
+#[async_trait]
+impl Step for FindsMismatch {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn run(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
+        if input["system"]["id"] != "dave-extra" || self.found.swap(true, Ordering::SeqCst) {
+            self.inner.run(context, input).await
+        } else {
+            Err(StepError::new("Keyferry.Mismatch", "a difference that a test made up"))
+        }
+    }
+}
+
 /// What an onboarding with one disturbed step came to.
 struct Outcome {
     view: RunView,
     reached: bool,
     effects: BTreeMap<String, usize>,
     deviations: usize,
+    /// Deletions of what there was, made before anybody approved any.
+    too_early: Vec<String>,
 }
 
-async fn onboard(step: &str, how: Disturbance) -> Outcome {
+async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let config = Arc::new(Config::default());
     let sandbox = Sandbox::open(Options {
         data: None,
-        speed: 6_000.0,
+        speed: SPEED,
         wall: Arc::new(|| SystemClock.now()),
         default_account: "127450652264".to_owned(),
     })
     .await
     .unwrap();
     let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
-    seed(&aws).await;
+    if scene != Scene::NoSystems {
+        seed(&aws).await;
+    }
     let domain = Domain {
         aws: Arc::clone(&aws),
         config: Arc::clone(&config),
@@ -144,37 +223,55 @@ async fn onboard(step: &str, how: Disturbance) -> Outcome {
     let mut steps = Registry::new();
     for inner in register(&domain) {
         let how = if inner.name() == step { how } else { Disturbance::None };
+        let inner: Arc<dyn Step> = match (scene, inner.name()) {
+            (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
+            (Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Imports, _) => inner,
+        };
         steps.add(Arc::new(Disturbed { inner, how, reached: Arc::clone(&reached) }));
     }
     let mut definitions = Definitions::new();
     for (name, source) in DEFINITIONS {
         definitions.add(name, source).unwrap();
     }
+    let clock: Arc<dyn Clock> = Arc::new(FastClock(SystemClock.now()));
     let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.unwrap();
     let service = Service::open(ServiceOptions {
         store: Arc::new(store),
         definitions,
         steps,
         forms: Arc::new(Forms::shipped().unwrap()),
-        clock: Arc::new(FastClock(SystemClock.now())),
-        config,
+        clock: Arc::clone(&clock),
+        config: Arc::clone(&config),
         poll: None,
     })
     .await
     .unwrap();
+    let cloud = Cloud { aws: Arc::clone(&aws), speed: SPEED / f64::from(FASTER) };
+    let desk = Desk::new(DeskOptions {
+        service: service.clone(),
+        clock,
+        config,
+        realm: Realm::Production,
+        clouds: Arc::new(move |_: &str| cloud.clone()),
+        floor: Duration::from_millis(1),
+    });
     let (stop, stopping) = watch::channel(false);
     let worker = {
         let service = service.clone();
         tokio::spawn(async move { service.run_worker(stopping, Duration::from_secs(60)).await })
     };
-    let view = people(&service, &aws).await;
+    let approved = AtomicUsize::new(usize::MAX);
+    let on_approval = || approved.fetch_min(sandbox.ledger().len(), Ordering::SeqCst);
+    let view = people(&service, &aws, scene, &desk, on_approval).await;
     stop.send_replace(true);
     worker.await.unwrap().unwrap();
     assert!(service.verify(&view.id).await.unwrap().ok, "{step} {how:?}");
     let report = service.record("dave", "report", "latest").await.unwrap();
     let deviations =
         report.map_or(usize::MAX, |report| report.body["deviations"].as_array().map_or(usize::MAX, Vec::len));
-    Outcome { view, reached: reached.load(Ordering::SeqCst), effects: counts(&sandbox.ledger()), deviations }
+    let ledger = sandbox.ledger();
+    let too_early = deletions(&ledger[..approved.load(Ordering::SeqCst).min(ledger.len())]);
+    Outcome { view, reached: reached.load(Ordering::SeqCst), effects: counts(&ledger), deviations, too_early }
 }
 
 /// A production system with a replica in the other region, a development system without one.
@@ -216,7 +313,7 @@ async fn seed(aws: &Aws) {
 }
 
 /// Answers the forms until the run has ended or stands in attention.
-async fn people(service: &Service, aws: &Aws) -> RunView {
+async fn people(service: &Service, aws: &Aws, scene: Scene, desk: &Desk, on_approval: impl Fn() -> usize) -> RunView {
     let dave = NewEnterprise {
         id: "dave".to_owned(),
         name: "Dave".to_owned(),
@@ -229,7 +326,7 @@ async fn people(service: &Service, aws: &Aws) -> RunView {
     let actor = |role: &str| Actor { name: role.to_owned(), role: role.to_owned() };
     let start = StartRun {
         enterprise: "dave".to_owned(),
-        workflow: "customer-managed".to_owned(),
+        workflow: if scene == Scene::Imports { "vendor-managed" } else { "customer-managed" }.to_owned(),
         input: json!({}),
         actor: actor("engineer"),
         idempotency_key: None,
@@ -243,6 +340,16 @@ async fn people(service: &Service, aws: &Aws) -> RunView {
         }
         for form in view.waiting_for.iter().filter_map(|wait| wait.form.as_deref()) {
             let (role, answer) = match form {
+                // It is the import that answers it.
+                "key-import" => {
+                    if let Ok(opened) = desk.request(asked(None)).await {
+                        drop(upload(desk, "dave", targets(&opened, &[7; 32])).await);
+                    }
+                    continue;
+                }
+                "regions" if scene == Scene::Imports => {
+                    ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": ["sandbox"] }))
+                }
                 "regions" => {
                     ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": CUSTOMER }))
                 }
@@ -253,7 +360,11 @@ async fn people(service: &Service, aws: &Aws) -> RunView {
                     ("customer", keys.clone().unwrap())
                 }
                 "window" => ("csm", json!({ "start": "now", "duration_hours": 24 })),
-                "purge-approval" => ("engineer", json!({ "approve": true, "reason": "verified" })),
+                "migration-review" => ("engineer", json!({ "reason": "the difference was made up" })),
+                "purge-approval" => {
+                    on_approval();
+                    ("engineer", json!({ "approve": true, "reason": "verified" }))
+                }
                 other => panic!("the form {other} was not expected: {view:#?}"),
             };
             // The form may have been answered between the look and now.
@@ -308,25 +419,34 @@ fn is_fine(outcome: &Outcome, wanted: &BTreeMap<String, usize>, row: &str) -> Ve
     if outcome.deviations != 0 {
         wrong.push(format!("{row}: {} deviations", outcome.deviations));
     }
+    wrong.extend(outcome.too_early.iter().map(|line| format!("{row}: before the approval: {line}")));
     wrong.extend(differing(&outcome.effects, wanted).into_iter().map(|line| format!("{row}: {line}")));
     wrong
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_step_may_fail_at_its_start_after_its_effect_and_run_twice() {
+async fn every_step_may_fail_at_its_start_after_its_effect_run_twice_and_be_cut_off() {
     let steps = named_steps();
     assert!(steps.len() > 15, "the definitions name few steps: {steps:?}");
-    let undisturbed = onboard("", Disturbance::None).await;
-    assert_eq!(undisturbed.view.status, Standing::Succeeded, "{:#?}", undisturbed.view);
+    let mut undisturbed = BTreeMap::new();
+    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Imports] {
+        let outcome = onboard(scene, "", Disturbance::None).await;
+        assert_eq!(outcome.view.status, Standing::Succeeded, "{scene:?}: {:#?}", outcome.view);
+        assert_eq!(outcome.too_early, Vec::<String>::new(), "{scene:?}");
+        undisturbed.insert(scene, outcome.effects);
+    }
     let mut wrong = Vec::new();
-    for step in steps.iter().filter(|step| !FOR_TROUBLE.contains(&step.as_str())) {
-        for how in [Disturbance::FailAtStart, Disturbance::FailAfterEffect, Disturbance::Twice] {
+    for step in &steps {
+        let scene = Scene::of(step);
+        let every =
+            [Disturbance::FailAtStart, Disturbance::FailAfterEffect, Disturbance::Twice, Disturbance::Interrupted];
+        for how in every {
             let row = format!("{step} {how:?}");
-            let outcome = onboard(step, how).await;
+            let outcome = onboard(scene, step, how).await;
             if !outcome.reached {
                 wrong.push(format!("{row}: never reached"));
             }
-            wrong.extend(is_fine(&outcome, &undisturbed.effects, &row));
+            wrong.extend(is_fine(&outcome, &undisturbed[&scene], &row));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

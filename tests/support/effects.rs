@@ -46,3 +46,19 @@ pub fn differing(found: &BTreeMap<String, usize>, wanted: &BTreeMap<String, usiz
     }
     lines
 }
+
+/// What a run makes for itself alone: canaries, what was restored and has not taken anything's place, and the snapshots of
+/// successors that are copied to the recovery region.
+const OWN: [&str; 3] = ["canary", "-new-", "-recovery-source-"];
+
+/// Deletions of instances and snapshots, but of what a run makes for itself alone.
+pub fn deletions(ledger: &[LedgerEntry]) -> Vec<String> {
+    let deletes = |entry: &&LedgerEntry| matches!(entry.action.as_str(), "DeleteDBInstance" | "DeleteDBSnapshot");
+    let spared = |entry: &&LedgerEntry| OWN.iter().any(|own| entry.resource.contains(own));
+    ledger
+        .iter()
+        .filter(deletes)
+        .filter(|entry| !spared(entry))
+        .map(|entry| format!("{} {}", entry.action, entry.resource))
+        .collect()
+}

@@ -1,6 +1,7 @@
 //! What the tests need from outside the project, and what is said when it is missing.
 
 pub mod effects;
+pub mod import;
 
 use std::env;
 

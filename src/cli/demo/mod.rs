@@ -4,6 +4,7 @@
 //! that it does is looked for before it is done, so a demo that was killed goes on where it stood when it is started
 //! again over the same data directory.
 
+mod customer;
 mod people;
 mod seed;
 mod show;
@@ -17,7 +18,7 @@ use super::{
     Common,
     app::{App, AppOptions, Cloud, Listeners},
     output::{Failure, Output, print},
-    signals,
+    sandbox, signals,
 };
 use crate::{
     aws::Aws,
@@ -35,6 +36,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub struct Command {
+    /// Who manages the keys
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
     /// Keep everything here, and go on with what an interrupted demo left; a temporary folder if not given
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -44,6 +48,33 @@ pub struct Command {
     /// Write the audit report here
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+}
+
+/// The path of the onboarding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Mode {
+    /// The customer makes the keys and hands over their ARNs.
+    #[default]
+    CustomerManaged,
+    /// The vendor makes the keys and the customer imports their material, over HTTP.
+    VendorManaged,
+}
+
+impl Mode {
+    fn workflow(self) -> &'static str {
+        match self {
+            Self::CustomerManaged => "customer-managed",
+            Self::VendorManaged => "vendor-managed",
+        }
+    }
+
+    /// A folder holds one demo of each path.
+    fn idempotency_key(self) -> &'static str {
+        match self {
+            Self::CustomerManaged => "demo",
+            Self::VendorManaged => "demo-vendor-managed",
+        }
+    }
 }
 
 /// A data directory that is deleted again unless somebody asked for it.
@@ -79,21 +110,25 @@ impl Command {
             data_dir: folder.path.clone(),
             database: None,
             cloud: Cloud::Sandbox,
+            customers: true,
             sandbox_url: None,
             speed: Some(self.speed),
         };
         let app = App::open(options).await?;
-        let Some(sandbox) = app.sandbox.clone() else {
+        let Some(cloud) = app.sandbox.clone() else {
             return Err(Failure::Failed("the demo needs the sandbox".to_owned()));
         };
-        let aws = Aws::sandboxed(&config, &sandbox);
+        let aws = Aws::sandboxed(&config, &cloud);
         let service = app.service.clone();
         let (stop, stopping) = watch::channel(false);
-        let working = tokio::spawn(app.run(Listeners::default(), stopping));
+        let listener = sandbox::listen("127.0.0.1:0").await?;
+        let customer = customer::Customer::new(&service, &config, &listener, &folder.path);
+        let listeners = Listeners { customer: Some(listener), ..Listeners::default() };
+        let working = tokio::spawn(app.run(listeners, stopping));
         let mut show = Show::new(common.output);
         let interrupted = signals::shutdown()?;
         let ended = tokio::select! {
-            ended = onboard(&service, &aws, &config, &mut show) => ended.map(Some),
+            ended = onboard(&service, &aws, &config, self.mode, &customer, &mut show) => ended.map(Some),
             () = signals::received(interrupted) => Ok(None),
         };
         show.end();
@@ -113,6 +148,8 @@ async fn onboard(
     service: &Service,
     aws: &Aws,
     config: &crate::config::Config,
+    mode: Mode,
+    customer: &customer::Customer,
     show: &mut Show,
 ) -> Result<RunView, Failure> {
     let before = RunFilter { enterprise: Some(ENTERPRISE.to_owned()), ..RunFilter::default() };
@@ -133,10 +170,10 @@ async fn onboard(
     service.add_enterprise(enterprise).await.map_err(|error| Failure::from_error(&error))?;
     let start = StartRun {
         enterprise: ENTERPRISE.to_owned(),
-        workflow: "customer-managed".to_owned(),
+        workflow: mode.workflow().to_owned(),
         input: json!({}),
         actor: Actor { name: "demo engineer".to_owned(), role: "engineer".to_owned() },
-        idempotency_key: Some("demo".to_owned()),
+        idempotency_key: Some(mode.idempotency_key().to_owned()),
     };
     let run = service.start_run(start).await.map_err(|error| Failure::from_error(&error))?;
     loop {
@@ -146,7 +183,7 @@ async fn onboard(
             Standing::Succeeded | Standing::Failed | Standing::Cancelled => return Ok(view),
             Standing::Attention => return Ok(view),
             Standing::Working | Standing::Waiting | Standing::Paused => {
-                people::answer(service, aws, &view, show).await?
+                people::answer(service, aws, mode, customer, &view, show).await?
             }
         }
         SystemClock.sleep(LOOK).await;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    ENTERPRISE,
+    ENTERPRISE, Mode,
+    customer::Customer,
     seed::{self, CUSTOMER, PRIMARY, RECOVERY},
     show::Show,
 };
@@ -15,16 +16,29 @@ use crate::{
 };
 
 /// Answers the forms that the run waits for.
-pub(super) async fn answer(service: &Service, aws: &Aws, view: &RunView, show: &mut Show) -> Result<(), Failure> {
+pub(super) async fn answer(
+    service: &Service,
+    aws: &Aws,
+    mode: Mode,
+    customer: &Customer,
+    view: &RunView,
+    show: &mut Show,
+) -> Result<(), Failure> {
     for form in view.waiting_for.iter().filter_map(|waiting| waiting.form.as_deref()) {
         let (role, said, answer) = match form {
             "regions" => (
                 "engineer",
                 "the regions are us-west-2, and us-east-1 for disaster recovery".to_owned(),
                 json!({
-                    "primary": PRIMARY, "disaster_recovery": RECOVERY, "additional": [], "instances": {}, "aws_account": CUSTOMER,
+                    "primary": PRIMARY, "disaster_recovery": RECOVERY, "additional": [], "instances": {},
+                    "aws_account": (mode == Mode::CustomerManaged).then_some(CUSTOMER),
                 }),
             ),
+            // The import itself answers it.
+            "key-import" => {
+                customer.import(show).await?;
+                continue;
+            }
             "key-arns" => (
                 "customer",
                 "makes a key in each region, under the policy it was sent".to_owned(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{draft::Draft, finish::within_limit};
 use crate::engine::{
     Frame, FrameId, Join, Outcome, Payload, Phase,
-    definition::{Kind, MapState},
+    definition::{Kind, MapState, Percentage},
     language::Failure,
 };
 
@@ -120,14 +120,21 @@ impl Draft<'_> {
         let (Some(frame), Some(state)) = (self.frame(parent), self.state_of(parent)) else { return Ok(false) };
         let input = self.select(parent, &state.input_path, &frame.input)?;
         let count = map.tolerated_count.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
-        let percentage =
-            map.tolerated_percentage.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
-        if let Some(percentage) = percentage.filter(|percentage| *percentage > 100) {
-            return Err(Failure::new("States.Runtime", format!("{percentage} is no percentage from 0 to 100")));
-        }
+        let percentage = match &map.tolerated_percentage {
+            None => None,
+            Some(Percentage::Fixed(number)) => Some(*number),
+            Some(Percentage::Path(path)) => {
+                let value = self.refer(parent, path, &input)?;
+                let number = value.as_f64().filter(|number| (0.0..=100.0).contains(number));
+                let no_percentage = || format!("`{}` is {value}, no percentage from 0 to 100", path.text());
+                Some(number.ok_or_else(|| Failure::new("States.Runtime", no_percentage()))?)
+            }
+        };
         let within_count = count.is_none_or(|count| failed <= count);
+        // No Map has more items than a turn may open, which a 32-bit number holds.
+        let as_float = |count: u64| u32::try_from(count).map_or(f64::INFINITY, f64::from);
         let within_percentage =
-            percentage.is_none_or(|percentage| u128::from(failed) * 100 <= u128::from(percentage) * u128::from(total));
+            percentage.is_none_or(|percentage| as_float(failed) * 100.0 <= percentage * as_float(total));
         Ok((count.is_some() || percentage.is_some()) && within_count && within_percentage)
     }
 }

@@ -72,9 +72,4 @@ impl Draft<'_> {
     pub fn variables(&self, id: FrameId) -> Vec<&Map<String, Value>> {
         self.outwards(id).map(|frame| &frame.variables).filter(|variables| !variables.is_empty()).collect()
     }
-
-    /// Whether a frame around this one has the variable: it may be read here, not assigned.
-    pub fn is_outer_variable(&self, id: FrameId, name: &str) -> bool {
-        self.outwards(id).skip(1).any(|frame| frame.variables.contains_key(name))
-    }
 }

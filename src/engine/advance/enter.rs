@@ -7,7 +7,7 @@ use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Join, Notice, Outcome, Payload, Phase,
     definition::{Amount, Choice, Kind, MapState, Resource, Selection, State, Text, Until},
-    language::{Failure, Path, Scope, Template},
+    language::{Expression, Failure, Path, ReferencePath, Scope, Template},
 };
 
 impl Draft<'_> {
@@ -32,6 +32,12 @@ impl Draft<'_> {
             Kind::Task { resource, timeout, heartbeat, .. } => {
                 let timeout = self.seconds(id, timeout.as_ref(), &selected)?;
                 let heartbeat = self.seconds(id, heartbeat.as_ref(), &selected)?;
+                if let (Some(heartbeat), Some(timeout)) = (heartbeat, timeout)
+                    && heartbeat >= timeout
+                {
+                    let cause = format!("a heartbeat of {heartbeat} s must be smaller than the timeout of {timeout} s");
+                    return Err(Failure::new("States.Runtime", cause));
+                }
                 let input = self.shape(id, state, selected)?;
                 self.call(id, resource, input, timeout, heartbeat)
             }
@@ -170,7 +176,7 @@ impl Draft<'_> {
             }
             Until::Timestamp(at) => Ok(at.with_timezone(&Utc)),
             Until::TimestampPath(path) => {
-                let value = self.evaluate(id, input, |scope| path.evaluate(scope))?;
+                let value = self.refer(id, path, input)?;
                 let parsed = value.as_str().and_then(crate::engine::language::parse_timestamp);
                 parsed.map(|at| at.with_timezone(&Utc)).ok_or_else(|| {
                     Failure::new(
@@ -213,7 +219,7 @@ impl Draft<'_> {
 
     fn open_map(&mut self, id: FrameId, state: &State, map: &MapState, input: &Payload) -> Result<(), Failure> {
         let found = match &map.items_path {
-            Some(path) => Payload::from(self.evaluate(id, input, |scope| path.evaluate(scope))?),
+            Some(path) => Payload::from(self.refer(id, path, input)?),
             None => input.clone(),
         };
         let Some(items) = found.as_array() else {
@@ -278,7 +284,11 @@ impl Draft<'_> {
     }
 
     fn read(&self, id: FrameId, path: &Path, value: &Value) -> Result<Value, Failure> {
-        self.evaluate(id, value, |scope| path.evaluate(scope))
+        self.evaluate(id, value, |scope| path.evaluate(scope)).map_err(outside_a_template)
+    }
+
+    pub fn refer(&self, id: FrameId, path: &ReferencePath, value: &Value) -> Result<Value, Failure> {
+        self.evaluate(id, value, |scope| path.evaluate(scope)).map_err(outside_a_template)
     }
 
     /// Parameters.
@@ -297,7 +307,7 @@ impl Draft<'_> {
         match amount {
             Amount::Fixed(number) => Ok(*number),
             Amount::Path(path) => {
-                let value = self.evaluate(id, input, |scope| path.evaluate(scope))?;
+                let value = self.refer(id, path, input)?;
                 let whole = value.as_u64().or_else(|| {
                     let number =
                         value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e15).contains(number))?;
@@ -320,11 +330,18 @@ impl Draft<'_> {
         }
     }
 
+    fn compute(&self, id: FrameId, expression: &Expression, input: &Value) -> Result<Value, Failure> {
+        match expression {
+            Expression::Path(path) => self.read(id, path, input),
+            Expression::Call(call) => self.evaluate(id, input, |scope| call.evaluate(scope)),
+        }
+    }
+
     fn text(&self, id: FrameId, text: Option<&Text>, input: &Value) -> Result<Option<String>, Failure> {
         match text {
             None => Ok(None),
             Some(Text::Fixed(text)) => Ok(Some(text.clone())),
-            Some(Text::Computed(expression)) => match self.evaluate(id, input, |scope| expression.evaluate(scope))? {
+            Some(Text::Computed(expression)) => match self.compute(id, expression, input)? {
                 Value::String(text) => Ok(Some(text)),
                 other => Err(Failure::new(
                     "States.Runtime",
@@ -338,4 +355,12 @@ impl Draft<'_> {
     pub fn end_by_fail_state(&mut self, error: &str, cause: &str) {
         self.end(Outcome::Failed { error: error.to_owned(), cause: cause.to_owned() });
     }
+}
+
+/// A path that matches nothing is `States.ParameterPathFailure` in a payload template alone; in any other field it is an
+/// error that no state can go on from.
+///
+/// Source: AWS, "Handling errors in Step Functions workflows", States.ParameterPathFailure and States.Runtime.
+fn outside_a_template(failure: Failure) -> Failure {
+    Failure { error: "States.Runtime".to_owned(), ..failure }
 }

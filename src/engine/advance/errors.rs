@@ -57,10 +57,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Finds who takes the error; on its way outwards the error may become States.ExceedToleratedFailureThreshold.
+    /// Finds who takes the error; on its way outwards it may become States.ExceedToleratedFailureThreshold, and stays so
+    /// where nobody takes it.
     fn handler(&self, id: FrameId, error: &str, cause: &str, by_own_state: bool) -> (Handler, String, String) {
-        let (first_error, first_cause) = (error.to_owned(), cause.to_owned());
-        let (mut error, mut cause) = (first_error.clone(), first_cause.clone());
+        let (mut error, mut cause) = (error.to_owned(), cause.to_owned());
         let mut at = id;
         let mut from_branch = false;
         loop {
@@ -95,7 +95,7 @@ impl Draft<'_> {
             }
             at = parent;
         }
-        (Handler::Nobody, first_error, first_cause)
+        (Handler::Nobody, error, cause)
     }
 
     fn retrier(&self, id: FrameId, state: &State, error: &str, from_branch: bool) -> Option<(usize, u64)> {

@@ -51,16 +51,12 @@ impl Draft<'_> {
         }
     }
 
-    /// Assigns variables in the frame's own scope; all expressions see the values from before.
+    /// Assigns variables in the frame's own scope; all expressions see the values from before. That no scope outside has
+    /// one of the same name was checked at load.
     pub fn assign(&mut self, id: FrameId, template: &Template, input: &Value) -> Result<(), Failure> {
         let assigned = self.evaluate(id, input, |scope| template.evaluate(scope))?;
         within_limit("what Assign assigns", &assigned)?;
         let Value::Object(assigned) = assigned else { return Ok(()) };
-        if let Some(outer) = assigned.keys().find(|name| self.is_outer_variable(id, name)) {
-            let cause =
-                format!("the variable `${outer}` belongs to the scope outside: a branch or item cannot assign it");
-            return Err(Failure::new("States.Runtime", cause));
-        }
         if let Some(frame) = self.frame_mut(id) {
             frame.variables.extend(assigned);
         }

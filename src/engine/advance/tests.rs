@@ -146,14 +146,22 @@ fn a_map_keeps_order_limits_concurrency_and_tolerates_failures() {
     let one_fails = json!({"T": [{"fail": {"error": "E", "cause": "c"}}]});
     let ended = run(definition(json!({"ToleratedFailureCount": 1})), json!({"items": [1, 2]}), one_fails.clone());
     assert_eq!(ended.output, Some(json!([{"Error": "E", "Cause": "c"}, {"v": 2, "i": 1}])));
-    let ended = run(definition(json!({"ToleratedFailurePercentage": 40})), json!({"items": [1, 2]}), one_fails);
-    assert_eq!((ended.status, ended.error.as_deref()), (Status::Attention, Some("E")));
+    for tolerance in [json!({"ToleratedFailurePercentage": 50.5}), json!({"ToleratedFailurePercentagePath": "$.p"})] {
+        let ended = run(definition(tolerance), json!({"items": [1, 2], "p": 50}), one_fails.clone());
+        assert_eq!(ended.status, Status::Succeeded);
+    }
+    let ended = run(definition(json!({"ToleratedFailurePercentage": 49.5})), json!({"items": [1, 2]}), one_fails);
+    assert_eq!(
+        (ended.status, ended.error.as_deref()),
+        (Status::Attention, Some("States.ExceedToleratedFailureThreshold"))
+    );
+    assert_eq!(ended.cause.as_deref(), Some("1 of 2 items failed, the last with E: c"));
     let ended = run(definition(json!({})), json!({"items": []}), json!({}));
     assert_eq!(ended.output, Some(json!([])));
 }
 
 #[test]
-fn variables_are_read_inside_and_assigned_outside_only() {
+fn variables_of_a_branch_end_with_it() {
     let inner = |assign: Value| {
         machine("I", json!({"I": {"Type": "Pass", "Parameters": {"o.$": "$outer"}, "Assign": assign, "End": true}}))
     };
@@ -170,7 +178,6 @@ fn variables_are_read_inside_and_assigned_outside_only() {
     };
     let ended = run(definition(json!({"mine": 1})), json!({}), json!({}));
     assert_eq!((ended.status, ended.output), (Status::Succeeded, Some(json!([{"o": 5}]))));
-    assert_eq!(run(definition(json!({"outer": 1})), json!({}), json!({})).status, Status::Attention);
 }
 
 #[test]
@@ -197,11 +204,39 @@ fn a_form_without_an_answer_is_waited_for() {
 fn the_runs_own_timeout_ends_it() {
     let mut definition = machine("W", json!({"W": {"Type": "Wait", "Seconds": 100, "End": true}}));
     definition.as_object_mut().unwrap().insert("TimeoutSeconds".to_owned(), json!(40));
-    let ended = run(definition, json!({}), json!({}));
+    let ended = run(definition.clone(), json!({}), json!({}));
     assert_eq!(
         (ended.status, ended.error.as_deref(), ended.elapsed_s),
         (Status::Failed, Some("States.Timeout"), 40.into())
     );
+    definition["States"]["W"]["Seconds"] = json!(40);
+    assert_eq!(run(definition, json!({}), json!({})).status, Status::Succeeded, "it did not run longer than that");
+    let form = json!({"F": {"Type": "Task", "Resource": "urn:keyferry:form:window", "End": true}});
+    let definition = json!({"TimeoutSeconds": 40, "StartAt": "F", "States": form});
+    assert_eq!(run(definition, json!({}), json!({})).error.as_deref(), Some("States.Timeout"));
+}
+
+/// Only a payload template's path has an error of its own; the rest is what no `States.ALL` catches.
+#[test]
+fn a_path_that_matches_nothing_is_named_by_the_field_it_stands_in() {
+    let caught = |mut state: Value| {
+        state["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Next": "C"}]);
+        run(machine("S", json!({"S": state, "C": {"Type": "Succeed"}})), json!({"h": 5}), json!({}))
+    };
+    let with = |more: Value| caught(task(more));
+    for field in ["InputPath", "OutputPath", "TimeoutSecondsPath", "HeartbeatSecondsPath"] {
+        let ended = with(json!({field: "$.gone"}));
+        assert_eq!((ended.status, ended.error.as_deref()), (Status::Attention, Some("States.Runtime")), "{field}");
+    }
+    for field in ["Parameters", "ResultSelector", "Assign"] {
+        let ended = with(json!({field: {"x.$": "$.gone"}}));
+        assert_eq!(ended.output.unwrap()["Error"], "States.ParameterPathFailure", "{field}");
+    }
+    let processor = machine("I", json!({"I": {"Type": "Succeed"}}));
+    let map = json!({"Type": "Map", "ItemsPath": "$.gone", "ItemProcessor": processor, "End": true});
+    assert_eq!(caught(map).error.as_deref(), Some("States.Runtime"));
+    let late = with(json!({"TimeoutSecondsPath": "$.h", "HeartbeatSecondsPath": "$.h"}));
+    assert_eq!(late.error.as_deref(), Some("States.Runtime"));
 }
 
 #[test]

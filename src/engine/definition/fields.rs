@@ -103,9 +103,6 @@ pub(super) fn retriers(object: &mut Object, problems: &mut Vec<Problem>) -> Vec<
         let interval_s = retrier.whole("IntervalSeconds", 1, 99_999_999, problems).unwrap_or(1);
         let max_attempts = retrier.whole("MaxAttempts", 0, 99_999_999, problems).unwrap_or(3);
         let max_delay_s = retrier.whole("MaxDelaySeconds", 1, 31_622_399, problems);
-        if max_delay_s.is_some_and(|most| most <= interval_s) && retrier.has("IntervalSeconds") {
-            problems.push(Problem::new(retrier.at("MaxDelaySeconds"), "it must be greater than IntervalSeconds"));
-        }
         let backoff_rate = match retrier.take("BackoffRate").map(|value| value.as_f64().filter(|rate| *rate >= 1.0)) {
             None => 2.0,
             Some(Some(rate)) => rate,

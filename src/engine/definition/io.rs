@@ -55,6 +55,10 @@ pub(super) fn placement(object: &mut Object, problems: &mut Vec<Problem>) -> Pla
 /// A payload template that must be an object.
 pub(super) fn template(object: &mut Object, name: &'static str, problems: &mut Vec<Problem>) -> Option<Template> {
     let value = object.take(name)?;
+    if !value.is_object() {
+        problems.push(Problem::new(object.at(name), "it must be an object"));
+        return None;
+    }
     Template::parse(value, &object.at(name)).map_err(|found| problems.extend(found)).ok()
 }
 

@@ -7,12 +7,14 @@ mod fields;
 mod io;
 mod object;
 mod states;
+mod targets;
 mod unique;
+mod variables;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
@@ -108,6 +110,13 @@ pub enum Amount {
     Path(ReferencePath),
 }
 
+/// A number from 0 to 100 that may be given by a path.
+#[derive(Debug, Clone)]
+pub enum Percentage {
+    Fixed(f64),
+    Path(ReferencePath),
+}
+
 /// A text that may be given by an expression.
 #[derive(Debug, Clone)]
 pub enum Text {
@@ -153,8 +162,7 @@ pub struct MapState {
     /// 0 is no limit.
     pub max_concurrency: Amount,
     pub tolerated_count: Option<Amount>,
-    /// 0 to 100.
-    pub tolerated_percentage: Option<Amount>,
+    pub tolerated_percentage: Option<Percentage>,
     pub transition: Transition,
 }
 
@@ -164,11 +172,25 @@ impl Definition {
     /// # Errors
     /// Every problem found, each with the JSON pointer of its place.
     pub fn load(source: &str) -> Result<Loaded, Vec<Problem>> {
-        let value = unique::parse(source)?;
+        let (definition, problems, warnings) = Self::read(source);
+        match definition {
+            Some(definition) if problems.is_empty() => Ok(Loaded { definition, warnings }),
+            Some(_) | None => Err(problems),
+        }
+    }
+
+    /// Reads a definition as far as it goes; answers it with its problems and its warnings. With a problem it lacks the
+    /// states that could not be read, and is good for looking at alone.
+    pub(super) fn read(source: &str) -> (Option<Self>, Vec<Problem>, Vec<Problem>) {
+        let (value, mut problems) = match unique::parse(source) {
+            Ok(parsed) => parsed,
+            Err(problem) => return (None, vec![problem], Vec::new()),
+        };
         let mut loader = states::Loader::default();
         let (comment, timeout_s) = loader.top_level(&value);
-        let mut problems = loader.problems;
+        problems.extend(loader.problems);
         let mut warnings = loader.warnings;
+        targets::check(&value, &loader.machines, &loader.declared, &mut problems, &mut warnings);
         let definition = Self {
             hash: hex::encode(Sha256::digest(source.as_bytes())),
             source: source.to_owned(),
@@ -178,8 +200,8 @@ impl Definition {
             machines: loader.machines,
             states: loader.states,
         };
-        definition.check_transitions(&mut problems, &mut warnings);
-        if problems.is_empty() { Ok(Loaded { definition, warnings }) } else { Err(problems) }
+        variables::check(&value, &definition, &mut problems, &mut warnings);
+        (Some(definition), problems, warnings)
     }
 
     pub fn state(&self, name: &str) -> Option<&State> {
@@ -208,42 +230,6 @@ impl Definition {
             | Kind::Succeed
             | Kind::Fail { .. } => None,
         })
-    }
-
-    fn check_transitions(&self, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
-        for machine in &self.machines {
-            let within: BTreeSet<&str> = machine.states.iter().map(String::as_str).collect();
-            let mut reached: BTreeSet<&str> = BTreeSet::new();
-            let mut open: Vec<&str> = vec![machine.start_at.as_str()];
-            let mut leads: BTreeMap<&str, Vec<(String, &str)>> = BTreeMap::new();
-            for state in machine.states.iter().filter_map(|name| self.states.get(name)) {
-                leads.insert(&state.name, state.targets());
-                for (pointer, target) in state.targets() {
-                    if within.contains(target) {
-                        continue;
-                    }
-                    problems.push(Problem::new(
-                        pointer,
-                        match self.states.contains_key(target) {
-                            true => format!(
-                                "the state `{target}` is not in the same branch: a transition cannot leave its own"
-                            ),
-                            false => format!("there is no state `{target}`"),
-                        },
-                    ));
-                }
-            }
-            while let Some(name) = open.pop() {
-                if reached.insert(name) {
-                    open.extend(leads.get(name).into_iter().flatten().map(|(_, target)| *target));
-                }
-            }
-            for state in machine.states.iter().filter(|name| !reached.contains(name.as_str())) {
-                if let Some(state) = self.states.get(state) {
-                    warnings.push(Problem::new(&state.pointer, format!("nothing leads to the state `{}`", state.name)));
-                }
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::language::{Problem, ReferencePath, pointer_to};
 
-use super::Amount;
+use super::{Amount, Percentage};
 
 /// An object of a definition while it is read.
 pub(super) struct Object<'a> {
@@ -74,6 +74,24 @@ impl<'a> Object<'a> {
         let fixed = self.whole(name, least, most, problems).map(Amount::Fixed);
         let path = self.reference(by_path, problems).map(Amount::Path);
         fixed.or(path)
+    }
+
+    /// A number from 0 to 100, fractions allowed, or its sibling by path: one of them, not both.
+    pub fn percentage(
+        &mut self,
+        name: &'static str,
+        by_path: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Percentage> {
+        if self.has(name) && self.has(by_path) {
+            problems.push(Problem::new(self.at(by_path), format!("{name} and {by_path} cannot stand together")));
+        }
+        let fixed = self.take(name).map(|value| value.as_f64().filter(|number| (0.0..=100.0).contains(number)));
+        if fixed == Some(None) {
+            problems.push(Problem::new(self.at(name), "it must be a number from 0 to 100"));
+        }
+        let path = self.reference(by_path, problems).map(Percentage::Path);
+        fixed.flatten().map(Percentage::Fixed).or(path)
     }
 
     pub fn reference(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<ReferencePath> {

@@ -1,6 +1,6 @@
 //! Reads states, type by type.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -8,17 +8,21 @@ use crate::engine::language::{Expression, MAX_DEPTH, Path, Problem, Rule, parse_
 
 use super::{
     Amount, Choice, Kind, Machine, MapState, Placement, Resource, Selection, State, Text, Transition, Until, fields,
-    io, object::Object,
+    io, object::Object, targets::Declared,
 };
 
-/// A year and a day in seconds: no timeout or wait given as a number may be longer, as in AWS.
+/// About three years, in seconds: no timeout or wait given as a number may be longer, as in AWS.
 const MAX_SECONDS: u64 = 99_999_999;
+
+const TYPES: &[&str] = &["Task", "Pass", "Wait", "Choice", "Parallel", "Map", "Succeed", "Fail"];
 
 /// Collects machines, states, problems and warnings while a definition is read.
 #[derive(Default)]
 pub(super) struct Loader {
     pub machines: Vec<Machine>,
     pub states: HashMap<String, State>,
+    pub declared: Vec<Declared>,
+    names: HashSet<String>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
 }
@@ -88,6 +92,13 @@ impl Loader {
         if name.chars().count() > 80 || name.is_empty() {
             self.problems.push(Problem::new(pointer, "a state's name has 1 to 80 characters"));
         }
+        if !self.names.insert(name.to_owned()) {
+            self.problems.push(Problem::new(
+                pointer,
+                format!("the name `{name}` is taken: names are unique within the whole definition, branches included"),
+            ));
+        }
+        self.declared.push(Declared { machine, name: name.to_owned(), pointer: pointer.to_owned() });
         let Some(mut object) = Object::new(value, pointer, &mut self.problems) else { return };
         let comment = object.text("Comment", &mut self.problems).map(str::to_owned);
         self.query_language(&mut object);
@@ -113,16 +124,15 @@ impl Loader {
             catch: Vec::new(),
             kind: Kind::Succeed,
         };
-        let Some(kind) = self.kind(type_name, &mut object, &mut state, depth) else { return };
-        state.kind = kind;
-        object.finish(&format!("a {type_name} state"), &mut self.problems);
+        let kind = self.kind(type_name, &mut object, &mut state, depth);
+        if TYPES.contains(&type_name) {
+            object.finish(&format!("a {type_name} state"), &mut self.problems);
+        }
+        let Some(kind) = kind else { return };
         if self.states.contains_key(name) {
-            self.problems.push(Problem::new(
-                pointer,
-                format!("the name `{name}` is taken: names are unique within the whole definition, branches included"),
-            ));
             return;
         }
+        state.kind = kind;
         if let Some(machine) = self.machines.get_mut(machine) {
             machine.states.push(name.to_owned());
         }
@@ -164,8 +174,7 @@ impl Loader {
                 cause: self.text_or_path(object, "Cause", "CausePath"),
             }),
             other => {
-                let reason =
-                    format!("`{other}` is no state type: Task, Pass, Wait, Choice, Parallel, Map, Succeed or Fail");
+                let reason = format!("`{other}` is no state type, which is one of {}", TYPES.join(", "));
                 self.problems.push(Problem::new(object.at("Type"), reason));
                 None
             }
@@ -175,24 +184,26 @@ impl Loader {
     /// Next or End, exactly one of them.
     fn transition(&mut self, object: &mut Object) -> Option<Transition> {
         let next = object.text("Next", &mut self.problems).map(str::to_owned);
-        let end = object.take("End");
-        let end = match end {
-            None => false,
-            Some(Value::Bool(true)) => true,
+        let end = match object.take("End") {
+            None => None,
+            Some(Value::Bool(end)) => Some(*end),
             Some(_) => {
-                self.problems.push(Problem::new(object.at("End"), "it must be true"));
+                self.problems.push(Problem::new(object.at("End"), "it must be true or false"));
                 return None;
             }
         };
         match (next, end) {
-            (Some(_), true) => {
+            (_, Some(true)) if object.has("Next") => {
                 self.problems.push(Problem::new(object.at("End"), "`Next` and `End` cannot stand together"));
                 None
             }
-            (Some(next), false) => Some(Transition::Next(next)),
-            (None, true) => Some(Transition::End),
-            (None, false) => {
-                if !object.has("Next") {
+            (Some(next), _) => Some(Transition::Next(next)),
+            (None, Some(true)) => Some(Transition::End),
+            (None, end) => {
+                if end.is_some() && !object.has("Next") {
+                    let reason = "where `End` is false the state needs `Next`";
+                    self.problems.push(Problem::new(object.at("End"), reason));
+                } else if !object.has("Next") {
                     self.problems.push(Problem::new(&object.pointer, "the state needs `Next` or `End`"));
                 }
                 None
@@ -210,7 +221,7 @@ impl Loader {
         {
             problems.push(Problem::new(object.at("HeartbeatSeconds"), "it must be smaller than TimeoutSeconds"));
         }
-        if object.take("Credentials").is_some() {
+        if io::template(object, "Credentials", problems).is_some() {
             self.warnings.push(Problem::new(object.at("Credentials"), "it is ignored: a step's role is configuration"));
         }
         if !object.has("Resource") {
@@ -251,11 +262,6 @@ impl Loader {
     fn choice(&mut self, object: &mut Object) -> Option<Kind> {
         let default = object.text("Default", &mut self.problems).map(str::to_owned);
         let pointer = object.at("Choices");
-        let items = object.take("Choices").and_then(Value::as_array).filter(|items| !items.is_empty());
-        let Some(items) = items else {
-            self.problems.push(Problem::new(pointer, "a Choice state needs `Choices`, an array of at least one rule"));
-            return None;
-        };
         for name in ["Next", "End"] {
             if object.has(name) {
                 object.take(if name == "Next" { "Next" } else { "End" });
@@ -263,6 +269,11 @@ impl Loader {
                 self.problems.push(Problem::new(object.at(name), reason));
             }
         }
+        let items = object.take("Choices").and_then(Value::as_array).filter(|items| !items.is_empty());
+        let Some(items) = items else {
+            self.problems.push(Problem::new(pointer, "a Choice state needs `Choices`, an array of at least one rule"));
+            return None;
+        };
         let mut choices = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let here = pointer_to(&pointer, &index.to_string());
@@ -319,15 +330,14 @@ impl Loader {
         let max_concurrency = object.amount("MaxConcurrency", "MaxConcurrencyPath", (0, most), problems);
         let tolerated_count = object.amount("ToleratedFailureCount", "ToleratedFailureCountPath", (0, most), problems);
         let tolerated_percentage =
-            object.amount("ToleratedFailurePercentage", "ToleratedFailurePercentagePath", (0, 100), problems);
+            object.percentage("ToleratedFailurePercentage", "ToleratedFailurePercentagePath", problems);
         if object.has("ItemProcessor") == object.has("Iterator") {
             let reason = "a Map state needs `ItemProcessor` (or `Iterator`, its old name), one of them";
             problems.push(Problem::new(&object.pointer, reason));
-            return None;
         }
-        let name = if object.has("ItemProcessor") { "ItemProcessor" } else { "Iterator" };
-        let here = object.at(name);
-        let processor = object.take(name)?;
+        let (processor, iterator) = (object.take("ItemProcessor"), object.take("Iterator"));
+        let here = object.at(if processor.is_some() { "ItemProcessor" } else { "Iterator" });
+        let processor = processor.or(iterator)?;
         let mut processor = Object::new(processor, &here, &mut self.problems)?;
         processor.take("Comment");
         if let Some(config) = processor.take("ProcessorConfig") {

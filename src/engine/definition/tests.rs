@@ -54,6 +54,13 @@ fn what_is_refused_is_refused_at_its_place() {
         }
         one(task)
     };
+    let map = |more: Value| {
+        let mut map = json!({"Type": "Map", "End": true, "ItemProcessor": {"StartAt": "I", "States": {"I": {"Type": "Succeed"}}}});
+        if let (Value::Object(map), Value::Object(more)) = (&mut map, more) {
+            map.extend(more);
+        }
+        one(map)
+    };
     for (value, pointer) in [
         (json!([]), ""),
         (json!({"States": {"S": {"Type": "Succeed"}}}), ""),
@@ -93,6 +100,25 @@ fn what_is_refused_is_refused_at_its_place() {
         (task(json!({"Catch": [{"ErrorEquals": ["E"], "Next": "Gone"}]})), "/States/S/Catch/0/Next"),
         (task(json!({"Assign": {"1a": 1}})), "/States/S/Assign/1a"),
         (task(json!({"Surprise": 1})), "/States/S/Surprise"),
+        (task(json!({"Parameters": "text"})), "/States/S/Parameters"),
+        (task(json!({"ResultSelector": null})), "/States/S/ResultSelector"),
+        (task(json!({"Credentials": "role"})), "/States/S/Credentials"),
+        (task(json!({"Credentials": {"RoleArn.$": "role"}})), "/States/S/Credentials/RoleArn.$"),
+        (one(json!({"Type": "Pass", "End": "yes"})), "/States/S/End"),
+        (map(json!({"ItemSelector": [1]})), "/States/S/ItemSelector"),
+        (map(json!({"ToleratedFailurePercentage": 100.5})), "/States/S/ToleratedFailurePercentage"),
+        (
+            map(json!({"ToleratedFailurePercentage": 1, "ToleratedFailurePercentagePath": "$.p"})),
+            "/States/S/ToleratedFailurePercentagePath",
+        ),
+        (
+            one(json!({"Type": "Choice", "Choices": [{"Condition": "{% true %}", "Next": "S"}], "Default": "S"})),
+            "/States/S/Choices/0/Condition",
+        ),
+        (
+            one(json!({"Type": "Choice", "Choices": [{"Variable": "$", "IsNull": true, "Output": 1, "Next": "S"}]})),
+            "/States/S/Choices/0/Output",
+        ),
         (one(json!({"Type": "Wait", "Seconds": 1, "Timestamp": "2026-01-01T00:00:00Z", "End": true})), "/States/S"),
         (one(json!({"Type": "Wait", "Timestamp": "2026-01-01 00:00:00", "End": true})), "/States/S/Timestamp"),
         (one(json!({"Type": "Choice"})), "/States/S/Choices"),
@@ -119,7 +145,7 @@ fn what_is_refused_is_refused_at_its_place() {
             one(
                 json!({"Type": "Parallel", "End": true, "Branches": [{"StartAt": "S", "States": {"S": {"Type": "Succeed"}}}]}),
             ),
-            "/States/S",
+            "/States/S/Branches/0/States/S",
         ),
         (
             one(
@@ -148,4 +174,74 @@ fn a_name_given_twice_is_seen() {
 fn warnings_do_not_refuse() {
     let value = json!({"StartAt": "S", "States": {"S": {"Type": "Succeed"}, "Lonely": {"Type": "Succeed"}}});
     assert_eq!(load(&value).unwrap().warnings.first().unwrap().pointer, "/States/Lonely");
+}
+
+/// A state with a mistake in it is neither missing to the others nor excused from anything else.
+#[test]
+fn one_mistake_hides_no_other_and_makes_none() {
+    let text = r#"{"Version": "1.0", "Version": "1.0", "StartAt": "A", "States": {
+        "A": {"Type": "Task", "Resource": "no uri", "Extra": 1, "Next": "Gone"},
+        "B": {"Next": "A"},
+        "C": {"Type": "Choice", "End": true, "Extra": 1},
+        "D": {"Type": "Map", "Iterator": {"StartAt": "I", "States": {"I": {"Type": "Succeed"}}},
+              "ItemProcessor": {"StartAt": "J", "States": {"J": {"Type": "Pass", "Next": "A"}}}, "Extra": 1, "Next": "C"}}}"#;
+    let found: Vec<String> = Definition::load(text).unwrap_err().into_iter().map(|problem| problem.pointer).collect();
+    for pointer in [
+        "/Version",
+        "/States/A/Resource",
+        "/States/A/Extra",
+        "/States/A/Next",
+        "/States/B",
+        "/States/C/Choices",
+        "/States/C/End",
+        "/States/C/Extra",
+        "/States/D",
+        "/States/D/Extra",
+        "/States/D/ItemProcessor/States/J/Next",
+    ] {
+        assert_eq!(found.iter().filter(|at| *at == pointer).count(), 1, "{pointer} in {found:?}");
+    }
+    assert_eq!(found.len(), 11, "{found:?}");
+    let report = crate::engine::check(text, |_| false);
+    assert!(report.warnings.iter().any(|warning| warning.pointer == "/States/D"), "{:?}", report.warnings);
+    let no_start = r#"{"StartAt": "X", "States": {"A": {"Type": "Pass", "InputPath": "$x", "End": true}}}"#;
+    let report = crate::engine::check(no_start, |_| false);
+    assert_eq!((report.problems.len(), report.warnings.len()), (1, 0), "{report:?}");
+}
+
+#[test]
+fn a_longest_wait_below_the_first_is_legal() {
+    let retry = json!([{"ErrorEquals": ["E"], "IntervalSeconds": 10, "MaxDelaySeconds": 4}]);
+    let loaded = load(&one(json!({"Type": "Task", "Resource": "urn:x:y", "End": true, "Retry": retry}))).unwrap();
+    assert_eq!(loaded.definition.state("S").unwrap().retry[0].max_delay_s, Some(4));
+}
+
+#[test]
+fn an_end_that_is_false_is_no_end() {
+    let ends = |state: Value| json!({"StartAt": "A", "States": {"A": state, "B": {"Type": "Succeed"}}});
+    assert!(load(&ends(json!({"Type": "Pass", "End": false, "Next": "B"}))).is_ok());
+    assert_eq!(problems(&ends(json!({"Type": "Pass", "End": false})))[0].0, "/States/A/End");
+}
+
+#[test]
+fn scopes_do_not_share_a_variables_name() {
+    let around = |outer: &str, inner: Value| {
+        json!({"StartAt": "P", "States": {
+            "P": {"Type": "Parallel", "Branches": [{"StartAt": "I", "States": {"I": inner}}], "Next": "Z"},
+            "Z": {"Type": "Pass", "Assign": {outer: 1}, "End": true}}})
+    };
+    let pass = |assign: Value| json!({"Type": "Pass", "Assign": assign, "End": true});
+    assert!(load(&around("x", pass(json!({"y": 1})))).is_ok());
+    assert_eq!(
+        problems(&around("x", pass(json!({"x.$": "$"})))).first().unwrap().0,
+        "/States/P/Branches/0/States/I/Assign/x.$"
+    );
+    let rule = json!({"Variable": "$", "IsNull": true, "Next": "I", "Assign": {"x": 1}});
+    assert_eq!(
+        problems(&around("x", json!({"Type": "Choice", "Choices": [rule], "Default": "I"}))).first().unwrap().0,
+        "/States/P/Branches/0/States/I/Choices/0/Assign/x"
+    );
+    let reads = |name: &str| around("x", json!({"Type": "Pass", "Parameters": {"a.$": name}, "End": true}));
+    assert!(load(&reads("$x")).unwrap().warnings.is_empty());
+    assert_eq!(load(&reads("$y.b")).unwrap().warnings.first().unwrap().pointer, "/States/P/Branches/0/States/I");
 }

@@ -7,20 +7,19 @@ use serde_json::{Map, Number, Value};
 
 use crate::engine::language::{Problem, pointer_to};
 
-/// Reads `source`.
+/// Reads `source`; answers the value and every member that stands twice.
 ///
 /// # Errors
-/// That it is not JSON, with line and column; or every member that stands twice.
-pub(super) fn parse(source: &str) -> Result<Value, Vec<Problem>> {
+/// That it is not JSON, with line and column.
+pub(super) fn parse(source: &str) -> Result<(Value, Vec<Problem>), Problem> {
     let doubled = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_str(source);
     let seed = Seed { pointer: String::new(), doubled: &doubled };
     let value = seed
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| vec![Problem::new("", format!("it is not JSON: {error}"))])?;
-    let doubled = doubled.into_inner();
-    if doubled.is_empty() { Ok(value) } else { Err(doubled) }
+        .map_err(|error| Problem::new("", format!("it is not JSON: {error}")))?;
+    Ok((value, doubled.into_inner()))
 }
 
 struct Seed<'a> {

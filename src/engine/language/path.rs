@@ -81,7 +81,24 @@ impl Path {
     /// `States.ParameterPathFailure` when a definite path matches nothing or its variable has never been assigned.
     pub fn evaluate(&self, scope: &Scope) -> Result<Value, Failure> {
         self.evaluate_optional(scope)?.ok_or_else(|| {
-            Failure::parameter_path(format!("the path `{}` matches nothing in {}", self.text, self.root.of_what()))
+            let unassigned = |name: &&str| !scope.variables.iter().any(|variables| variables.contains_key(*name));
+            Failure::parameter_path(match self.variable().filter(unassigned) {
+                Some(name) => format!("the variable `${name}` has not been assigned"),
+                None => format!("the path `{}` matches nothing in {}", self.text, self.root.of_what()),
+            })
+        })
+    }
+
+    /// Whether the path matches anything: one that may match many and matches none stands for an empty array, and is not
+    /// there all the same.
+    ///
+    /// # Errors
+    /// As [`Path::evaluate_optional`].
+    pub fn is_present(&self, scope: &Scope) -> Result<bool, Failure> {
+        Ok(match (self.evaluate_optional(scope)?, &self.query) {
+            (None, _) => false,
+            (Some(Value::Array(items)), Query::Indefinite(_)) => !items.is_empty(),
+            (Some(_), _) => true,
         })
     }
 
@@ -236,7 +253,10 @@ impl Reader<'_> {
                 self.rest = rest;
                 return Ok(Step::Other("[*]".to_owned()));
             }
-            return Ok(Step::Definite(Segment::Name(self.name()?)));
+            // `$.a.['b c']` is how the documentation of AWS writes it.
+            if !rest.starts_with('[') {
+                return Ok(Step::Definite(Segment::Name(self.name()?)));
+            }
         }
         if self.rest.starts_with('[') {
             let text = self.bracket()?;

@@ -61,7 +61,10 @@ pub enum Glob {
 }
 
 /// Members of a rule that are not its test.
-const BESIDE_THE_TEST: &[&str] = &["Variable", "Next", "Assign", "Comment", "Output"];
+const BESIDE_THE_TEST: &[&str] = &["Variable", "Next", "Assign", "Comment"];
+
+/// Members that the JSONata dialect has.
+const OF_JSONATA: &[&str] = &["Condition", "Output"];
 
 impl Rule {
     /// Reads the rule that stands at `pointer`; `Next`, `Assign` and `Comment` are the Choice state's business, but may
@@ -101,11 +104,10 @@ impl Rule {
             }
             Self::Not(rule) => Ok(!rule.evaluate(scope)?),
             Self::Test { variable, test } => {
-                let found = variable.evaluate_optional(scope)?;
                 if let Test::IsPresent(wanted) = test {
-                    return Ok(found.is_some() == *wanted);
+                    return Ok(variable.is_present(scope)? == *wanted);
                 }
-                let Some(found) = found else { return Err(absent(variable)) };
+                let Some(found) = variable.evaluate_optional(scope)? else { return Err(absent(variable)) };
                 test.holds(&found, scope)
             }
         }
@@ -248,8 +250,18 @@ fn parse(value: &Value, pointer: &str, depth: usize, problems: &mut Vec<Problem>
             }
         }
     }
-    let tests: Vec<(&String, &Value)> =
-        members.iter().filter(|(name, _)| !BESIDE_THE_TEST.contains(&name.as_str())).collect();
+    let foreign: Vec<&String> = members.keys().filter(|name| OF_JSONATA.contains(&name.as_str())).collect();
+    for name in &foreign {
+        let reason = "it belongs to JSONata, which is not supported: use the JSONPath dialect";
+        problems.push(Problem::new(pointer_to(pointer, name), reason));
+    }
+    let tests: Vec<(&String, &Value)> = members
+        .iter()
+        .filter(|(name, _)| !BESIDE_THE_TEST.contains(&name.as_str()) && !foreign.contains(name))
+        .collect();
+    if tests.is_empty() && !foreign.is_empty() {
+        return None;
+    }
     let [(name, operand)] = tests.as_slice() else {
         let reason = if tests.is_empty() {
             "a Choice rule needs a comparison, or And, Or or Not".to_owned()

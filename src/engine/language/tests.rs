@@ -65,6 +65,7 @@ fn indefinite_paths_stand_for_all_they_match() {
         ("$.store.book[0,1].price", json!([8, 12])),
         ("$.store.book[*].in-stock", json!([true])),
         ("$.nothing[*]", json!([])),
+        ("$.store.['bike'].price", json!(20)),
     ] {
         assert_eq!(path(text, &input), Ok(expected), "{text}");
     }
@@ -106,10 +107,11 @@ fn templates_compute_what_ends_in_dollar() {
 
 #[test]
 fn intrinsic_functions_answer_as_documented() {
-    let input = json!({"name": "Foo", "n": [1, 2, 2, 3], "o": {"a": 1}, "p": {"a": 2, "b": 3}, "half": 2.5, "j": "{\"x\": [1]}"});
+    let input = json!({"name": "Foo", "n": [1, 2, 2, 3], "o": {"a": 1}, "p": {"a": 2, "b": 3}, "half": 2.5, "j": "{\"x\": [1]}",
+        "q": {"b": 3.0, "a": 2}, "lines": "RGVjb2Rl\r\nZCBkYXRh\r\n"});
     for (text, expected) in [
         ("States.Format('Hello, my name is {}.', $.name)", json!("Hello, my name is Foo.")),
-        ("States.Format('{} \\{\\} it\\'s {}', $.n, null)", json!("[1,2,2,3] {} it's null")),
+        ("States.Format('{} \\{\\} it\\'s {}', $.half, null)", json!("2.5 {} it's null")),
         ("States.StringToJson($.j)", json!({"x": [1]})),
         ("States.JsonToString($.o)", json!("{\"a\":1}")),
         ("States.Array('a', $.name, 3, true, null)", json!(["a", "Foo", 3, true, null])),
@@ -117,6 +119,10 @@ fn intrinsic_functions_answer_as_documented() {
         ("States.ArrayPartition($.n, 3)", json!([[1, 2, 2], [3]])),
         ("States.ArrayContains($.n, 3)", json!(true)),
         ("States.ArrayContains($.n, '3')", json!(false)),
+        ("States.ArrayContains($.n, 3.0)", json!(true)),
+        ("States.ArrayContains(States.Array($.p), $.q)", json!(true)),
+        ("States.ArrayUnique(States.Array(1, 1.0, 1.5, '1'))", json!([1, 1.5, "1"])),
+        ("States.Base64Decode($.lines)", json!("Decoded data")),
         ("States.ArrayRange(1, 9, 2)", json!([1, 3, 5, 7, 9])),
         ("States.ArrayRange(5, 1, -2)", json!([5, 3, 1])),
         ("States.ArrayGetItem($.n, 3)", json!(3)),
@@ -147,6 +153,9 @@ fn intrinsic_functions_answer_as_documented() {
         "States.MathRandom(5, 5)",
         "States.MathAdd(2147483647, 1)",
         "States.Format('{}{}', 1)",
+        "States.Format('{}', $.n)",
+        "States.Format('{}', $.o)",
+        "States.Format('{}', States.Array(1))",
         "States.Base64Decode('*')",
         "States.ArrayLength($.name)",
     ] {
@@ -159,6 +168,8 @@ fn intrinsic_functions_answer_as_documented() {
         "States.Array('a)",
         "States.UUID(1)",
         "States.Array(a)",
+        "States.Format('a\\nb')",
+        "States.Array('open \\ ')",
     ] {
         assert!(Expression::parse(text).is_err(), "{text}");
     }
@@ -186,7 +197,7 @@ fn nesting_of_calls_ends_at_ten() {
 
 #[test]
 fn every_comparison_holds_for_its_own_type_only() {
-    let input = json!({"s": "b", "n": 2, "big": 9_007_199_254_740_993_u64, "t": "2026-01-02T03:04:05Z", "b": true, "x": null, "c": "c", "three": 3});
+    let input = json!({"s": "b", "n": 2, "big": 9_007_199_254_740_993_u64, "t": "2026-01-02T03:04:05Z", "b": true, "x": null, "c": "c", "three": 3, "none": [], "some": [null]});
     for (variable, operator, operand, expected) in [
         ("$.s", "StringEquals", json!("b"), true),
         ("$.n", "StringEquals", json!("2"), false),
@@ -213,6 +224,9 @@ fn every_comparison_holds_for_its_own_type_only() {
         ("$.gone", "IsPresent", json!(false), true),
         ("$.x", "IsPresent", json!(true), true),
         ("$nobody", "IsPresent", json!(false), true),
+        ("$.none[*]", "IsPresent", json!(true), false),
+        ("$.some[*]", "IsPresent", json!(true), true),
+        ("$.none", "IsPresent", json!(true), true),
     ] {
         let written = json!({"Variable": variable, operator: operand, "Next": "N"});
         assert_eq!(rule(written.clone(), &input), Ok(expected), "{written}");

@@ -1,8 +1,10 @@
 //! The operators' API. Its document, `openapi.json`, is kept by hand beside the routes; a test holds the two together.
 
+mod api_keys;
 mod audits;
 mod enterprises;
-mod extract;
+pub(super) mod extract;
+mod packet;
 mod runs;
 mod stats;
 mod stream;
@@ -14,15 +16,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, FromRef},
     middleware,
-    routing::{MethodFilter, MethodRouter, on},
+    routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::StatusCode;
 use tokio::sync::watch;
 
 use super::{auth::AdminToken, layers, problem::Problem};
-use crate::{telemetry::Metrics, worker::Service};
+use crate::{access::Access, config::Config, telemetry::Metrics, worker::Service};
 
 /// The largest body that is taken, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
@@ -31,6 +33,8 @@ const LARGEST_BODY: usize = 256 * 1024;
 #[derive(Clone)]
 pub struct Api {
     pub service: Service,
+    pub config: Arc<Config>,
+    pub access: Access,
     pub token: AdminToken,
     pub metrics: Metrics,
     /// The definitions that runs can be started with, by name.
@@ -39,6 +43,19 @@ pub struct Api {
     pub form_roles: Arc<BTreeMap<String, String>>,
     /// Turns true when the server stops; streams end then.
     pub shutdown: watch::Receiver<bool>,
+}
+
+/// What machines ask about, of a server and of a worker alike.
+#[derive(Clone)]
+pub struct Machines {
+    pub service: Service,
+    pub metrics: Metrics,
+}
+
+impl FromRef<Api> for Machines {
+    fn from_ref(api: &Api) -> Self {
+        Self { service: api.service.clone(), metrics: api.metrics.clone() }
+    }
 }
 
 /// A workflow definition, as the API shows it.
@@ -90,6 +107,15 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/enterprises/{enterprise}/audits" => audits::list),
         route!(POST "/api/v1/enterprises/{enterprise}/audits" => audits::start),
         route!(GET "/api/v1/enterprises/{enterprise}/audits/{key}" => audits::show),
+        route!(GET "/api/v1/enterprises/{enterprise}/api-keys" => api_keys::list),
+        route!(POST "/api/v1/enterprises/{enterprise}/api-keys" => api_keys::create),
+        route!(GET "/api/v1/enterprises/{enterprise}/api-keys/{apiKey}" => api_keys::show),
+        route!(POST "/api/v1/enterprises/{enterprise}/api-keys/{apiKey}/rotation" => api_keys::rotate),
+        route!(POST "/api/v1/enterprises/{enterprise}/api-keys/{apiKey}/revocation" => api_keys::revoke),
+        route!(POST "/api/v1/enterprises/{enterprise}/handovers" => api_keys::hand_over),
+        route!(GET "/api/v1/enterprises/{enterprise}/trail" => api_keys::trail),
+        route!(GET "/api/v1/enterprises/{enterprise}/packet" => packet::without_links),
+        route!(POST "/api/v1/enterprises/{enterprise}/packet" => packet::with_links),
         route!(GET "/api/v1/runs" => runs::list),
         route!(GET "/api/v1/runs/{run}" => runs::show),
         route!(GET "/api/v1/runs/{run}/history" => runs::history),
@@ -106,6 +132,18 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/workflows" => workflows::list),
         route!(GET "/api/v1/workflows/{workflow}" => workflows::show),
     ]
+}
+
+/// What a worker answers: health and metrics, to whoever asks.
+pub fn machines_router(machines: Machines) -> Router {
+    let around = layers::Around { metrics: machines.metrics.clone(), limit: layers::REQUEST };
+    Router::new()
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .route("/metrics", get(system::metrics))
+        .fallback(|| async { Problem::not_found("such path: a worker answers /healthz, /readyz and /metrics") })
+        .layer(middleware::from_fn_with_state(around, layers::around))
+        .with_state(machines)
 }
 
 /// The whole HTTP surface.

@@ -1,97 +1,204 @@
-//! What the store and the worker know, in Prometheus' text format. It is read at each scrape, never counted beside them.
+//! What the store and the worker know, for Prometheus. What the store knows is read at each scrape and the same for every
+//! process over one database: take the maximum over processes, not the sum.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use prometheus::proto::MetricFamily;
 
-use crate::worker::Stats;
+use crate::{
+    store::{Tally, Vitals},
+    telemetry::Families,
+    worker::Stats,
+};
 
-/// The metrics of `stats`; without them only that the store could not be read.
-pub fn render(stats: Option<&Stats>) -> String {
-    let mut page = Page(String::new());
-    page.single(
-        "keyferry_store_up",
-        "gauge",
-        "Whether the store could be read at this scrape",
-        u64::from(stats.is_some()),
+/// The classes of `store::AGES`.
+const AGES: [&str; 6] = ["under-1s", "1s-10s", "10s-1m", "1m-10m", "10m-1h", "over-1h"];
+
+/// The metrics of `stats`; of a store that could not be read, only that.
+pub fn families(stats: Stats) -> Vec<MetricFamily> {
+    let mut page = Families::default();
+    let up = stats.tally.is_some();
+    page.gauge("keyferry_store_up", "Whether the store could be read at this scrape", f64::from(u8::from(up)));
+    page.gauge(
+        "keyferry_store_writable",
+        "Whether the store took a write at this scrape",
+        f64::from(u8::from(stats.writable)),
     );
-    let Some(stats) = stats else { return page.0 };
-    let tally = &stats.tally;
-    page.single("keyferry_work_due", "gauge", "Pieces of work that are due and free", tally.due);
-    page.time("keyferry_work_oldest_due_timestamp_seconds", "Since when the oldest of them is due", tally.oldest_due);
-    page.single("keyferry_leases", "gauge", "Pieces of work under a lease", tally.leases);
-    page.single("keyferry_runs_in_attention", "gauge", "Runs that wait for an engineer", tally.attention);
-    page.single("keyferry_outbox_pending", "gauge", "Rows of the outbox that are not delivered", tally.outbox);
-    page.time("keyferry_outbox_oldest_timestamp_seconds", "When the oldest of them was written", tally.oldest_outbox);
-    page.single("keyferry_claims_total", "counter", "Pieces of work that this process has claimed", stats.claimed);
-    page.single("keyferry_leases_lost_total", "counter", "Leases that this process has lost", stats.leases_lost);
-    page.single("keyferry_steps_executing", "gauge", "Steps that this process executes", stats.executing as u64);
-    let steps: BTreeMap<&str, _> = stats.steps.iter().map(|(name, step)| (name.as_str(), step)).collect();
-    page.head("keyferry_step_seconds", "summary", "Executions of a step by this process, and their time together");
-    for (name, (count, time)) in steps {
-        let label = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        page.line(&format!("keyferry_step_seconds_count{{step=\"{label}\"}} {count}"));
-        page.line(&format!("keyferry_step_seconds_sum{{step=\"{label}\"}} {}", time.as_secs_f64()));
+    page.gauge("keyferry_work_executing", "Pieces of work that this process executes", size(stats.executing));
+    page.gauge("keyferry_step_slots", "Steps that this process may run at once", size(stats.slots));
+    page.gauge("keyferry_step_slots_free", "How many more of them may begin now", size(stats.slots_free));
+    vitals(&mut page, &stats.vitals);
+    if let Some(tally) = &stats.tally {
+        work(&mut page, tally, stats.now);
+        runs(&mut page, tally);
     }
-    page.0
+    let mut all = page.into_inner();
+    all.extend(stats.counted);
+    all
 }
 
-struct Page(String);
+fn work(page: &mut Families, tally: &Tally, now: DateTime<Utc>) {
+    let rows = AGES.into_iter().zip(tally.due).map(|(age, due)| ([age], count(due)));
+    page.gauges("keyferry_work_due", "Pieces of work that are due and free, by how long they have been", ["age"], rows);
+    page.gauge(
+        "keyferry_work_overdue_seconds",
+        "How long the free piece of work that is due longest has been",
+        age(tally.oldest_due, now),
+    );
+    page.gauge("keyferry_leases", "Pieces of work under a lease", count(tally.leases));
+    page.gauge(
+        "keyferry_leases_passed",
+        "Leases whose time has passed and whose work nobody has claimed again",
+        count(tally.leases_passed),
+    );
+    page.gauge("keyferry_outbox_pending", "Rows of the outbox that are not delivered", count(tally.outbox));
+    page.gauge(
+        "keyferry_outbox_age_seconds",
+        "How long ago the oldest of them was written",
+        age(tally.oldest_outbox, now),
+    );
+}
 
-impl Page {
-    fn line(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
+fn runs(page: &mut Families, tally: &Tally) {
+    let rows = [
+        (["working"], count(tally.working)),
+        (["waiting"], count(tally.waiting)),
+        (["attention"], count(tally.attention)),
+        (["paused"], count(tally.paused)),
+    ];
+    page.gauges("keyferry_runs_open", "Open runs by the status of their last turn", ["status"], rows);
+    // `none` keeps the metric there when all is well: a rule over one that comes and goes is never resolved.
+    let mut rows: Vec<([String; 1], f64)> =
+        tally.attention_by_error.iter().map(|(error, frames)| ([error.clone()], count(*frames))).collect();
+    if rows.is_empty() {
+        rows.push((["none".to_owned()], 0.0));
     }
+    page.gauges_of("keyferry_attention", "Places in runs that wait for an engineer, by error", ["error"], rows);
+}
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing into a String does not fail.
-        let _: std::fmt::Result = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
+fn vitals(page: &mut Families, vitals: &Vitals) {
+    let pools = || vitals.pools.iter();
+    page.gauges(
+        "keyferry_pool_connections",
+        "Connections to the store that a pool has, by what they do",
+        ["pool", "state"],
+        pools().flat_map(|pool| {
+            let used = pool.size.saturating_sub(pool.idle);
+            [([pool.name, "idle"], f64::from(pool.idle)), ([pool.name, "used"], f64::from(used))]
+        }),
+    );
+    page.gauges(
+        "keyferry_pool_connections_max",
+        "Connections that a pool may have",
+        ["pool"],
+        pools().map(|pool| ([pool.name], f64::from(pool.most))),
+    );
+    page.counters(
+        "keyferry_pool_lent_total",
+        "Connections that a pool has lent",
+        ["pool"],
+        pools().map(|pool| ([pool.name], count(pool.lent))),
+    );
+    page.counters(
+        "keyferry_pool_wait_seconds_total",
+        "Seconds that users of a pool have waited for a connection, together",
+        ["pool"],
+        pools().map(|pool| ([pool.name], pool.waited.as_secs_f64())),
+    );
+    page.gauges(
+        "keyferry_store_file_bytes",
+        "Bytes of the files that this process keeps its store in",
+        ["file"],
+        vitals.files.iter().map(|(name, bytes)| ([*name], count(*bytes))),
+    );
+}
 
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
-        self.head(name, kind, help);
-        self.line(&format!("{name} {value}"));
-    }
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floating; counts stay below 2^53")]
+fn count(number: u64) -> f64 {
+    number as f64
+}
 
-    /// Nothing is printed for a time that there is none of: 0 would read as 1970.
-    fn time(&mut self, name: &str, help: &str, at: Option<DateTime<Utc>>) {
-        if let Some(at) = at {
-            self.head(name, "gauge", help);
-            self.line(&format!("{name} {}", at.timestamp()));
-        }
-    }
+fn size(number: usize) -> f64 {
+    u64::try_from(number).map_or(f64::INFINITY, count)
+}
+
+/// 0 when there is nothing, or what there is lies ahead.
+fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
+    let age = since.and_then(|since| now.signed_duration_since(since).to_std().ok());
+    age.map_or(0.0, |age: Duration| age.as_secs_f64())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
+    fn text(stats: Stats) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&families(stats)).unwrap()
+    }
+
+    fn stats(tally: Option<Tally>) -> Stats {
+        Stats {
+            tally,
+            vitals: Vitals::default(),
+            writable: true,
+            claimed: 0,
+            executing: 0,
+            slots: 4,
+            slots_free: 4,
+            now: DateTime::from_timestamp(1_700_000_100, 0).unwrap(),
+            counted: Vec::new(),
+        }
+    }
+
     #[test]
-    fn counts_times_and_steps_are_told() {
-        let mut stats = Stats::default();
-        stats.tally.attention = 2;
-        stats.tally.oldest_due = DateTime::from_timestamp(1_700_000_000, 0);
-        stats.steps.insert("copy-snapshot".to_owned(), (3, Duration::from_millis(1500)));
-        let text = render(Some(&stats));
+    fn ages_and_counts_are_told() {
+        let tally = Tally {
+            attention: 2,
+            due: [1, 0, 0, 7, 0, 0],
+            oldest_due: DateTime::from_timestamp(1_700_000_000, 0),
+            oldest_outbox: DateTime::from_timestamp(1_700_000_200, 0),
+            attention_by_error: vec![("Keyferry.\"Odd\"".to_owned(), 3)],
+            ..Tally::default()
+        };
+        let text = text(stats(Some(tally)));
         for line in [
             "keyferry_store_up 1",
-            "keyferry_runs_in_attention 2",
-            "keyferry_work_oldest_due_timestamp_seconds 1700000000",
-            "keyferry_step_seconds_count{step=\"copy-snapshot\"} 3",
-            "keyferry_step_seconds_sum{step=\"copy-snapshot\"} 1.5",
+            "keyferry_runs_open{status=\"attention\"} 2",
+            "keyferry_attention{error=\"Keyferry.\\\"Odd\\\"\"} 3",
+            "keyferry_work_due{age=\"1m-10m\"} 7",
+            "keyferry_work_overdue_seconds 100",
+            "keyferry_outbox_age_seconds 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
-        assert!(!text.contains("keyferry_outbox_oldest"), "{text}");
     }
 
     #[test]
     fn a_store_that_cannot_be_read_is_told_and_nothing_is_made_up() {
-        let text = render(None);
+        let text = text(stats(None));
         assert!(text.contains("keyferry_store_up 0"), "{text}");
         assert!(!text.contains("keyferry_work_due"), "{text}");
+    }
+
+    #[test]
+    fn the_classes_of_age_are_those_that_the_store_counts() {
+        let seconds = |text: &str| -> u64 {
+            let (number, unit) = text.split_at(text.len() - 1);
+            number.parse::<u64>().unwrap()
+                * match unit {
+                    "s" => 1,
+                    "m" => 60,
+                    "h" => 3_600,
+                    _ => panic!("{text}"),
+                }
+        };
+        let bounds: Vec<u64> = AGES[1..]
+            .iter()
+            .map(|class| {
+                seconds(class.rsplit_once("over-").map_or_else(|| class.split('-').next().unwrap(), |(_, bound)| bound))
+            })
+            .collect();
+        assert_eq!(bounds, crate::store::AGES);
     }
 }

@@ -7,7 +7,7 @@ use axum::{
 use http::{StatusCode, header};
 use serde_json::json;
 
-use super::{Api, Reply, extract};
+use super::{Machines, Reply, extract};
 use crate::http::problem::Problem;
 
 /// The API's document, OpenAPI 3.1.
@@ -19,8 +19,8 @@ pub async fn healthz() -> Reply {
 }
 
 /// The process can do its work: its store takes writes.
-pub async fn readyz(State(api): State<Api>) -> Reply {
-    let health = api.service.health().await;
+pub async fn readyz(State(asked): State<Machines>) -> Reply {
+    let health = asked.service.health().await;
     if !health.writable {
         let reason = health.reason.unwrap_or_else(|| "the store takes no writes".to_owned());
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", reason));
@@ -28,13 +28,10 @@ pub async fn readyz(State(api): State<Api>) -> Reply {
     extract::json(StatusCode::OK, &json!({"status": "ready"}))
 }
 
-pub async fn metrics(State(api): State<Api>) -> Reply {
-    let stats = api.service.stats().await;
-    match api.metrics.render() {
-        Ok(mut text) => {
-            text.push_str(&super::stats::render(stats.as_ref().ok()));
-            Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
-        }
+pub async fn metrics(State(asked): State<Machines>) -> Reply {
+    let stats = asked.service.stats().await;
+    match asked.metrics.render(super::stats::families(stats)) {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()),
         Err(error) => {
             tracing::error!(error = %error, "the metrics could not be written");
             Err(Problem::internal())

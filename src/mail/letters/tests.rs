@@ -242,3 +242,19 @@ fn a_reader_that_is_no_address_is_an_error_not_a_header() {
     let error = letters[0].message("keyferry@replicon.example", "Replicon").expect_err("refused").to_string();
     assert!(error.contains("is not a mail address") && !error.contains('\n'), "{error}");
 }
+
+#[test]
+fn the_customer_is_told_of_an_import_at_first_and_around_the_expiry_of_tokens_and_not_when_they_asked() {
+    let input = |notice: &str| {
+        json!({
+            "remaining": [{ "region": "us-west-2" }, { "region": "us-east-1", "instance": "sandbox" }],
+            "wait": { "notice": notice, "seconds": 60, "until": "2026-03-03T10:00:00Z" },
+        })
+    };
+    for notice in ["opened", "expiring", "expired", "reminder"] {
+        let letters = write(&opened("key-import", input(notice)), Some(("customer", "Import")), |_, _| {});
+        assert_eq!(letters.len(), 1, "{notice}");
+        same_as_snapshot(&format!("key-import-{notice}"), &letters[0]);
+    }
+    assert!(write(&opened("key-import", input("asked")), Some(("customer", "Import")), |_, _| {}).is_empty());
+}

@@ -191,24 +191,42 @@ pub fn denied(call: &Call, action: &str, key_arn: &str, explicitly: bool) -> Aws
     AwsError::new("AccessDeniedException", message)
 }
 
+/// What an operation says that does not work in a key's state.
+pub fn unfit(key: &Key, state: KeyState) -> AwsError {
+    let arn = &key.arn;
+    match state {
+        KeyState::Disabled => AwsError::new("DisabledException", format!("{arn} is disabled.")),
+        KeyState::PendingDeletion => errors::invalid_state(format!("{arn} is pending deletion.")),
+        KeyState::PendingReplicaDeletion => errors::invalid_state(format!("{arn} is pending replica deletion.")),
+        KeyState::PendingImport => errors::invalid_state(format!("{arn} is pending import.")),
+        KeyState::Creating => errors::invalid_state(format!("{arn} is creating.")),
+        KeyState::Updating => errors::invalid_state(format!("{arn} is updating.")),
+        KeyState::Enabled => errors::invalid_state(format!("{arn} is enabled.")),
+    }
+}
+
 /// The key can be used now.
 ///
 /// # Errors
 /// The state that keeps it from being used.
 pub fn require_enabled(key: &Key, now: DateTime<Utc>) -> Result<(), AwsError> {
     match key.state(now) {
-        KeyState::Enabled => Ok(()),
-        KeyState::Disabled => Err(AwsError::new("DisabledException", format!("{} is disabled.", key.arn))),
-        KeyState::PendingDeletion => Err(errors::invalid_state(format!("{} is pending deletion.", key.arn))),
-        KeyState::PendingImport => Err(errors::invalid_state(format!("{} is pending import.", key.arn))),
+        KeyState::Enabled | KeyState::Updating => Ok(()),
+        state @ (KeyState::Disabled
+        | KeyState::PendingDeletion
+        | KeyState::PendingReplicaDeletion
+        | KeyState::PendingImport
+        | KeyState::Creating) => Err(unfit(key, state)),
     }
 }
 
-/// The key is in any state but `PendingDeletion`.
-pub fn require_not_deleting(key: &Key) -> Result<(), AwsError> {
-    match key.deletion {
-        Some(_) => Err(errors::invalid_state(format!("{} is pending deletion.", key.arn))),
-        None => Ok(()),
+/// The key is in any state but `PendingDeletion` and `PendingReplicaDeletion`.
+pub fn require_not_deleting(key: &Key, now: DateTime<Utc>) -> Result<(), AwsError> {
+    match key.state(now) {
+        state @ (KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => Err(unfit(key, state)),
+        KeyState::Enabled | KeyState::Disabled | KeyState::PendingImport | KeyState::Creating | KeyState::Updating => {
+            Ok(())
+        }
     }
 }
 

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::sandbox::{Answer, AwsError, Call};
 
+/// Aliases of one key.
+const MOST: usize = 50;
+
 impl State {
     pub fn aliases_of<'a>(&'a self, key_arn: &'a str) -> impl Iterator<Item = &'a Alias> {
         self.aliases.iter().map(|(_, alias)| alias).filter(move |alias| alias.target == key_arn)
@@ -58,7 +61,10 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     if state.aliases.contains(&arn) {
         return Err(AwsError::new("AlreadyExistsException", format!("An alias with the name {arn} already exists")));
     }
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
+    if state.aliases_of(&key.arn).count() >= MOST {
+        return Err(errors::limit(format!("A key has at most {MOST} aliases")));
+    }
     let target = key.arn.clone();
     let alias = Alias { name: name.to_owned(), arn: arn.clone(), target, created: call.now, updated: call.now };
     state.aliases.insert(&arn, alias);
@@ -73,7 +79,7 @@ pub fn update(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let arn = arn(call, name(Input(&call.params))?);
     let before = existing(state, &arn)?.target.clone();
     let key = target(state, call)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     if let Some(old) = state.keys.get(&before) {
         state.authorize(call, old, "UpdateAlias", Context::default(), None)?;
         if old.usage != key.usage || old.is_symmetric() != key.is_symmetric() {

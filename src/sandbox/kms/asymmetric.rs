@@ -1,14 +1,14 @@
-//! Asymmetric signing keys: RSA and the elliptic curves, by real signatures.
+//! Signing keys: RSA, the elliptic curves, Ed25519 and ML-DSA, by real signatures; and everybody's public keys.
 //!
-//! A key's material is its private key in PKCS#8. Signatures are made over digests, so `RAW` and `DIGEST` messages differ in
-//! who hashes only. RSA keys for encryption, key agreement, SM2 and the post-quantum specs are not emulated.
+//! RSA and ECDSA signatures are made over digests, so `RAW` and `DIGEST` messages differ in who hashes only. Ed25519 and
+//! ML-DSA sign the message itself: their prehashed forms (`ED25519_PH_SHA_512`, `EXTERNAL_MU`) are not emulated.
 
 use aws_lc_rs::{
     digest::{self, Digest},
-    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
-    rand::SystemRandom,
-    rsa::{KeyPair as RsaKeyPair, KeySize, PrivateDecryptingKey},
-    signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, RsaEncoding, VerificationAlgorithm},
+    rsa::KeyPair as RsaKeyPair,
+    signature::{
+        self, EcdsaKeyPair, Ed25519KeyPair, PqdsaKeyPair, RsaEncoding, UnparsedPublicKey, VerificationAlgorithm,
+    },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
@@ -19,13 +19,13 @@ use super::{
     condition::Context,
     errors,
     key::Key,
+    pairs::{ED25519, ENCAPSULATE_DECAPSULATE, KEY_AGREEMENT, SIGN_VERIFY, curve, is_pair, lattice, public_key},
+    rsa,
     validate::{Input, missing},
 };
 use crate::sandbox::{Answer, AwsError, Call};
 
-pub const SIGN_VERIFY: &str = "SIGN_VERIFY";
-
-const SIGNING_ALGORITHMS: [&str; 9] = [
+const SIGNING_ALGORITHMS: [&str; 13] = [
     "RSASSA_PSS_SHA_256",
     "RSASSA_PSS_SHA_384",
     "RSASSA_PSS_SHA_512",
@@ -35,55 +35,11 @@ const SIGNING_ALGORITHMS: [&str; 9] = [
     "ECDSA_SHA_256",
     "ECDSA_SHA_384",
     "ECDSA_SHA_512",
+    "SM2DSA",
+    "ML_DSA_SHAKE_256",
+    "ED25519_SHA_512",
+    "ED25519_PH_SHA_512",
 ];
-
-/// A fresh key pair.
-#[derive(Debug)]
-pub struct Pair {
-    pub private_pkcs8: Vec<u8>,
-    pub public_spki: Vec<u8>,
-}
-
-impl Pair {
-    /// Makes one of a key spec; none for a spec that has none here. RSA takes up to seconds.
-    ///
-    /// # Errors
-    /// The generator failed.
-    pub fn generate(spec: &str) -> Result<Option<Self>, AwsError> {
-        let failed = |_| errors::internal("no key pair could be made");
-        let size = match spec {
-            "RSA_2048" => KeySize::Rsa2048,
-            "RSA_3072" => KeySize::Rsa3072,
-            "RSA_4096" => KeySize::Rsa4096,
-            curve => {
-                let Some(algorithm) = curve_algorithm(curve) else { return Ok(None) };
-                let document = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).map_err(failed)?;
-                let private_pkcs8 = document.as_ref().to_vec();
-                let public_spki = public_key(spec, &private_pkcs8)?;
-                return Ok(Some(Self { private_pkcs8, public_spki }));
-            }
-        };
-        let key = PrivateDecryptingKey::generate(size).map_err(failed)?;
-        let private: Pkcs8V1Der<'_> = key.as_der().map_err(failed)?;
-        let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(failed)?;
-        Ok(Some(Self { private_pkcs8: private.as_ref().to_vec(), public_spki: public.as_ref().to_vec() }))
-    }
-}
-
-fn curve_algorithm(spec: &str) -> Option<&'static EcdsaSigningAlgorithm> {
-    Some(match spec {
-        "ECC_NIST_P256" => &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
-        "ECC_NIST_P384" => &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
-        "ECC_NIST_P521" => &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
-        "ECC_SECG_P256K1" => &signature::ECDSA_P256K1_SHA256_ASN1_SIGNING,
-        _ => return None,
-    })
-}
-
-/// Whether keys of this spec can be made here, for signing.
-pub fn is_signing_spec(spec: &str) -> bool {
-    matches!(spec, "RSA_2048" | "RSA_3072" | "RSA_4096") || curve_algorithm(spec).is_some()
-}
 
 /// What keys of this spec can sign with.
 pub fn signing_algorithms(spec: &str) -> &'static [&'static str] {
@@ -91,24 +47,21 @@ pub fn signing_algorithms(spec: &str) -> &'static [&'static str] {
         "ECC_NIST_P256" | "ECC_SECG_P256K1" => &SIGNING_ALGORITHMS[6..7],
         "ECC_NIST_P384" => &SIGNING_ALGORITHMS[7..8],
         "ECC_NIST_P521" => &SIGNING_ALGORITHMS[8..9],
+        "ML_DSA_44" | "ML_DSA_65" | "ML_DSA_87" => &SIGNING_ALGORITHMS[10..11],
+        ED25519 => &SIGNING_ALGORITHMS[11..],
         rsa if rsa.starts_with("RSA_") => &SIGNING_ALGORITHMS[..6],
         _ => &[],
     }
 }
 
-fn public_key(spec: &str, private_pkcs8: &[u8]) -> Result<Vec<u8>, AwsError> {
-    let unreadable = || errors::internal("the key pair cannot be read");
-    let der: PublicKeyX509Der<'_> = match curve_algorithm(spec) {
-        Some(algorithm) => {
-            let pair = EcdsaKeyPair::from_pkcs8(algorithm, private_pkcs8).map_err(|_| unreadable())?;
-            pair.public_key().as_der().map_err(|_| unreadable())?
-        }
-        None => {
-            let pair = RsaKeyPair::from_pkcs8(private_pkcs8).map_err(|_| unreadable())?;
-            pair.public_key().as_der().map_err(|_| unreadable())?
-        }
-    };
-    Ok(der.as_ref().to_vec())
+/// The member of KeyMetadata and of GetPublicKey that says what a key pair computes with.
+pub fn algorithms(key: &Key) -> (&'static str, Vec<&'static str>) {
+    match key.usage.as_str() {
+        SIGN_VERIFY => ("SigningAlgorithms", signing_algorithms(&key.spec).to_vec()),
+        KEY_AGREEMENT => ("KeyAgreementAlgorithms", vec!["ECDH"]),
+        ENCAPSULATE_DECAPSULATE => ("EncapsulationAlgorithms", vec!["ML_KEM"]),
+        _ => ("EncryptionAlgorithms", rsa::algorithms(&key.spec).to_vec()),
+    }
 }
 
 fn private_key(key: &Key) -> Result<&[u8], AwsError> {
@@ -116,27 +69,40 @@ fn private_key(key: &Key) -> Result<&[u8], AwsError> {
     secret.map(|secret| secret.0.as_slice()).ok_or_else(|| errors::internal("the key has no material"))
 }
 
+fn public_key_of(key: &Key) -> Result<Vec<u8>, AwsError> {
+    public_key(&key.spec, private_key(key)?).ok_or_else(|| errors::internal("the key pair cannot be read"))
+}
+
 pub fn get_public_key(state: &State, call: &Call) -> Result<Answer, AwsError> {
+    state.check_grant_tokens(Input(&call.params))?;
     let key = state.own_key(call, ANY)?;
-    if !is_signing_spec(&key.spec) {
+    if !is_pair(&key.spec) {
         let message = format!("{} key spec is {} which is not valid for GetPublicKey.", key.arn, key.spec);
         return Err(errors::unsupported(message));
     }
     require_enabled(key, call.now)?;
-    Ok(Answer::read(json!({
+    let (member, algorithms) = algorithms(key);
+    let mut body = json!({
         "KeyId": key.arn,
-        "PublicKey": BASE64.encode(public_key(&key.spec, private_key(key)?)?),
+        "PublicKey": BASE64.encode(public_key_of(key)?),
         "CustomerMasterKeySpec": key.spec,
         "KeySpec": key.spec,
         "KeyUsage": key.usage,
-        "SigningAlgorithms": signing_algorithms(&key.spec),
-    })))
+    });
+    body[member] = json!(algorithms);
+    Ok(Answer::read(body))
+}
+
+/// What is signed.
+enum Message {
+    Digest(Digest),
+    Whole(Vec<u8>),
 }
 
 struct Signing<'a> {
     key: &'a Key,
     algorithm: &'static str,
-    digest: Digest,
+    message: Message,
 }
 
 fn hash(algorithm: &str) -> &'static digest::Algorithm {
@@ -158,6 +124,7 @@ fn signing<'a>(state: &'a State, call: &Call) -> Result<Signing<'a>, AwsError> {
     let mut context = Context::default();
     context.set("kms:SigningAlgorithm", algorithm);
     context.set("kms:MessageType", kind);
+    state.check_grant_tokens(input)?;
     state.authorize(call, key, &call.action, context, None)?;
     require_enabled(key, call.now)?;
     require_usage(key, SIGN_VERIFY, &call.action)?;
@@ -165,16 +132,23 @@ fn signing<'a>(state: &'a State, call: &Call) -> Result<Signing<'a>, AwsError> {
         let message = format!("Algorithm {algorithm} is not compatible with key spec {}.", key.spec);
         return Err(AwsError::new("InvalidKeyUsageException", message));
     }
-    let digest = match kind {
-        "RAW" => digest::digest(hash(algorithm), &message),
-        "DIGEST" => Digest::import_less_safe(&message, hash(algorithm))
+    let message = match (algorithm, kind) {
+        ("ED25519_SHA_512" | "ML_DSA_SHAKE_256", "RAW") => Message::Whole(message),
+        ("ED25519_PH_SHA_512", "DIGEST") | ("ML_DSA_SHAKE_256", "EXTERNAL_MU") => {
+            return Err(errors::unsupported(format!("{algorithm} of {kind} messages is not emulated here.")));
+        }
+        ("ED25519_SHA_512" | "ED25519_PH_SHA_512" | "ML_DSA_SHAKE_256", _) | (_, "EXTERNAL_MU") => {
+            return Err(errors::validation(format!("MessageType {kind} is not valid for {algorithm}.")));
+        }
+        (_, "RAW") => Message::Digest(digest::digest(hash(algorithm), &message)),
+        _ => Digest::import_less_safe(&message, hash(algorithm))
+            .map(Message::Digest)
             .map_err(|_| errors::validation(format!("Digest is invalid length for algorithm {algorithm}.")))?,
-        other => return Err(errors::validation(format!("MessageType {other} is not valid for {algorithm}."))),
     };
     if input.flag("DryRun")? {
         return Err(errors::dry_run());
     }
-    Ok(Signing { key, algorithm, digest })
+    Ok(Signing { key, algorithm, message })
 }
 
 fn rsa_padding(algorithm: &str) -> &'static dyn RsaEncoding {
@@ -194,6 +168,10 @@ fn verification(spec: &str, algorithm: &str) -> &'static dyn VerificationAlgorit
         ("ECC_NIST_P384", _) => &signature::ECDSA_P384_SHA384_ASN1,
         ("ECC_NIST_P521", _) => &signature::ECDSA_P521_SHA512_ASN1,
         ("ECC_SECG_P256K1", _) => &signature::ECDSA_P256K1_SHA256_ASN1,
+        ("ML_DSA_44", _) => &signature::ML_DSA_44,
+        ("ML_DSA_65", _) => &signature::ML_DSA_65,
+        ("ML_DSA_87", _) => &signature::ML_DSA_87,
+        (ED25519, _) => &signature::ED25519,
         (_, "RSASSA_PSS_SHA_256") => &signature::RSA_PSS_2048_8192_SHA256,
         (_, "RSASSA_PSS_SHA_384") => &signature::RSA_PSS_2048_8192_SHA384,
         (_, "RSASSA_PSS_SHA_512") => &signature::RSA_PSS_2048_8192_SHA512,
@@ -203,22 +181,36 @@ fn verification(spec: &str, algorithm: &str) -> &'static dyn VerificationAlgorit
     }
 }
 
-fn signature_of(signing: &Signing<'_>) -> Result<Vec<u8>, AwsError> {
-    let failed = || errors::internal("the signature could not be made");
-    let private = private_key(signing.key)?;
-    if let Some(algorithm) = curve_algorithm(&signing.key.spec) {
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, private).map_err(|_| failed())?;
-        return Ok(pair.sign_digest(&signing.digest).map_err(|_| failed())?.as_ref().to_vec());
+fn signature_of(signing: &Signing<'_>) -> Option<Vec<u8>> {
+    let (spec, private) = (signing.key.spec.as_str(), private_key(signing.key).ok()?);
+    match &signing.message {
+        Message::Whole(message) => {
+            if let Some(lattice) = lattice(spec) {
+                let pair = PqdsaKeyPair::from_pkcs8(lattice, private).ok()?;
+                let mut out = vec![0; lattice.signature_len()];
+                let length = pair.sign(message, &mut out).ok()?;
+                out.truncate(length);
+                return Some(out);
+            }
+            Some(Ed25519KeyPair::from_pkcs8_maybe_unchecked(private).ok()?.sign(message).as_ref().to_vec())
+        }
+        Message::Digest(digest) => {
+            if let Some(curve) = curve(spec) {
+                let pair = EcdsaKeyPair::from_pkcs8(curve, private).ok()?;
+                return Some(pair.sign_digest(digest).ok()?.as_ref().to_vec());
+            }
+            let pair = RsaKeyPair::from_pkcs8(private).ok()?;
+            let mut out = vec![0; pair.public_modulus_len()];
+            pair.sign_digest(rsa_padding(signing.algorithm), digest, &mut out).ok()?;
+            Some(out)
+        }
     }
-    let pair = RsaKeyPair::from_pkcs8(private).map_err(|_| failed())?;
-    let mut out = vec![0; pair.public_modulus_len()];
-    pair.sign_digest(rsa_padding(signing.algorithm), &signing.digest, &mut out).map_err(|_| failed())?;
-    Ok(out)
 }
 
 pub fn sign(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let signing = signing(state, call)?;
-    let signature = BASE64.encode(signature_of(&signing)?);
+    let signature = signature_of(&signing).ok_or_else(|| errors::internal("the signature could not be made"))?;
+    let signature = BASE64.encode(signature);
     let body = json!({"KeyId": signing.key.arn, "Signature": signature, "SigningAlgorithm": signing.algorithm});
     Ok(Answer::read(body))
 }
@@ -226,10 +218,13 @@ pub fn sign(state: &State, call: &Call) -> Result<Answer, AwsError> {
 pub fn verify(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let signature = Input(&call.params).blob("Signature", 6144)?.ok_or_else(|| missing("Signature"))?;
     let signing = signing(state, call)?;
-    let public = public_key(&signing.key.spec, private_key(signing.key)?)?;
-    verification(&signing.key.spec, signing.algorithm)
-        .verify_digest_sig(&public, &signing.digest, &signature)
-        .map_err(|_| AwsError::new("KMSInvalidSignatureException", ""))?;
+    let public = public_key_of(signing.key)?;
+    let algorithm = verification(&signing.key.spec, signing.algorithm);
+    let verified = match &signing.message {
+        Message::Digest(digest) => algorithm.verify_digest_sig(&public, digest, &signature),
+        Message::Whole(message) => UnparsedPublicKey::new(algorithm, &public).verify(message, &signature),
+    };
+    verified.map_err(|_| AwsError::new("KMSInvalidSignatureException", ""))?;
     let body = json!({"KeyId": signing.key.arn, "SignatureValid": true, "SigningAlgorithm": signing.algorithm});
     Ok(Answer::read(body))
 }

@@ -18,6 +18,9 @@ use crate::sandbox::{AwsError, Call, Caller, random};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyNotAccessible(pub String);
 
+/// The services for which KMS makes a key of the account when its alias is first described.
+pub const MANAGED: [&str; 8] = ["backup", "dms", "ebs", "rds", "s3", "secretsmanager", "sns", "sqs"];
+
 const OPERATIONS: [&str; 9] = [
     "Decrypt",
     "Encrypt",
@@ -84,6 +87,7 @@ impl State {
                 operations: OPERATIONS.map(str::to_owned).to_vec(),
                 context_equals: None,
                 context_subset: Some(subset),
+                source_arn: None,
                 resource: Some(resource.to_owned()),
             };
             self.grants.insert(row, grant);
@@ -125,15 +129,22 @@ impl State {
 
     /// The ARN of an account's default RDS key (`alias/aws/rds`) in a region, made when first asked for.
     pub fn default_rds_key(&mut self, now: DateTime<Utc>, caller: &Caller, region: &str) -> String {
+        self.managed_key(now, caller, region, "rds")
+    }
+
+    /// The ARN of an account's AWS managed key for a service (`alias/aws/<service>`), made when first asked for.
+    pub fn managed_key(&mut self, now: DateTime<Utc>, caller: &Caller, region: &str, of: &str) -> String {
         let Caller { account, partition, .. } = caller;
-        let id = random::named_uuid(&format!("aws/rds {partition} {account} {region}"));
+        let id = random::named_uuid(&format!("aws/{of} {partition} {account} {region}"));
         let arn = format!("arn:{partition}:kms:{region}:{account}:key/{id}");
         if self.keys.contains(&arn) {
             return arn;
         }
         // Without randomness there is no key yet; whoever asks whether it is usable hears so, and the next call tries again.
-        if let Ok(key) = keys::managed(&arn, (partition, account, region), now, &service(region)) {
-            let name = "alias/aws/rds".to_owned();
+        let service = if of == "ebs" { "ec2" } else { of };
+        let via = format!("{service}.{region}.amazonaws.com");
+        if let Ok(key) = keys::managed(&arn, (partition, account, region), now, (of, &via)) {
+            let name = format!("alias/aws/{of}");
             let alias_arn = format!("arn:{partition}:kms:{region}:{account}:{name}");
             let alias = Alias { name, arn: alias_arn.clone(), target: arn.clone(), created: now, updated: now };
             self.aliases.insert(alias_arn, alias);

@@ -1,6 +1,6 @@
-//! Cryptography with keys: real AES-256-GCM and HMAC.
+//! Cryptography with keys: real AES-256-GCM, RSAES-OAEP and HMAC.
 //!
-//! A ciphertext names its key and the key's material; both, and the encryption context, are authenticated with it.
+//! A symmetric ciphertext names its key and the key's material; both, and the encryption context, are authenticated with it.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use super::{
     State,
     access::{ANY, ENCRYPT_DECRYPT, encryption_context_keys, require_enabled, require_usage},
-    asymmetric::{Pair, is_signing_spec},
     condition::Context,
     errors,
     key::{Key, Material},
+    pairs::{Pair, is_pair},
+    rsa,
     validate::{Input, missing},
 };
 use crate::sandbox::{Answer, AwsError, Call, random};
@@ -98,18 +99,16 @@ fn open(material: &Material, blob: &Blob<'_>, context: &EncryptionContext) -> Re
     Ok(opened)
 }
 
-fn conditions(context: &EncryptionContext) -> Context {
+const SYMMETRIC: &str = "SYMMETRIC_DEFAULT";
+
+fn conditions(context: &EncryptionContext, algorithm: &str) -> Context {
     let mut conditions = Context::default();
     encryption_context_keys(&mut conditions, context);
-    conditions.set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT");
+    conditions.set("kms:EncryptionAlgorithm", algorithm);
     conditions
 }
 
 /// The key may be used by the caller for `action`, now, for encryption.
-fn check(state: &State, call: &Call, key: &Key, action: &str, context: &EncryptionContext) -> Result<(), AwsError> {
-    check_with(state, call, key, action, (conditions(context), context))
-}
-
 fn check_with(
     state: &State,
     call: &Call,
@@ -122,21 +121,25 @@ fn check_with(
     require_usage(key, ENCRYPT_DECRYPT, &call.action)
 }
 
-fn check_algorithm(input: Input<'_>, name: &str, key_arn: &str) -> Result<(), AwsError> {
-    match input.one_of(name, &ALGORITHMS)? {
-        None | Some("SYMMETRIC_DEFAULT") => Ok(()),
-        Some(other) => {
-            let message = format!("Algorithm {other} is not compatible with key spec SYMMETRIC_DEFAULT of {key_arn}.");
-            Err(AwsError::new("InvalidKeyUsageException", message))
-        }
-    }
+/// The algorithm that a field asks for.
+fn algorithm(input: Input<'_>, name: &str) -> Result<&'static str, AwsError> {
+    Ok(input.one_of(name, &ALGORITHMS)?.unwrap_or(SYMMETRIC))
 }
 
-fn grant_tokens(input: Input<'_>) -> Result<(), AwsError> {
-    if input.texts("GrantTokens")?.len() > 10 {
-        return Err(errors::constraint(Some("..."), "grantTokens", "have length less than or equal to 10"));
+/// A key encrypts with its own algorithms only, and only the symmetric one knows encryption contexts.
+fn check_algorithm(key: &Key, algorithm: &str, context: &EncryptionContext) -> Result<(), AwsError> {
+    if !rsa::algorithms(&key.spec).contains(&algorithm) {
+        let message = format!("Algorithm {algorithm} is not compatible with key spec {} of {}.", key.spec, key.arn);
+        return Err(AwsError::new("InvalidKeyUsageException", message));
+    }
+    if algorithm != SYMMETRIC && !context.is_empty() {
+        return Err(errors::validation(format!("Algorithm {algorithm} does not support an encryption context.")));
     }
     Ok(())
+}
+
+fn seal_by(key: &Key, algorithm: &str, plaintext: &[u8], context: &EncryptionContext) -> Result<Vec<u8>, AwsError> {
+    if algorithm == SYMMETRIC { seal(key, plaintext, context) } else { rsa::encrypt(key, algorithm, plaintext) }
 }
 
 fn dry_run(input: Input<'_>) -> Result<(), AwsError> {
@@ -152,14 +155,15 @@ pub fn encrypt(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let id = key_id(input, "KeyId")?.ok_or_else(|| missing("KeyId"))?;
     let plaintext = input.blob("Plaintext", LARGEST_PLAINTEXT)?.ok_or_else(|| missing("Plaintext"))?;
     let context = input.map("EncryptionContext")?;
-    grant_tokens(input)?;
+    state.check_grant_tokens(input)?;
+    let algorithm = algorithm(input, "EncryptionAlgorithm")?;
     let key = state.resolve(call, id, ANY)?;
-    check(state, call, key, "Encrypt", &context)?;
-    check_algorithm(input, "EncryptionAlgorithm", &key.arn)?;
+    check_with(state, call, key, "Encrypt", (conditions(&context, algorithm), &context))?;
+    check_algorithm(key, algorithm, &context)?;
+    let blob = seal_by(key, algorithm, &plaintext, &context)?;
     dry_run(input)?;
-    let blob = seal(key, &plaintext, &context)?;
     Ok(Answer::read(json!({
-        "CiphertextBlob": BASE64.encode(blob), "KeyId": key.arn, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "CiphertextBlob": BASE64.encode(blob), "KeyId": key.arn, "EncryptionAlgorithm": algorithm,
     })))
 }
 
@@ -167,7 +171,8 @@ pub fn encrypt(state: &State, call: &Call) -> Result<Answer, AwsError> {
 struct Opened<'a> {
     key: &'a Key,
     plaintext: Vec<u8>,
-    material: String,
+    /// Of a symmetric key whose ciphertext was read.
+    material: Option<String>,
 }
 
 fn ignores_ciphertext(input: Input<'_>) -> Result<bool, AwsError> {
@@ -190,102 +195,155 @@ fn unknown_key() -> AwsError {
     )
 }
 
-/// `named` is the field with the key's id, `action` what has to be allowed.
-fn open_blob<'a>(
-    state: &'a State,
-    call: &Call,
-    named: &str,
-    action: &str,
-    (conditions, context): (Context, &EncryptionContext),
-) -> Result<Opened<'a>, AwsError> {
-    let input = Input(&call.params);
-    let id = key_id(input, named)?;
-    let bytes = input.blob("CiphertextBlob", LARGEST_BLOB)?;
-    if ignores_ciphertext(input)? {
-        let id = id.ok_or_else(|| missing(named))?;
-        let key = state.resolve(call, id, ANY)?;
-        check_with(state, call, key, action, (conditions, context))?;
-        return Ok(Opened { key, plaintext: Vec::new(), material: String::new() });
+/// How a ciphertext is to be read: the fields that name its key and its algorithm, what has to be allowed, and the
+/// context that it was made in.
+struct Reading<'a> {
+    key: &'a str,
+    algorithm: &'static str,
+    action: &'a str,
+    conditions: Context,
+    context: &'a EncryptionContext,
+}
+
+/// The key that a ciphertext names, here; a multi-Region key's ciphertexts name the related key of another region.
+fn key_of<'a>(state: &'a State, call: &Call, blob: &Blob<'_>) -> Option<&'a Key> {
+    let mut parts: Vec<&str> = blob.key_arn.splitn(6, ':').collect();
+    if parts.last()?.starts_with("key/mrk-") {
+        *parts.get_mut(3)? = &call.region;
     }
-    let bytes = bytes.ok_or_else(|| missing("CiphertextBlob"))?;
-    let blob = Blob::parse(&bytes);
+    let here = |key: &&Key| key.region == call.region && key.partition == call.caller.partition;
+    state.keys.get(&parts.join(":")).filter(here)
+}
+
+fn open_blob<'a>(state: &'a State, call: &Call, reading: Reading<'_>) -> Result<Opened<'a>, AwsError> {
+    let input = Input(&call.params);
+    let id = key_id(input, reading.key)?;
+    let bytes = input.blob("CiphertextBlob", LARGEST_BLOB)?;
+    let ignored = ignores_ciphertext(input)?;
+    let blob = bytes.as_deref().and_then(Blob::parse);
     let key = match id {
-        Some(id) => {
-            let key = state.resolve(call, id, ANY)?;
-            check_with(state, call, key, action, (conditions, context))?;
-            key
-        }
+        Some(id) => state.resolve(call, id, ANY)?,
+        None if ignored => return Err(missing(reading.key)),
+        None if bytes.is_none() => return Err(missing("CiphertextBlob")),
         None => {
             let blob = blob.as_ref().ok_or_else(errors::invalid_ciphertext)?;
-            let here = |key: &&Key| key.region == call.region && key.partition == call.caller.partition;
-            let key = state.keys.get(blob.key_arn).filter(here).ok_or_else(unknown_key)?;
-            check_with(state, call, key, action, (conditions, context))?;
-            key
+            key_of(state, call, blob).ok_or_else(unknown_key)?
         }
     };
+    check_with(state, call, key, reading.action, (reading.conditions, reading.context))?;
+    check_algorithm(key, reading.algorithm, reading.context)?;
+    if ignored {
+        return Ok(Opened { key, plaintext: Vec::new(), material: None });
+    }
+    let bytes = bytes.as_ref().ok_or_else(|| missing("CiphertextBlob"))?;
+    if !key.is_symmetric() {
+        return Ok(Opened { key, plaintext: rsa::decrypt(key, reading.algorithm, bytes)?, material: None });
+    }
     let blob = blob.ok_or_else(errors::invalid_ciphertext)?;
-    if blob.key_arn != key.arn {
+    if key_of(state, call, &blob).is_none_or(|own| own.arn != key.arn) {
         let message = "The key ID in the request does not identify a CMK that can perform this operation.";
         return Err(AwsError::new("IncorrectKeyException", message));
     }
     let material = key.material(&blob.material).ok_or_else(errors::invalid_ciphertext)?;
-    let plaintext = open(material, &blob, context)?;
-    Ok(Opened { key, plaintext, material: material.id.clone() })
+    let plaintext = open(material, &blob, reading.context)?;
+    Ok(Opened { key, plaintext, material: Some(material.id.clone()) })
+}
+
+/// The answer's member for a key's material, which only symmetric keys have.
+fn put_material(body: &mut Value, member: &str, id: Option<String>) {
+    if let Some(id) = id {
+        body[member] = Value::String(id);
+    }
+}
+
+fn current_id(key: &Key) -> Option<String> {
+    key.current().filter(|_| key.is_symmetric()).map(|material| material.id.clone())
 }
 
 pub fn decrypt(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let context = input.map("EncryptionContext")?;
-    grant_tokens(input)?;
-    let opened = open_blob(state, call, "KeyId", "Decrypt", (conditions(&context), &context))?;
-    check_algorithm(input, "EncryptionAlgorithm", &opened.key.arn)?;
+    let algorithm = algorithm(input, "EncryptionAlgorithm")?;
+    state.check_grant_tokens(input)?;
+    let conditions = conditions(&context, algorithm);
+    let reading = Reading { key: "KeyId", algorithm, action: "Decrypt", conditions, context: &context };
+    let opened = open_blob(state, call, reading)?;
     dry_run(input)?;
-    Ok(Answer::read(json!({
+    let mut body = json!({
         "KeyId": opened.key.arn,
         "Plaintext": BASE64.encode(opened.plaintext),
-        "EncryptionAlgorithm": "SYMMETRIC_DEFAULT",
-        "KeyMaterialId": opened.material,
-    })))
+        "EncryptionAlgorithm": algorithm,
+    });
+    put_material(&mut body, "KeyMaterialId", opened.material);
+    Ok(Answer::read(body))
 }
 
 pub fn re_encrypt(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let (from, to) = (input.map("SourceEncryptionContext")?, input.map("DestinationEncryptionContext")?);
-    grant_tokens(input)?;
+    let source_algorithm = algorithm(input, "SourceEncryptionAlgorithm")?;
+    let destination_algorithm = algorithm(input, "DestinationEncryptionAlgorithm")?;
+    state.check_grant_tokens(input)?;
     let to_id = key_id(input, "DestinationKeyId")?.ok_or_else(|| missing("DestinationKeyId"))?;
     let destination = state.resolve(call, to_id, ANY)?;
-    let same = |source: Option<&str>| (source == Some(destination.arn.as_str())).to_string();
     let bytes = input.blob("CiphertextBlob", LARGEST_BLOB)?.unwrap_or_default();
     let source_arn = match key_id(input, "SourceKeyId")? {
         Some(id) => Some(state.resolve(call, id, ANY)?.arn.clone()),
         None => Blob::parse(&bytes).map(|blob| blob.key_arn.to_owned()),
     };
-    let mut source_conditions = conditions(&from);
-    source_conditions.set("kms:ReEncryptOnSameKey", same(source_arn.as_deref()));
-    let opened = open_blob(state, call, "SourceKeyId", "ReEncryptFrom", (source_conditions, &from))?;
-    check_algorithm(input, "SourceEncryptionAlgorithm", &opened.key.arn)?;
-    let mut conditions = conditions(&to);
-    conditions.set("kms:ReEncryptOnSameKey", same(source_arn.as_deref()));
+    let same = (source_arn.as_deref() == Some(destination.arn.as_str())).to_string();
+    let mut source_conditions = conditions(&from, source_algorithm);
+    source_conditions.set("kms:ReEncryptOnSameKey", &same);
+    let opened = open_blob(
+        state,
+        call,
+        Reading {
+            key: "SourceKeyId",
+            algorithm: source_algorithm,
+            action: "ReEncryptFrom",
+            conditions: source_conditions,
+            context: &from,
+        },
+    )?;
+    let mut conditions = conditions(&to, destination_algorithm);
+    conditions.set("kms:ReEncryptOnSameKey", &same);
     check_with(state, call, destination, "ReEncryptTo", (conditions, &to))?;
-    check_algorithm(input, "DestinationEncryptionAlgorithm", &destination.arn)?;
+    check_algorithm(destination, destination_algorithm, &to)?;
+    let blob = seal_by(destination, destination_algorithm, &opened.plaintext, &to)?;
     dry_run(input)?;
-    let blob = seal(destination, &opened.plaintext, &to)?;
-    Ok(Answer::read(json!({
+    let mut body = json!({
         "CiphertextBlob": BASE64.encode(blob),
         "SourceKeyId": opened.key.arn,
         "KeyId": destination.arn,
-        "SourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
-        "DestinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
-        "SourceKeyMaterialId": opened.material,
-        "DestinationKeyMaterialId": destination.current().map(|material| material.id.clone()),
-    })))
+        "SourceEncryptionAlgorithm": source_algorithm,
+        "DestinationEncryptionAlgorithm": destination_algorithm,
+    });
+    put_material(&mut body, "SourceKeyMaterialId", opened.material);
+    put_material(&mut body, "DestinationKeyMaterialId", current_id(destination));
+    Ok(Answer::read(body))
+}
+
+/// Data keys come under symmetric keys only.
+fn check_data_key(
+    state: &State,
+    call: &Call,
+    key: &Key,
+    conditions: Context,
+    context: &EncryptionContext,
+) -> Result<(), AwsError> {
+    check_with(state, call, key, &call.action, (conditions, context))?;
+    if key.is_symmetric() {
+        return Ok(());
+    }
+    let message = format!("{} key spec is {} which is not valid for {}.", key.arn, key.spec, call.action);
+    Err(AwsError::new("InvalidKeyUsageException", message))
 }
 
 pub fn generate_data_key(state: &State, call: &Call, with_plaintext: bool) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let id = key_id(input, "KeyId")?.ok_or_else(|| missing("KeyId"))?;
     let context = input.map("EncryptionContext")?;
-    grant_tokens(input)?;
+    state.check_grant_tokens(input)?;
     let length = match (input.one_of("KeySpec", &["AES_256", "AES_128"])?, input.integer("NumberOfBytes", 1, 1024)?) {
         (Some("AES_128"), None) => 16,
         (Some(_), None) => 32,
@@ -295,7 +353,7 @@ pub fn generate_data_key(state: &State, call: &Call, with_plaintext: bool) -> Re
         }
     };
     let key = state.resolve(call, id, ANY)?;
-    check(state, call, key, &call.action, &context)?;
+    check_data_key(state, call, key, conditions(&context, SYMMETRIC), &context)?;
     dry_run(input)?;
     let mut data_key = vec![0; length];
     random::fill(&mut data_key)?;
@@ -316,7 +374,7 @@ pub fn generate_data_key_pair(
     pair: Option<Pair>,
     with_plaintext: bool,
 ) -> Result<Answer, AwsError> {
-    const SPECS: [&str; 9] = [
+    const SPECS: [&str; 12] = [
         "RSA_2048",
         "RSA_3072",
         "RSA_4096",
@@ -326,28 +384,31 @@ pub fn generate_data_key_pair(
         "ECC_SECG_P256K1",
         "SM2",
         "ECC_NIST_EDWARDS25519",
+        "ML_KEM_512",
+        "ML_KEM_768",
+        "ML_KEM_1024",
     ];
     let input = Input(&call.params);
     let id = key_id(input, "KeyId")?.ok_or_else(|| missing("KeyId"))?;
     let spec = input.one_of("KeyPairSpec", &SPECS)?.ok_or_else(|| missing("KeyPairSpec"))?;
     let context = input.map("EncryptionContext")?;
-    grant_tokens(input)?;
+    state.check_grant_tokens(input)?;
     let key = state.resolve(call, id, ANY)?;
-    let mut conditions = conditions(&context);
+    let mut conditions = conditions(&context, SYMMETRIC);
     conditions.set("kms:DataKeyPairSpec", spec);
-    check_with(state, call, key, &call.action, (conditions, &context))?;
+    check_data_key(state, call, key, conditions, &context)?;
     dry_run(input)?;
     let unsupported = || errors::unsupported(format!("KeyPairSpec {spec} is not supported here."));
-    let pair = pair.filter(|_| is_signing_spec(spec)).ok_or_else(unsupported)?;
+    let pair = pair.filter(|_| is_pair(spec) && !spec.starts_with("ML_")).ok_or_else(unsupported)?;
     let mut body = json!({
-        "PrivateKeyCiphertextBlob": BASE64.encode(seal(key, &pair.private_pkcs8, &context)?),
+        "PrivateKeyCiphertextBlob": BASE64.encode(seal(key, &pair.private, &context)?),
         "PublicKey": BASE64.encode(&pair.public_spki),
         "KeyId": key.arn,
         "KeyPairSpec": spec,
         "KeyMaterialId": key.current().map(|material| material.id.clone()),
     });
     if with_plaintext {
-        body["PrivateKeyPlaintext"] = Value::String(BASE64.encode(&pair.private_pkcs8));
+        body["PrivateKeyPlaintext"] = Value::String(BASE64.encode(&pair.private));
     }
     Ok(Answer::read(body))
 }
@@ -355,6 +416,9 @@ pub fn generate_data_key_pair(
 pub fn generate_random(call: &Call) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let length = input.integer("NumberOfBytes", 1, 1024)?.ok_or_else(|| missing("NumberOfBytes"))?;
+    if let Some(store) = input.sized("CustomKeyStoreId", 1, 64)? {
+        return Err(super::stores::not_found(store));
+    }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(1024)];
     random::fill(&mut bytes)?;
     Ok(Answer::read(json!({"Plaintext": BASE64.encode(bytes)})))
@@ -372,7 +436,7 @@ fn mac<'a>(state: &'a State, call: &Call) -> Result<Mac<'a>, AwsError> {
     let message = input.blob("Message", 4096)?.ok_or_else(|| missing("Message"))?;
     let id = key_id(input, "KeyId")?.ok_or_else(|| missing("KeyId"))?;
     let algorithm = input.one_of("MacAlgorithm", &MAC_ALGORITHMS)?.ok_or_else(|| missing("MacAlgorithm"))?;
-    grant_tokens(input)?;
+    state.check_grant_tokens(input)?;
     let key = state.resolve(call, id, ANY)?;
     let mut conditions = Context::default();
     conditions.set("kms:MacAlgorithm", algorithm);

@@ -12,6 +12,7 @@ use super::{
     errors,
     key::{Grant, Key},
     keys::epoch,
+    pairs::{ENCAPSULATE_DECAPSULATE, KEY_AGREEMENT, SIGN_VERIFY},
     policy,
     validate::{Input, missing, not_in_enum, page},
 };
@@ -39,7 +40,7 @@ const OPERATIONS: [&str; 19] = [
     "Decapsulate",
 ];
 const FOR_ANY_KEY: [&str; 3] = ["CreateGrant", "RetireGrant", "DescribeKey"];
-const FOR_ENCRYPTION: [&str; 8] = [
+const FOR_SYMMETRIC: [&str; 8] = [
     "Decrypt",
     "Encrypt",
     "GenerateDataKey",
@@ -49,6 +50,9 @@ const FOR_ENCRYPTION: [&str; 8] = [
     "GenerateDataKeyPair",
     "GenerateDataKeyPairWithoutPlaintext",
 ];
+const FOR_RSA: [&str; 5] = ["Decrypt", "Encrypt", "ReEncryptFrom", "ReEncryptTo", "GetPublicKey"];
+const FOR_AGREEMENT: [&str; 2] = ["DeriveSharedSecret", "GetPublicKey"];
+const FOR_ENCAPSULATION: [&str; 3] = ["Encapsulate", "Decapsulate", "GetPublicKey"];
 const FOR_SIGNING: [&str; 3] = ["Sign", "Verify", "GetPublicKey"];
 const FOR_MAC: [&str; 2] = ["GenerateMac", "VerifyMac"];
 /// Grants of one key.
@@ -86,8 +90,11 @@ fn operations(input: Input<'_>, key: &Key) -> Result<Vec<String>, AwsError> {
     }
     let fits = |operation: &&str| {
         let own: &[&str] = match key.usage.as_str() {
-            "ENCRYPT_DECRYPT" => &FOR_ENCRYPTION,
-            "SIGN_VERIFY" => &FOR_SIGNING,
+            "ENCRYPT_DECRYPT" if key.is_symmetric() => &FOR_SYMMETRIC,
+            "ENCRYPT_DECRYPT" => &FOR_RSA,
+            SIGN_VERIFY => &FOR_SIGNING,
+            KEY_AGREEMENT => &FOR_AGREEMENT,
+            ENCAPSULATE_DECAPSULATE => &FOR_ENCAPSULATION,
             _ => &FOR_MAC,
         };
         FOR_ANY_KEY.contains(operation) || own.contains(operation)
@@ -99,6 +106,50 @@ fn operations(input: Input<'_>, key: &Key) -> Result<Vec<String>, AwsError> {
         )));
     }
     Ok(asked.into_iter().map(str::to_owned).collect())
+}
+
+/// How many characters of a grant's tokens are the same in all of them.
+const TOKEN_STEM: usize = 120;
+
+impl State {
+    /// A call may bring tokens of new grants. Grants take effect at once here, so a token only has to be a grant's.
+    ///
+    /// # Errors
+    /// `InvalidGrantTokenException`, or more tokens than a call may bring.
+    pub fn check_grant_tokens(&self, input: Input<'_>) -> Result<(), AwsError> {
+        let tokens = input.texts("GrantTokens")?;
+        if tokens.len() > 10 {
+            return Err(errors::constraint(Some("..."), "grantTokens", "have length less than or equal to 10"));
+        }
+        tokens.into_iter().try_for_each(|token| self.grant_of(token).map(|_| ()))
+    }
+
+    /// The grant that a token is of.
+    fn grant_of(&self, token: &str) -> Result<&Grant, AwsError> {
+        let invalid = || AwsError::new("InvalidGrantTokenException", "Invalid grant token");
+        let stem = token.get(..TOKEN_STEM).ok_or_else(invalid)?;
+        self.grants.iter().map(|(_, grant)| grant).find(|grant| grant.token == stem).ok_or_else(invalid)
+    }
+}
+
+/// A token of a grant: every call gets one of its own, and all of one grant are as good.
+fn fresh_token(grant: &Grant) -> Result<String, AwsError> {
+    Ok(format!("{}{}", grant.token, random::base32(40)?))
+}
+
+/// A service as a grantee comes with the resource that it acts for and with somebody who may retire the grant.
+fn check_service(input: Input<'_>) -> Result<Option<String>, AwsError> {
+    let source = input.inner("Constraints").map(|of| of.sized("SourceArn", 1, 2048)).transpose()?.flatten();
+    if !input.has("GranteeServicePrincipal") {
+        return Ok(source.map(str::to_owned));
+    }
+    if source.is_none() {
+        return Err(errors::validation("A GranteeServicePrincipal requires the grant constraint SourceArn."));
+    }
+    if !input.has("RetiringPrincipal") && !input.has("RetiringServicePrincipal") {
+        return Err(errors::validation("A GranteeServicePrincipal requires a principal that may retire the grant."));
+    }
+    Ok(source.map(str::to_owned))
 }
 
 /// How direct calls look to policies.
@@ -117,7 +168,14 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
             return Err(errors::validation("Specify either GranteePrincipal or GranteeServicePrincipal, not both."));
         }
     };
-    let retiring = principal(input, "RetiringPrincipal")?.map(str::to_owned);
+    let retiring = match (principal(input, "RetiringPrincipal")?, principal(input, "RetiringServicePrincipal")?) {
+        (Some(_), Some(_)) => {
+            return Err(errors::validation("Specify either RetiringPrincipal or RetiringServicePrincipal, not both."));
+        }
+        (one, other) => one.or(other).map(str::to_owned),
+    };
+    let source_arn = check_service(input)?;
+    state.check_grant_tokens(input)?;
     let good = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
     let name = input.matching("Name", (1, 256), "^[a-zA-Z0-9:/_-]+$", good)?.map(str::to_owned);
     let id = input.sized("KeyId", 1, 2048)?.ok_or_else(|| missing("KeyId"))?;
@@ -146,7 +204,7 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let mut grant = Grant {
         id: hex::encode(random::bytes::<32>()?),
         key: key.arn.clone(),
-        token: random::base32(120)?,
+        token: random::base32(TOKEN_STEM)?,
         name,
         created: call.now,
         grantee: grantee.to_owned(),
@@ -155,16 +213,17 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         operations,
         context_equals: equals,
         context_subset: subset,
+        source_arn,
         resource: None,
     };
     if let Some(same) = same_named(state, &grant) {
-        return Ok(Answer::read(json!({"GrantToken": same.token, "GrantId": same.id})));
+        return Ok(Answer::read(json!({"GrantToken": fresh_token(same)?, "GrantId": same.id})));
     }
     if state.grants_of(&key.arn).count() >= MOST {
         return Err(errors::limit(format!("A key has at most {MOST} grants")));
     }
     grant.operations.dedup();
-    let body = json!({"GrantToken": grant.token, "GrantId": grant.id});
+    let body = json!({"GrantToken": fresh_token(&grant)?, "GrantId": grant.id});
     let (arn, id) = (grant.key.clone(), grant.id.clone());
     state.grants.insert(Grant::row_key(&arn, &id), grant);
     Ok(Answer::effect(body, arn, format!("grant {id} created")))
@@ -180,6 +239,7 @@ fn same_named<'a>(state: &'a State, new: &'a Grant) -> Option<&'a Grant> {
             && old.operations == new.operations
             && old.context_equals == new.context_equals
             && old.context_subset == new.context_subset
+            && old.source_arn == new.source_arn
     })
 }
 
@@ -202,6 +262,9 @@ fn entry(grant: &Grant) -> Value {
     }
     if let Some(subset) = &grant.context_subset {
         constraints.insert("EncryptionContextSubset".to_owned(), json!(subset));
+    }
+    if let Some(source) = &grant.source_arn {
+        constraints.insert("SourceArn".to_owned(), json!(source));
     }
     if !constraints.is_empty() {
         put("Constraints", Value::Object(constraints));
@@ -260,12 +323,7 @@ pub fn retire(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let token = input.sized("GrantToken", 1, 8192)?;
     let (key_id, id) = (input.sized("KeyId", 1, 2048)?, input.sized("GrantId", 1, 128)?);
     let grant = match (token, key_id, id) {
-        (Some(token), None, None) => state
-            .grants
-            .iter()
-            .map(|(_, grant)| grant)
-            .find(|grant| grant.token == token)
-            .ok_or_else(|| AwsError::new("InvalidGrantTokenException", ""))?,
+        (Some(token), None, None) => state.grant_of(token)?,
         (None, Some(key_id), Some(id)) => {
             let key = state.resolve(call, key_id, NO_ALIAS)?;
             state.grants.get(&Grant::row_key(&key.arn, id)).ok_or_else(|| no_grant(id))?

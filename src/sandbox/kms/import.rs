@@ -1,21 +1,26 @@
 //! Imported key material: wrapping keys, import tokens, and what an import does to a key.
 //!
-//! The unwrapping is real: RSA-OAEP with the hash the caller asked for. Behaviour after the KMS developer guide, "Importing
+//! The unwrapping is real: RSA-OAEP with the hash the caller asked for, and AES key wrap with padding (RFC 5649) below it. Behaviour after the KMS developer guide, "Importing
 //! key material", and the API reference of ImportKeyMaterial.
 
-use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use aws_lc_rs::{
+    key_wrap::{AES_128, AES_256, AesKek, KeyWrapPadded as _},
+    rsa::PrivateDecryptingKey,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::{
     State,
-    access::{OWN, require_not_deleting},
-    asymmetric::Pair,
+    access::{OWN, require_not_deleting, unfit},
     condition::Context,
     errors,
     key::{ImportParameters, Key, KeyState, Material, MaterialState, Secret},
     keys::{epoch, material_id, material_length},
+    multi_region::require_no_replica,
+    pairs::{Pair, public_key},
+    rsa,
     validate::{Input, missing},
 };
 use crate::sandbox::{Answer, AwsError, Call, random};
@@ -43,6 +48,22 @@ fn require_external(key: &Key) -> Result<(), AwsError> {
     Err(errors::unsupported(message))
 }
 
+/// Not every algorithm wraps every material: a private key of RSA is too long for RSA itself, one of P-521 for the shortest.
+fn check_wrapping(key: &Key, algorithm: &str, wrapping: &str) -> Result<(), AwsError> {
+    let fits = match algorithm {
+        "RSAES_OAEP_SHA_1" | "RSAES_OAEP_SHA_256" => {
+            !key.spec.starts_with("RSA_") && (key.spec != "ECC_NIST_P521" || wrapping != "RSA_2048")
+        }
+        "RSA_AES_KEY_WRAP_SHA_1" | "RSA_AES_KEY_WRAP_SHA_256" => material_length(&key.spec).is_none(),
+        _ => false,
+    };
+    if fits && wrapping != "SM2" {
+        return Ok(());
+    }
+    let message = format!("Wrapping algorithm {algorithm} with {wrapping} is not supported for {}", key.spec);
+    Err(errors::unsupported(message))
+}
+
 pub fn get_parameters(state: &mut State, call: &Call, wrapping: Option<Pair>) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let algorithm = input.one_of("WrappingAlgorithm", &ALGORITHMS)?.ok_or_else(|| missing("WrappingAlgorithm"))?;
@@ -52,16 +73,14 @@ pub fn get_parameters(state: &mut State, call: &Call, wrapping: Option<Pair>) ->
     context.set("kms:WrappingKeySpec", spec);
     let key = state.key_with(call, OWN, context)?;
     require_external(key)?;
-    require_not_deleting(key)?;
-    if !matches!(algorithm, "RSAES_OAEP_SHA_1" | "RSAES_OAEP_SHA_256") {
-        return Err(errors::unsupported(format!("Wrapping algorithm {algorithm} is not supported for {}", key.spec)));
-    }
+    require_not_deleting(key, call.now)?;
+    check_wrapping(key, algorithm, spec)?;
     let wrapping = wrapping.ok_or_else(|| errors::unsupported(format!("Wrapping key spec {spec} is not supported")))?;
     let token = [TOKEN_MAGIC, &random::bytes::<64>()?].concat();
     let valid_to = call.now + VALID_FOR;
     let parameters = ImportParameters {
         key: key.arn.clone(),
-        private_key: Secret(wrapping.private_pkcs8),
+        private_key: Secret(wrapping.private),
         algorithm: algorithm.to_owned(),
         valid_to,
     };
@@ -106,17 +125,23 @@ fn expiry(input: Input<'_>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>,
 }
 
 fn unwrap(parameters: &ImportParameters, wrapped: &[u8]) -> Result<Vec<u8>, AwsError> {
-    let algorithm = match parameters.algorithm.as_str() {
-        "RSAES_OAEP_SHA_1" => &OAEP_SHA1_MGF1SHA1,
-        _ => &OAEP_SHA256_MGF1SHA256,
+    let private = PrivateDecryptingKey::from_pkcs8(&parameters.private_key.0)
+        .map_err(|_| errors::internal("the wrapping key cannot be read"))?;
+    let Some(hash) = parameters.algorithm.strip_prefix("RSA_AES_KEY_WRAP_") else {
+        return rsa::decrypt_with(private, &parameters.algorithm, wrapped);
     };
-    let key = PrivateDecryptingKey::from_pkcs8(&parameters.private_key.0)
-        .ok()
-        .and_then(|key| OaepPrivateDecryptingKey::new(key).ok())
-        .ok_or_else(|| errors::internal("the wrapping key cannot be read"))?;
-    let mut plain = vec![0; key.min_output_size()];
-    let plain = key.decrypt(algorithm, wrapped, &mut plain, None).map_err(|_| errors::invalid_ciphertext())?;
-    Ok(plain.to_vec())
+    let split = wrapped.split_at_checked(private.key_size_bytes()).ok_or_else(errors::invalid_ciphertext)?;
+    let wrapping_key = rsa::decrypt_with(private, &format!("RSAES_OAEP_{hash}"), split.0)?;
+    let cipher = if wrapping_key.len() == 16 { &AES_128 } else { &AES_256 };
+    let mut plain = vec![0; split.1.len()];
+    AesKek::new(cipher, &wrapping_key)
+        .and_then(|key| Ok(key.unwrap_with_padding(split.1, &mut plain)?.to_vec()))
+        .map_err(|_| errors::invalid_ciphertext())
+}
+
+/// Material is so many bytes, or the private key of a pair in PKCS#8.
+fn is_material(spec: &str, bytes: &[u8]) -> bool {
+    material_length(spec).map_or_else(|| public_key(spec, bytes).is_some(), |length| bytes.len() == length)
 }
 
 fn incorrect(message: &str) -> AwsError {
@@ -171,17 +196,21 @@ pub fn import(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     match key.state(call.now) {
         KeyState::Enabled | KeyState::PendingImport => {}
         KeyState::Disabled => return Err(errors::invalid_state(format!("{} is disabled.", key.arn))),
-        KeyState::PendingDeletion => return Err(errors::invalid_state(format!("{} is pending deletion.", key.arn))),
+        other @ (KeyState::PendingDeletion
+        | KeyState::PendingReplicaDeletion
+        | KeyState::Creating
+        | KeyState::Updating) => return Err(unfit(key, other)),
     }
     let material = unwrap(parameters(state, key, &token, call.now)?, &wrapped)?;
-    if Some(material.len()) != material_length(&key.spec) {
-        return Err(incorrect("The key material in the request is of invalid length for this KMS key."));
+    if !is_material(&key.spec, &material) {
+        return Err(incorrect("The key material in the request is not valid for the key spec of this KMS key."));
     }
     let id = material_id(&key.id, &material);
     check_fits(key, &asked, &id, call.now)?;
     let (arn, what) = (key.arn.clone(), format!("key material {id} imported"));
     let key = state.keys.get_mut(&arn).ok_or_else(|| errors::no_key(&arn))?;
     put(key, &id, Secret(material), asked);
+    state.synchronize(&arn, call.now);
     Ok(Answer::effect(json!({"KeyId": arn, "KeyMaterialId": id}), arn, what))
 }
 
@@ -196,6 +225,7 @@ fn check_fits(key: &Key, asked: &Asked, id: &str, now: DateTime<Utc>) -> Result<
         }
         return Ok(());
     }
+    require_no_replica(key)?;
     if known {
         return Err(incorrect("The key material in the request is already associated with this KMS key."));
     }
@@ -208,7 +238,7 @@ fn check_fits(key: &Key, asked: &Asked, id: &str, now: DateTime<Utc>) -> Result<
     if key.state(now) == KeyState::PendingImport {
         return Err(errors::invalid_state(format!("{} is pending import.", key.arn)));
     }
-    if key.materials.iter().any(|material| material.state == MaterialState::PendingRotation) {
+    if key.materials.iter().any(Material::is_pending) {
         return Err(errors::invalid_state(format!("{} already has key material that is pending rotation.", key.arn)));
     }
     Ok(())
@@ -254,10 +284,11 @@ pub fn delete(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let body = json!({"KeyId": arn, "KeyMaterialId": id});
     let key = state.keys.get_mut(&arn).ok_or_else(|| errors::no_key(&arn))?;
     // Material that never was current leaves no trace; the key needs all others back before it works again.
-    key.materials.retain(|material| material.id != id || material.state != MaterialState::PendingRotation);
+    key.materials.retain(|material| material.id != id || !material.is_pending());
     for material in key.materials.iter_mut().filter(|material| material.id == id) {
         material.secret = None;
         material.valid_to = None;
     }
+    state.synchronize(&arn, call.now);
     Ok(Answer::effect(body, arn, format!("key material {id} deleted")))
 }

@@ -35,7 +35,10 @@ pub enum KeyState {
     Enabled,
     Disabled,
     PendingDeletion,
+    PendingReplicaDeletion,
     PendingImport,
+    Creating,
+    Updating,
 }
 
 impl KeyState {
@@ -44,7 +47,10 @@ impl KeyState {
             Self::Enabled => "Enabled",
             Self::Disabled => "Disabled",
             Self::PendingDeletion => "PendingDeletion",
+            Self::PendingReplicaDeletion => "PendingReplicaDeletion",
             Self::PendingImport => "PendingImport",
+            Self::Creating => "Creating",
+            Self::Updating => "Updating",
         }
     }
 }
@@ -54,6 +60,8 @@ pub enum MaterialState {
     Current,
     NonCurrent,
     PendingRotation,
+    /// As `PendingRotation`, but a replica of the key does not have it yet.
+    PendingMultiRegion,
 }
 
 impl MaterialState {
@@ -62,6 +70,7 @@ impl MaterialState {
             Self::Current => "CURRENT",
             Self::NonCurrent => "NON_CURRENT",
             Self::PendingRotation => "PENDING_ROTATION",
+            Self::PendingMultiRegion => "PENDING_MULTI_REGION_IMPORT_AND_ROTATION",
         }
     }
 }
@@ -81,6 +90,11 @@ pub struct Material {
 }
 
 impl Material {
+    /// Whether it never was current and waits to be.
+    pub fn is_pending(&self) -> bool {
+        matches!(self.state, MaterialState::PendingRotation | MaterialState::PendingMultiRegion)
+    }
+
     pub fn live(&self, now: DateTime<Utc>) -> Option<&Secret> {
         self.secret.as_ref().filter(|_| self.valid_to.is_none_or(|end| now < end))
     }
@@ -91,6 +105,14 @@ impl Material {
 pub struct Rotation {
     pub period_days: i64,
     pub next: DateTime<Utc>,
+}
+
+/// A multi-Region key at work on itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Busy {
+    pub until: DateTime<Utc>,
+    /// A new replica; else the primary changes.
+    pub creating: bool,
 }
 
 /// A policy that was replaced, and since when.
@@ -114,9 +136,17 @@ pub struct Key {
     pub origin: String,
     pub aws_managed: bool,
     pub multi_region: bool,
+    /// Whether it is a replica of a multi-Region primary key.
+    #[serde(default)]
+    pub replica: bool,
+    #[serde(default)]
+    pub busy: Option<Busy>,
     pub disabled: bool,
     /// When it will be gone, and the waiting period in days.
     pub deletion: Option<(DateTime<Utc>, i64)>,
+    /// The waiting period in days of a primary that is to be deleted after the last of its replicas.
+    #[serde(default)]
+    pub replica_deletion_days: Option<i64>,
     pub policy: String,
     pub replaced: Option<Replaced>,
     /// Oldest first.
@@ -136,14 +166,27 @@ impl Key {
     }
 
     pub fn state(&self, now: DateTime<Utc>) -> KeyState {
+        if self.replica_deletion_days.is_some() {
+            return KeyState::PendingReplicaDeletion;
+        }
         if self.deletion.is_some() {
             return KeyState::PendingDeletion;
         }
-        let mut needed = self.materials.iter().filter(|material| material.state != MaterialState::PendingRotation);
+        let busy = self.busy.as_ref().filter(|busy| now < busy.until);
+        if busy.is_some_and(|busy| busy.creating) {
+            return KeyState::Creating;
+        }
+        let in_use =
+            |material: &&Material| matches!(material.state, MaterialState::Current | MaterialState::NonCurrent);
+        let mut needed = self.materials.iter().filter(in_use);
         if self.current().is_none() || needed.any(|material| material.live(now).is_none()) {
             return KeyState::PendingImport;
         }
-        if self.disabled { KeyState::Disabled } else { KeyState::Enabled }
+        match (self.disabled, busy) {
+            (true, _) => KeyState::Disabled,
+            (false, Some(_)) => KeyState::Updating,
+            (false, None) => KeyState::Enabled,
+        }
     }
 
     pub fn current(&self) -> Option<&Material> {
@@ -190,6 +233,7 @@ pub struct Alias {
 pub struct Grant {
     pub id: String,
     pub key: String,
+    /// What all its tokens begin with.
     pub token: String,
     pub name: Option<String>,
     pub created: DateTime<Utc>,
@@ -199,6 +243,8 @@ pub struct Grant {
     pub operations: Vec<String>,
     pub context_equals: Option<BTreeMap<String, String>>,
     pub context_subset: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub source_arn: Option<String>,
     /// The resource that RDS holds it for.
     pub resource: Option<String>,
 }

@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::{
     State,
-    access::{ANY, OWN, require_not_deleting},
-    asymmetric::{self, Pair},
+    access::{ANY, OWN, require_not_deleting, unfit},
+    asymmetric,
     condition::Context,
     errors,
     key::{Key, KeyState, Material, MaterialState, Replaced, Secret},
+    pairs::{self, Pair},
     policy::{self, Request, Verdict},
     tags,
     validate::{Input, missing, page},
@@ -98,30 +99,44 @@ fn spec_and_usage(input: Input<'_>) -> Result<(&'static str, &'static str), AwsE
         (None, None) => "SYMMETRIC_DEFAULT",
     };
     let usage = input.one_of("KeyUsage", &USAGES)?;
-    match (spec, usage) {
-        ("SYMMETRIC_DEFAULT", None | Some("ENCRYPT_DECRYPT")) => Ok((spec, "ENCRYPT_DECRYPT")),
-        (_, None) => Err(errors::validation(
+    if pairs::usages(spec).is_empty() {
+        return Err(errors::unsupported(format!("KeySpec {spec} is not supported in this Region.")));
+    }
+    match usage {
+        None if spec == "SYMMETRIC_DEFAULT" => Ok((spec, "ENCRYPT_DECRYPT")),
+        None => Err(errors::validation(
             "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
         )),
-        (hmac, Some("GENERATE_VERIFY_MAC")) if hmac.starts_with("HMAC_") => Ok((spec, "GENERATE_VERIFY_MAC")),
-        (spec, Some(usage)) if spec == "SYMMETRIC_DEFAULT" || spec.starts_with("HMAC_") => {
-            Err(errors::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}")))
-        }
-        (signing, Some("SIGN_VERIFY")) if asymmetric::is_signing_spec(signing) => Ok((spec, "SIGN_VERIFY")),
-        (curve, Some("GENERATE_VERIFY_MAC")) => {
-            Err(errors::validation(format!("KeyUsage GENERATE_VERIFY_MAC is not compatible with KeySpec {curve}")))
-        }
-        (spec, Some(_)) => Err(errors::unsupported(format!("KeySpec {spec} is not supported here."))),
+        Some(usage) if pairs::usages(spec).contains(&usage) => Ok((spec, usage)),
+        Some(usage) => Err(errors::validation(format!("KeyUsage {usage} is not compatible with KeySpec {spec}"))),
     }
+}
+
+/// Where the material is to come from. There are no custom key stores here, so none is found.
+fn origin(input: Input<'_>, spec: &str) -> Result<&'static str, AwsError> {
+    let origin = input.one_of("Origin", &ORIGINS)?.unwrap_or("AWS_KMS");
+    let store = input.sized("CustomKeyStoreId", 1, 64)?;
+    if origin != "EXTERNAL_KEY_STORE" && input.has("XksKeyId") {
+        return Err(errors::validation(format!("XksKeyId is not valid with Origin {origin}.")));
+    }
+    match (origin, store) {
+        ("AWS_KMS" | "EXTERNAL", None) => {}
+        ("AWS_KMS" | "EXTERNAL", Some(_)) => {
+            return Err(errors::validation(format!("CustomKeyStoreId is not valid with Origin {origin}.")));
+        }
+        (_, None) => return Err(errors::validation(format!("Origin {origin} requires a CustomKeyStoreId."))),
+        (_, Some(id)) => return Err(super::stores::not_found(id)),
+    }
+    if origin == "EXTERNAL" && (spec.starts_with("ML_") || spec == pairs::ED25519) {
+        return Err(errors::unsupported(format!("Origin {origin} is not supported for KeySpec {spec}.")));
+    }
+    Ok(origin)
 }
 
 pub fn create(state: &mut State, call: &Call, pair: Option<Pair>) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
     let (spec, usage) = spec_and_usage(input)?;
-    let origin = input.one_of("Origin", &ORIGINS)?.unwrap_or("AWS_KMS");
-    if !matches!(origin, "AWS_KMS" | "EXTERNAL") || input.has("CustomKeyStoreId") {
-        return Err(errors::unsupported(format!("Origin {origin} is not supported here.")));
-    }
+    let origin = origin(input, spec)?;
     let description = input.sized("Description", 0, 8192)?.unwrap_or_default();
     let tags = tags::read(input, "Tags")?;
     tags::check_count(tags.len())?;
@@ -135,10 +150,10 @@ pub fn create(state: &mut State, call: &Call, pair: Option<Pair>) -> Result<Answ
         check_policy(call, &arn, policy, bypass)?;
     }
     let materials = match (origin, material_length(spec), pair) {
-        ("EXTERNAL", Some(_), _) => Vec::new(),
+        ("EXTERNAL", _, _) => Vec::new(),
         ("AWS_KMS", Some(length), _) => vec![new_material(&id, length)?],
-        ("AWS_KMS", None, Some(pair)) => vec![first_material(&id, pair.private_pkcs8)],
-        _ => return Err(errors::unsupported(format!("Origin {origin} is not supported for KeySpec {spec} here."))),
+        ("AWS_KMS", None, Some(pair)) => vec![first_material(&id, pair.private)],
+        _ => return Err(errors::internal("no key pair could be made")),
     };
     let key = Key {
         arn: arn.clone(),
@@ -153,8 +168,11 @@ pub fn create(state: &mut State, call: &Call, pair: Option<Pair>) -> Result<Answ
         origin: origin.to_owned(),
         aws_managed: false,
         multi_region,
+        replica: false,
+        busy: None,
         disabled: false,
         deletion: None,
+        replica_deletion_days: None,
         policy: policy.map_or_else(|| policy::default_policy(partition, account), str::to_owned),
         replaced: None,
         materials,
@@ -162,13 +180,13 @@ pub fn create(state: &mut State, call: &Call, pair: Option<Pair>) -> Result<Answ
         on_demand_rotations: 0,
         tags,
     };
-    let body = json!({"KeyMetadata": metadata(&key, call.now)});
+    let body = json!({"KeyMetadata": state.metadata(&key, call.now)});
     state.keys.insert(&arn, key);
     Ok(Answer::effect(body, arn, "created"))
 }
 
 /// The policy is one, and leaves the caller able to replace it.
-fn check_policy(call: &Call, key_arn: &str, text: &str, bypass: bool) -> Result<(), AwsError> {
+pub fn check_policy(call: &Call, key_arn: &str, text: &str, bypass: bool) -> Result<(), AwsError> {
     policy::check(text, &call.caller.partition)?;
     let mut context = Context::default();
     context.set("kms:CallerAccount", &call.caller.account);
@@ -183,8 +201,18 @@ fn check_policy(call: &Call, key_arn: &str, text: &str, bypass: bool) -> Result<
     Ok(())
 }
 
-/// `KeyMetadata`.
-pub fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
+impl State {
+    /// `KeyMetadata`.
+    pub fn metadata(&self, key: &Key, now: DateTime<Utc>) -> Value {
+        let mut data = metadata(key, now);
+        if let Some(configuration) = self.multi_region_configuration(key) {
+            data["MultiRegionConfiguration"] = configuration;
+        }
+        data
+    }
+}
+
+fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
     let state = key.state(now);
     let mut data = Map::new();
     let mut put = |name: &str, value: Value| data.insert(name.to_owned(), value);
@@ -192,7 +220,7 @@ pub fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
     put("KeyId", json!(key.id));
     put("Arn", json!(key.arn));
     put("CreationDate", epoch(key.created));
-    put("Enabled", json!(state == KeyState::Enabled));
+    put("Enabled", json!(matches!(state, KeyState::Enabled | KeyState::Updating)));
     put("Description", json!(key.description));
     put("KeyUsage", json!(key.usage));
     put("KeyState", json!(state.name()));
@@ -200,18 +228,15 @@ pub fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
     put("KeyManager", json!(if key.aws_managed { "AWS" } else { "CUSTOMER" }));
     put("CustomerMasterKeySpec", json!(key.spec));
     put("KeySpec", json!(key.spec));
-    if key.is_symmetric() {
-        put("EncryptionAlgorithms", json!(["SYMMETRIC_DEFAULT"]));
-    } else if key.usage == asymmetric::SIGN_VERIFY {
-        put("SigningAlgorithms", json!(asymmetric::signing_algorithms(&key.spec)));
-    } else if let Some(size) = key.spec.strip_prefix("HMAC_") {
+    if let Some(size) = key.spec.strip_prefix("HMAC_") {
         put("MacAlgorithms", json!([format!("HMAC_SHA_{size}")]));
+    } else {
+        let (member, algorithms) = asymmetric::algorithms(key);
+        put(member, json!(algorithms));
     }
     put("MultiRegion", json!(key.multi_region));
-    if key.multi_region {
-        let primary = json!({"Arn": key.arn, "Region": key.region});
-        let configuration = json!({"MultiRegionKeyType": "PRIMARY", "PrimaryKey": primary, "ReplicaKeys": []});
-        put("MultiRegionConfiguration", configuration);
+    if let Some(days) = key.replica_deletion_days {
+        put("PendingDeletionWindowInDays", json!(days));
     }
     if let Some((at, _)) = key.deletion {
         put("DeletionDate", epoch(at));
@@ -232,8 +257,9 @@ pub fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
 }
 
 pub fn describe(state: &State, call: &Call) -> Result<Answer, AwsError> {
+    state.check_grant_tokens(Input(&call.params))?;
     let key = state.own_key(call, ANY)?;
-    Ok(Answer::read(json!({"KeyMetadata": metadata(key, call.now)})))
+    Ok(Answer::read(json!({"KeyMetadata": state.metadata(key, call.now)})))
 }
 
 pub fn list(state: &State, call: &Call) -> Result<Answer, AwsError> {
@@ -246,8 +272,11 @@ pub fn set_enabled(state: &mut State, call: &Call, enabled: bool) -> Result<Answ
     let key = state.own_key(call, OWN)?;
     match key.state(call.now) {
         KeyState::Enabled | KeyState::Disabled => {}
-        KeyState::PendingDeletion => return Err(errors::invalid_state(format!("{} is pending deletion.", key.arn))),
-        KeyState::PendingImport => return Err(errors::invalid_state(format!("{} is pending import.", key.arn))),
+        other @ (KeyState::PendingDeletion
+        | KeyState::PendingReplicaDeletion
+        | KeyState::PendingImport
+        | KeyState::Creating
+        | KeyState::Updating) => return Err(unfit(key, other)),
     }
     let what = if enabled { "enabled" } else { "disabled" };
     state.change(&key.arn.clone(), what, |key| key.disabled = !enabled)
@@ -258,15 +287,20 @@ pub fn schedule_deletion(state: &mut State, call: &Call) -> Result<Answer, AwsEr
     let mut context = Context::default();
     context.set("kms:ScheduleKeyDeletionPendingWindowInDays", days.to_string());
     let key = state.key_with(call, OWN, context)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     let arn = key.arn.clone();
+    let mut body = json!({"KeyId": arn, "PendingWindowInDays": days});
+    if !key.replica && !state.replicas_of(key).is_empty() {
+        body["KeyState"] = json!(KeyState::PendingReplicaDeletion.name());
+        state.change(&arn, "scheduled for deletion", |key| {
+            key.replica_deletion_days = Some(days);
+            key.disabled = true;
+        })?;
+        return Ok(Answer::effect(body, arn, "scheduled for deletion after its replicas"));
+    }
     let due = call.now + TimeDelta::days(days);
-    let body = json!({
-        "KeyId": arn,
-        "DeletionDate": epoch(due),
-        "KeyState": KeyState::PendingDeletion.name(),
-        "PendingWindowInDays": days,
-    });
+    body["KeyState"] = json!(KeyState::PendingDeletion.name());
+    body["DeletionDate"] = epoch(due);
     state.change(&arn, "scheduled for deletion", |key| {
         key.deletion = Some((due, days));
         key.disabled = true;
@@ -276,18 +310,21 @@ pub fn schedule_deletion(state: &mut State, call: &Call) -> Result<Answer, AwsEr
 
 pub fn cancel_deletion(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, OWN)?;
-    if key.deletion.is_none() {
+    if key.deletion.is_none() && key.replica_deletion_days.is_none() {
         return Err(errors::invalid_state(format!("{} is not pending deletion.", key.arn)));
     }
     let arn = key.arn.clone();
-    state.change(&arn, "deletion cancelled", |key| key.deletion = None)?;
+    state.change(&arn, "deletion cancelled", |key| {
+        key.deletion = None;
+        key.replica_deletion_days = None;
+    })?;
     Ok(Answer::effect(json!({"KeyId": arn}), arn, "deletion cancelled"))
 }
 
 pub fn update_description(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let description = Input(&call.params).sized("Description", 0, 8192)?.ok_or_else(|| missing("Description"))?;
     let key = state.own_key(call, OWN)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     state.change(&key.arn.clone(), "description changed", |key| description.clone_into(&mut key.description))
 }
 
@@ -327,11 +364,16 @@ pub fn put_policy(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
 }
 
 /// An AWS managed key, as services make them for an account that names no key of its own.
-pub fn managed(arn: &str, call_account: (&str, &str, &str), now: DateTime<Utc>, via: &str) -> Result<Key, AwsError> {
+pub fn managed(
+    arn: &str,
+    call_account: (&str, &str, &str),
+    now: DateTime<Utc>,
+    (of, via): (&str, &str),
+) -> Result<Key, AwsError> {
     let (partition, account, region) = call_account;
     let id = arn.rsplit('/').next().unwrap_or(arn).to_owned();
     let use_statement = json!({
-        "Sid": "Allow access through RDS for all principals in the account that are authorized to use RDS",
+        "Sid": format!("Allow access through {of} for all principals in the account that are authorized to use it"),
         "Effect": "Allow",
         "Principal": {"AWS": "*"},
         "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:CreateGrant",
@@ -347,21 +389,24 @@ pub fn managed(arn: &str, call_account: (&str, &str, &str), now: DateTime<Utc>, 
         "Resource": "*",
     });
     let statements = json!([use_statement, read_statement]);
-    let policy = json!({"Version": "2012-10-17", "Id": "auto-rds-2", "Statement": statements}).to_string();
+    let policy = json!({"Version": "2012-10-17", "Id": format!("auto-{of}-2"), "Statement": statements}).to_string();
     Ok(Key {
         arn: arn.to_owned(),
         account: account.to_owned(),
         partition: partition.to_owned(),
         region: region.to_owned(),
         created: now,
-        description: "Default key that protects my RDS database volumes when no other key is defined".to_owned(),
+        description: format!("Default key that protects my data in {of} when no other key is defined"),
         usage: "ENCRYPT_DECRYPT".to_owned(),
         spec: "SYMMETRIC_DEFAULT".to_owned(),
         origin: "AWS_KMS".to_owned(),
         aws_managed: true,
         multi_region: false,
+        replica: false,
+        busy: None,
         disabled: false,
         deletion: None,
+        replica_deletion_days: None,
         policy,
         replaced: None,
         materials: vec![new_material(&id, 32)?],

@@ -2,10 +2,11 @@
 //!
 //! Every operation runs in the same order, AWS's own: read and validate the input, find the key, ask its policy and grants,
 //! look at the key's state and kind, then (unless it is a dry run) do it. Nothing is changed before all of it is checked.
-//! Codes, fields and limits are those of the KMS API reference; messages are as near to AWS's as is known. Keys for
-//! asymmetric encryption, custom key stores and replicas of multi-Region keys are not emulated and say so.
+//! Codes, fields and limits are those of the KMS API reference; messages are as near to AWS's as is known. SM2, custom
+//! key stores and attestation documents (`Recipient`) are not emulated and say so.
 
 mod access;
+mod agreement;
 mod aliases;
 mod asymmetric;
 mod attach;
@@ -16,9 +17,14 @@ mod grants;
 mod import;
 mod key;
 mod keys;
+mod multi_region;
+mod pairs;
 mod policy;
 mod rotation;
+mod rsa;
+mod stores;
 mod tags;
+mod usage;
 mod validate;
 
 #[cfg(test)]
@@ -45,6 +51,8 @@ pub struct State {
     grants: Table<Grant>,
     /// By token, in hexadecimal.
     imports: Table<ImportParameters>,
+    /// By the key's ARN.
+    usages: Table<usage::Usage>,
     policy_delay: TimeDelta,
 }
 
@@ -55,6 +63,7 @@ impl Default for State {
             aliases: Table::new("kms/alias"),
             grants: Table::new("kms/grant"),
             imports: Table::new("kms/import"),
+            usages: Table::new("kms/usage"),
             policy_delay: TimeDelta::zero(),
         }
     }
@@ -65,7 +74,8 @@ impl Rows for State {
         self.keys.take_changes(changes)?;
         self.aliases.take_changes(changes)?;
         self.grants.take_changes(changes)?;
-        self.imports.take_changes(changes)
+        self.imports.take_changes(changes)?;
+        self.usages.take_changes(changes)
     }
 
     fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
@@ -74,6 +84,7 @@ impl Rows for State {
             "kms/alias" => self.aliases.load(key, body)?,
             "kms/grant" => self.grants.load(key, body)?,
             "kms/import" => self.imports.load(key, body)?,
+            "kms/usage" => self.usages.load(key, body)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -105,11 +116,13 @@ impl State {
             self.keys.iter().filter(|(_, key)| key.is_due(now)).map(|(arn, _)| arn.clone()).collect();
         for arn in gone {
             self.keys.remove(&arn);
+            self.usages.remove(&arn);
             let aliases: Vec<String> = self.aliases_of(&arn).map(|alias| alias.arn.clone()).collect();
             aliases.iter().for_each(|alias| drop(self.aliases.remove(alias)));
             let grants: Vec<String> = self.grants_of(&arn).map(|grant| Grant::row_key(&arn, &grant.id)).collect();
             grants.iter().for_each(|grant| drop(self.grants.remove(grant)));
         }
+        self.release_primaries(now);
         self.wipe_expired(now);
         rotation::rotate_due(self, now);
         import::forget_old(self, now);
@@ -130,7 +143,7 @@ impl State {
 /// Slow work that a call needs, done before the world is locked: RSA keys take up to seconds to make.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    pair: Option<asymmetric::Pair>,
+    pair: Option<pairs::Pair>,
 }
 
 impl Prepared {
@@ -141,7 +154,7 @@ impl Prepared {
     pub async fn make(service: &str, action: &str, params: &Value) -> Result<Self, AwsError> {
         let spec = asymmetric::wanted_spec(action, params).filter(|_| service == "kms").map(str::to_owned);
         let Some(spec) = spec else { return Ok(Self::default()) };
-        let made = tokio::task::spawn_blocking(move || asymmetric::Pair::generate(&spec)).await;
+        let made = tokio::task::spawn_blocking(move || pairs::Pair::generate(&spec)).await;
         Ok(Self { pair: made.map_err(|_| errors::internal("no key pair could be made"))?? })
     }
 }
@@ -152,13 +165,23 @@ impl Prepared {
 /// The error as AWS answers it.
 pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answer, AwsError> {
     state.sweep(call.now);
-    if call.action == "DescribeKey" && call.params.get("KeyId").and_then(Value::as_str) == Some("alias/aws/rds") {
+    let named = call.params.get("KeyId").and_then(Value::as_str).and_then(|id| id.strip_prefix("alias/aws/"));
+    if let Some(of) = named.filter(|of| call.action == "DescribeKey" && attach::MANAGED.contains(of)) {
         // KMS makes an AWS managed key when its alias is first described.
-        state.default_rds_key(call.now, &call.caller, &call.region);
+        state.managed_key(call.now, &call.caller, &call.region, of);
     }
+    let answer = dispatch(state, call, prepared)?;
+    usage::record(state, call, &answer)?;
+    Ok(answer)
+}
+
+fn dispatch(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answer, AwsError> {
     match call.action.as_str() {
         "CreateKey" => keys::create(state, call, prepared.pair),
+        "ReplicateKey" => multi_region::replicate(state, call),
+        "UpdatePrimaryRegion" => multi_region::update_primary(state, call),
         "DescribeKey" => keys::describe(state, call),
+        "GetKeyLastUsage" => usage::get(state, call),
         "ListKeys" => keys::list(state, call),
         "EnableKey" => keys::set_enabled(state, call, true),
         "DisableKey" => keys::set_enabled(state, call, false),
@@ -185,6 +208,9 @@ pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answ
         "GetPublicKey" => asymmetric::get_public_key(state, call),
         "Sign" => asymmetric::sign(state, call),
         "Verify" => asymmetric::verify(state, call),
+        "DeriveSharedSecret" => agreement::derive_shared_secret(state, call),
+        "Encapsulate" => agreement::encapsulate(state, call),
+        "Decapsulate" => agreement::decapsulate(state, call),
         "GenerateRandom" => crypto::generate_random(call),
         "GenerateMac" => crypto::generate_mac(state, call),
         "VerifyMac" => crypto::verify_mac(state, call),
@@ -201,6 +227,11 @@ pub fn handle(state: &mut State, call: &Call, prepared: Prepared) -> Result<Answ
         "GetKeyRotationStatus" => rotation::status(state, call),
         "RotateKeyOnDemand" => rotation::on_demand(state, call),
         "ListKeyRotations" => rotation::list(state, call),
+        "DescribeCustomKeyStores" => stores::describe(call),
+        "CreateCustomKeyStore" => Err(stores::create()),
+        "ConnectCustomKeyStore" | "DisconnectCustomKeyStore" | "UpdateCustomKeyStore" | "DeleteCustomKeyStore" => {
+            Err(stores::named(call))
+        }
         _ => Err(AwsError::new("UnknownOperationException", "")),
     }
 }

@@ -9,6 +9,7 @@ use super::{
     errors,
     key::{Key, Material, MaterialState, Rotation},
     keys::{epoch, new_material},
+    multi_region::require_no_replica,
     validate::{Input, page},
 };
 use crate::sandbox::{Answer, AwsError, Call};
@@ -26,6 +27,7 @@ fn require_symmetric(key: &Key) -> Result<(), AwsError> {
 
 fn require_automatic(key: &Key) -> Result<(), AwsError> {
     require_symmetric(key)?;
+    require_no_replica(key)?;
     if key.origin == "AWS_KMS" {
         return Ok(());
     }
@@ -38,27 +40,32 @@ pub fn enable(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, OWN)?;
     require_automatic(key)?;
     require_enabled(key, call.now)?;
-    let now = call.now;
-    state.change(&key.arn.clone(), "rotation enabled", |key| {
+    let (now, arn) = (call.now, key.arn.clone());
+    let answer = state.change(&arn, "rotation enabled", |key| {
         let before = key.rotation.as_ref();
         let period_days = days.or(before.map(|rotation| rotation.period_days)).unwrap_or(USUAL_PERIOD_DAYS);
         let unchanged = before.filter(|rotation| rotation.period_days == period_days).map(|rotation| rotation.next);
         let next = unchanged.unwrap_or(now + TimeDelta::days(period_days));
         key.rotation = Some(Rotation { period_days, next });
-    })
+    });
+    state.synchronize(&arn, now);
+    answer
 }
 
 pub fn disable(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, OWN)?;
     require_automatic(key)?;
     require_enabled(key, call.now)?;
-    state.change(&key.arn.clone(), "rotation disabled", |key| key.rotation = None)
+    let arn = key.arn.clone();
+    let answer = state.change(&arn, "rotation disabled", |key| key.rotation = None);
+    state.synchronize(&arn, call.now);
+    answer
 }
 
 pub fn status(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, NO_ALIAS)?;
     require_symmetric(key)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     let mut body = json!({"KeyRotationEnabled": key.rotation.is_some(), "KeyId": key.arn});
     if let Some(rotation) = &key.rotation {
         body["RotationPeriodInDays"] = json!(rotation.period_days);
@@ -70,6 +77,7 @@ pub fn status(state: &State, call: &Call) -> Result<Answer, AwsError> {
 pub fn on_demand(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, OWN)?;
     require_symmetric(key)?;
+    require_no_replica(key)?;
     require_enabled(key, call.now)?;
     if key.on_demand_rotations >= MOST_ON_DEMAND {
         return Err(errors::limit(format!("{} has been rotated on demand {MOST_ON_DEMAND} times, the most.", key.arn)));
@@ -89,6 +97,7 @@ pub fn on_demand(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         take(key, next, now, "ON_DEMAND");
         key.on_demand_rotations += 1;
     })?;
+    state.synchronize(&arn, now);
     Ok(Answer::effect(json!({"KeyId": arn}), arn, "rotated on demand"))
 }
 
@@ -105,7 +114,7 @@ pub fn rotate_due(state: &mut State, now: DateTime<Utc>) {
     let due: Vec<String> = state
         .keys
         .iter()
-        .filter(|(_, key)| key.rotation.as_ref().is_some_and(|rotation| rotation.next <= now))
+        .filter(|(_, key)| !key.replica && key.rotation.as_ref().is_some_and(|rotation| rotation.next <= now))
         .map(|(arn, _)| arn.clone())
         .collect();
     for arn in due {
@@ -117,6 +126,7 @@ pub fn rotate_due(state: &mut State, now: DateTime<Utc>) {
             let next = rotation.next + TimeDelta::days(rotation.period_days.max(1));
             key.rotation = Some(Rotation { next, ..rotation });
         }
+        state.synchronize(&arn, now);
     }
 }
 

@@ -54,7 +54,7 @@ pub fn tag(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         context.set(&format!("aws:RequestTag/{name}"), value);
     }
     let key = state.key_with(call, OWN, context)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     let fresh = tags.keys().filter(|name| !key.tags.contains_key(*name)).count();
     check_count(key.tags.len() + fresh)?;
     state.change(&key.arn.clone(), "tagged", |key| key.tags.extend(tags))
@@ -69,7 +69,7 @@ pub fn untag(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let mut context = Context::default();
     context.set_all("aws:TagKeys", names.iter().map(|name| (*name).to_owned()));
     let key = state.key_with(call, OWN, context)?;
-    require_not_deleting(key)?;
+    require_not_deleting(key, call.now)?;
     state.change(&key.arn.clone(), "untagged", |key| key.tags.retain(|name, _| !names.contains(&name.as_str())))
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Answer, AwsError};
+use super::super::{Answer, AwsError, auth};
 use super::context::{Context, seen};
 use super::engines::{self, ENGINES, Engine};
 use super::error::fault;
@@ -30,9 +30,27 @@ const CLASSES: &[&str] = &[
 
 const CERTIFICATES: &[&str] = &["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"];
 
+/// The regions between which snapshots are copied, of the two partitions that keyferry knows.
+const REGIONS: &[&str] = &[
+    "ap-northeast-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+    "us-gov-east-1",
+    "us-gov-west-1",
+];
+
 /// (operation, list, member, parameter that names one, the error when it is named): of these an account has none here.
 const NONE_OF: &[(&str, &str, &str, &str, &str)] = &[
-    ("DescribeExportTasks", "ExportTasks", "ExportTask", "ExportTaskIdentifier", "ExportTaskNotFound"),
     (
         "DescribeGlobalClusters",
         "GlobalClusters",
@@ -43,11 +61,11 @@ const NONE_OF: &[(&str, &str, &str, &str, &str)] = &[
     ("DescribeIntegrations", "Integrations", "Integration", "IntegrationIdentifier", "IntegrationNotFoundFault"),
     ("DescribeDBProxies", "DBProxies", "member", "DBProxyName", "DBProxyNotFoundFault"),
     (
-        "DescribeEventSubscriptions",
-        "EventSubscriptionsList",
-        "EventSubscription",
-        "SubscriptionName",
-        "SubscriptionNotFound",
+        "DescribeReservedDBInstances",
+        "ReservedDBInstances",
+        "ReservedDBInstance",
+        "ReservedDBInstanceId",
+        "ReservedDBInstanceNotFound",
     ),
     (
         "DescribePendingMaintenanceActions",
@@ -66,6 +84,7 @@ pub fn handle(cx: &mut Context<'_>) -> Option<Result<Answer, AwsError>> {
         "DescribeDBEngineVersions" => Some(engine_versions(cx)),
         "DescribeOrderableDBInstanceOptions" => Some(orderable(cx)),
         "DescribeCertificates" => Some(certificates(cx)),
+        "DescribeSourceRegions" => Some(source_regions(cx)),
         action => NONE_OF.iter().find(|(name, ..)| *name == action).map(|(_, list, member, named, code)| {
             match cx.p.text(named) {
                 // An instance that is there has no maintenance pending; anything else that is named is not there.
@@ -91,6 +110,8 @@ fn quotas(cx: &Context<'_>) -> Answer {
     let cluster_groups = groups(|body| matches!(body, GroupBody::ClusterParameters { .. }));
     let option_groups = groups(|body| matches!(body, GroupBody::Options { .. }));
     let manual = cx.state.snapshots.iter().filter(|(_, row)| own(row)).count();
+    let subscriptions =
+        cx.state.subscriptions.iter().filter(|(key, _)| key.starts_with(&cx.place.prefix("es"))).count();
     let manual_cluster = cx.state.cluster_snapshots.iter().filter(|(_, row)| own(row)).count();
     let quotas: Vec<Value> = [
         ("DBInstances", count(cx.instances().count()), count(MOST_INSTANCES)),
@@ -100,7 +121,7 @@ fn quotas(cx: &Context<'_>) -> Answer {
         ("AuthorizationsPerDBSecurityGroup", 0, 20),
         ("DBParameterGroups", count(parameter_groups), count(MOST_GROUPS)),
         ("ManualSnapshots", count(manual), count(MOST_SNAPSHOTS)),
-        ("EventSubscriptions", 0, 20),
+        ("EventSubscriptions", count(subscriptions), 20),
         ("DBSubnetGroups", count(subnet_groups), count(MOST_GROUPS)),
         ("OptionGroups", count(option_groups), count(MOST_GROUPS)),
         ("SubnetsPerDBSubnetGroup", 3, 20),
@@ -170,6 +191,21 @@ fn orderable(cx: &Context<'_>) -> Result<Answer, AwsError> {
         }
     }
     Ok(seen(p.page("OrderableDBInstanceOptions", "OrderableDBInstanceOption", rows)?))
+}
+
+fn source_regions(cx: &Context<'_>) -> Result<Answer, AwsError> {
+    let asked = cx.p.text("RegionName");
+    let other = |region: &&&str| auth::partition(region) == cx.place.partition && **region != cx.place.region;
+    let rows = REGIONS.iter().filter(other).filter(|region| asked.is_none_or(|asked| asked == **region));
+    let body = |region: &&str| {
+        let endpoint = format!("https://rds.{region}.amazonaws.com");
+        let body = json!({
+            "RegionName": region, "Endpoint": endpoint, "Status": "available",
+            "SupportsDBInstanceAutomatedBackupsReplication": true,
+        });
+        ((*region).to_owned(), body)
+    };
+    Ok(seen(cx.p.page("SourceRegions", "SourceRegion", rows.map(body).collect())?))
 }
 
 fn certificates(cx: &Context<'_>) -> Result<Answer, AwsError> {

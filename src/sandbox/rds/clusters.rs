@@ -364,6 +364,19 @@ pub fn fail_over(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     Ok(admit(cx, row, &what))
 }
 
+/// RebootDBCluster, which only Multi-AZ DB clusters know: their instances reboot with them.
+pub fn reboot(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
+    let mut row = cx.cluster(cx.p.required("DBClusterIdentifier")?)?;
+    must_serve(&row)?;
+    if row.class.is_none() {
+        return Err(error::cluster_state(format!("DB cluster {} is not a Multi-AZ DB cluster.", row.id)));
+    }
+    "rebooting".clone_into(&mut row.status);
+    row.plan = then(cx.now + timing::REBOOT, "available");
+    lifecycle::set_members(cx.state, &row, "rebooting", &row.plan);
+    Ok(admit(cx, row, "rebooted"))
+}
+
 /// CreateDBClusterSnapshot.
 pub fn snapshot(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;

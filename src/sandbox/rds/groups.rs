@@ -90,7 +90,9 @@ pub fn handle(cx: &mut Context<'_>) -> Option<Result<Answer, AwsError>> {
         "DescribeDBSubnetGroups" => describe(cx, &SUBNETS),
         "DeleteDBSubnetGroup" => delete(cx, &SUBNETS),
         "CreateDBParameterGroup" => create_parameters(cx, &PARAMETERS),
-        "CopyDBParameterGroup" => copy_parameters(cx),
+        "CopyDBParameterGroup" => copy(cx, &PARAMETERS),
+        "CopyDBClusterParameterGroup" => copy(cx, &CLUSTER_PARAMETERS),
+        "CopyOptionGroup" => copy(cx, &OPTIONS),
         "DescribeDBParameterGroups" => describe(cx, &PARAMETERS),
         "DescribeDBParameters" => values(cx, &PARAMETERS),
         "ModifyDBParameterGroup" => set_values(cx, &PARAMETERS),
@@ -292,12 +294,13 @@ fn create_parameters(cx: &mut Context<'_>, kind: &Kind) -> Result<Answer, AwsErr
     Ok(admit(cx, kind, row, "created"))
 }
 
-fn copy_parameters(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
-    let source = find(cx, &PARAMETERS, cx.p.required("SourceDBParameterGroupIdentifier")?)?;
-    let name = named(cx, &PARAMETERS, "TargetDBParameterGroupIdentifier")?;
-    let description = cx.p.required("TargetDBParameterGroupDescription")?.to_owned();
+/// The parameters of a copy are named after the group's shape: `SourceOptionGroupIdentifier`.
+fn copy(cx: &mut Context<'_>, kind: &Kind) -> Result<Answer, AwsError> {
+    let source = find(cx, kind, cx.p.required(&format!("Source{}Identifier", kind.shape))?)?;
+    let name = named(cx, kind, &format!("Target{}Identifier", kind.shape))?;
+    let description = cx.p.required(&format!("Target{}Description", kind.shape))?.to_owned();
     let row = Group { name, description, tags: cx.p.tags()?, ..source };
-    Ok(admit(cx, &PARAMETERS, row, "copied"))
+    Ok(admit(cx, kind, row, "copied"))
 }
 
 fn create_options(cx: &mut Context<'_>) -> Result<Answer, AwsError> {

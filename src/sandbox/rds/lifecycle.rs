@@ -10,6 +10,7 @@ use super::super::kms;
 use super::State;
 use super::backups;
 use super::bluegreen;
+use super::exports;
 use super::rows::{Change, Cluster, Instance, Planned};
 use super::snapshots;
 use super::timing;
@@ -22,6 +23,7 @@ pub fn settle(state: &mut State, kms: &mut kms::State, now: DateTime<Utc>) {
     settle_instances(state, kms, now);
     settle_clusters(state, kms, now);
     bluegreen::settle(state, now);
+    exports::settle(state, kms, now);
     daily_backups(state, now);
     expire(state, kms, now);
 }

@@ -22,6 +22,7 @@ mod context;
 mod copies;
 mod engines;
 mod error;
+mod exports;
 mod groups;
 mod ids;
 mod instances;
@@ -36,6 +37,7 @@ mod settings;
 mod shape;
 mod sharing;
 mod snapshots;
+mod subscriptions;
 mod tags;
 mod timing;
 mod validate;
@@ -57,6 +59,8 @@ pub struct State {
     backups: Table<Backup>,
     groups: Table<Group>,
     deployments: Table<bluegreen::Deployment>,
+    exports: Table<exports::Export>,
+    subscriptions: Table<subscriptions::Subscription>,
     /// Under `resource`: how many resource ids were given out.
     counters: Table<u64>,
 }
@@ -71,6 +75,8 @@ impl Default for State {
             backups: Table::new("rds.backup"),
             groups: Table::new("rds.group"),
             deployments: Table::new("rds.deployment"),
+            exports: Table::new("rds.export"),
+            subscriptions: Table::new("rds.subscription"),
             counters: Table::new("rds.counter"),
         }
     }
@@ -132,6 +138,8 @@ impl Rows for State {
         self.backups.take_changes(changes)?;
         self.groups.take_changes(changes)?;
         self.deployments.take_changes(changes)?;
+        self.exports.take_changes(changes)?;
+        self.subscriptions.take_changes(changes)?;
         self.counters.take_changes(changes)
     }
 
@@ -144,6 +152,8 @@ impl Rows for State {
             "rds.backup" => self.backups.load(key, body)?,
             "rds.group" => self.groups.load(key, body)?,
             "rds.deployment" => self.deployments.load(key, body)?,
+            "rds.export" => self.exports.load(key, body)?,
+            "rds.subscription" => self.subscriptions.load(key, body)?,
             "rds.counter" => self.counters.load(key, body)?,
             _ => return Ok(false),
         }
@@ -188,6 +198,7 @@ pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<An
         "ModifyDBCluster" => clusters::modify(cx),
         "DeleteDBCluster" => clusters::delete(cx),
         "FailoverDBCluster" => clusters::fail_over(cx),
+        "RebootDBCluster" => clusters::reboot(cx),
         "StopDBCluster" => clusters::stop(cx),
         "StartDBCluster" => clusters::start(cx),
         "CreateDBClusterSnapshot" => clusters::snapshot(cx),
@@ -203,6 +214,8 @@ pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<An
         "ListTagsForResource" => tags::list(cx),
         _ => groups::handle(cx)
             .or_else(|| bluegreen::handle(cx))
+            .or_else(|| exports::handle(cx))
+            .or_else(|| subscriptions::handle(cx))
             .or_else(|| account::handle(cx))
             .unwrap_or_else(|| Err(unknown(&call.action))),
     }

@@ -22,6 +22,7 @@ fn tags<'s>(state: &'s mut State, arn: &Arn, named: &str) -> Result<&'s mut Tags
         "cluster-snapshot" => state.cluster_snapshots.get_mut(&key).map(|row| &mut row.tags),
         "deployment" => state.deployments.get_mut(&key).map(|row| &mut row.tags),
         "auto-backup" => state.backups.get_mut(&key).map(|row| &mut row.tags),
+        "es" => state.subscriptions.get_mut(&key).map(|row| &mut row.tags),
         _ => state.groups.get_mut(&key).map(|row| &mut row.tags),
     };
     found.ok_or_else(|| absent(arn, named))
@@ -50,6 +51,7 @@ fn tags_of<'s>(state: &'s State, arn: &Arn, named: &str) -> Result<&'s Tags, Aws
         "cluster-snapshot" => state.cluster_snapshots.get(&key).map(|row| &row.tags),
         "deployment" => state.deployments.get(&key).map(|row| &row.tags),
         "auto-backup" => state.backups.get(&key).map(|row| &row.tags),
+        "es" => state.subscriptions.get(&key).map(|row| &row.tags),
         _ if arn.id.starts_with("default") => Some(&NONE),
         _ => state.groups.get(&key).map(|row| &row.tags),
     };

@@ -6,8 +6,11 @@
 //! otherwise dropped, which closes its socket at once.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
@@ -15,7 +18,7 @@ use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::open::settle;
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 
 /// What the server has for one statement (its own limit is ten seconds), and what is waited for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
@@ -102,6 +105,8 @@ struct Inner {
     most: usize,
     room: Arc<Semaphore>,
     idle: Mutex<Vec<PgConnection>>,
+    lent: AtomicU64,
+    waited_us: AtomicU64,
 }
 
 /// A connection on loan.
@@ -149,8 +154,9 @@ where
 
 impl Pool {
     pub(super) fn new(options: PgConnectOptions, most: usize) -> Self {
-        let idle = Mutex::default();
-        Self(Arc::new(Inner { options, most, room: Arc::new(Semaphore::new(most)), idle }))
+        let room = Arc::new(Semaphore::new(most));
+        let (lent, waited_us) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { options, most, room, idle: Mutex::default(), lent, waited_us }))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
@@ -168,7 +174,30 @@ impl Pool {
         self.idle().clear();
     }
 
+    pub(super) fn state(&self, name: &'static str) -> store::Pool {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let idle = self.idle().len();
+        let used = self.0.most.saturating_sub(self.0.room.available_permits());
+        store::Pool {
+            name,
+            most: count(self.0.most),
+            size: count(idle + used),
+            idle: count(idle),
+            lent: self.0.lent.load(Ordering::Relaxed),
+            waited: Duration::from_micros(self.0.waited_us.load(Ordering::Relaxed)),
+        }
+    }
+
     async fn lend(&self) -> Result<Lent, Setback> {
+        let asked = Instant::now();
+        let lent = self.make_or_take().await;
+        let waited = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.waited_us.fetch_add(waited, Ordering::Relaxed);
+        self.0.lent.fetch_add(1, Ordering::Relaxed);
+        lent
+    }
+
+    async fn make_or_take(&self) -> Result<Lent, Setback> {
         let unavailable = |reason: String| Setback::Store(StoreError::Unavailable { reason });
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.0.room).acquire_owned()).await;
         let permit = match permit {

@@ -2,6 +2,7 @@
 
 pub(super) const ABSENT: &str = include_str!("queries/absent.sql");
 pub(super) const ADD_RECORD: &str = include_str!("queries/add_record.sql");
+pub(super) const ATTENTION_BY_ERROR: &str = include_str!("queries/attention_by_error.sql");
 pub(super) const CHECK_KEYS: &str = include_str!("queries/check_keys.sql");
 pub(super) const CHECK_RUNS: &str = include_str!("queries/check_runs.sql");
 pub(super) const CHECK_WORK: &str = include_str!("queries/check_work.sql");
@@ -12,6 +13,7 @@ pub(super) const DEFINITION: &str = include_str!("queries/definition.sql");
 pub(super) const DELETE_FRAMES: &str = include_str!("queries/delete_frames.sql");
 pub(super) const DELETE_WORK: &str = include_str!("queries/delete_work.sql");
 pub(super) const DELETE_WORK_OF_RUNS: &str = include_str!("queries/delete_work_of_runs.sql");
+pub(super) const DUE_BY_AGE: &str = include_str!("queries/due_by_age.sql");
 pub(super) const ENTERPRISE: &str = include_str!("queries/enterprise.sql");
 pub(super) const ENTERPRISES_KNOWN: &str = include_str!("queries/enterprises_known.sql");
 pub(super) const ENTERPRISES_PAGE: &str = include_str!("queries/enterprises_page.sql");
@@ -63,6 +65,7 @@ pub(super) const WORK_OF_RUN: &str = include_str!("queries/work_of_run.sql");
 pub(super) const ALL: &[(&str, &str)] = &[
     ("absent", ABSENT),
     ("add_record", ADD_RECORD),
+    ("attention_by_error", ATTENTION_BY_ERROR),
     ("check_keys", CHECK_KEYS),
     ("check_runs", CHECK_RUNS),
     ("check_work", CHECK_WORK),
@@ -73,6 +76,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("delete_frames", DELETE_FRAMES),
     ("delete_work", DELETE_WORK),
     ("delete_work_of_runs", DELETE_WORK_OF_RUNS),
+    ("due_by_age", DUE_BY_AGE),
     ("enterprise", ENTERPRISE),
     ("enterprises_known", ENTERPRISES_KNOWN),
     ("enterprises_page", ENTERPRISES_PAGE),

@@ -45,6 +45,8 @@ conforms!(
     words_of_one_batch_about_the_same_work_all_count,
     records_of_one_key_in_one_batch_keep_the_last,
     texts_with_nul_come_back,
+    work_is_counted_by_how_long_it_has_been_due,
+    attention_is_counted_by_error,
 );
 
 #[tokio::test]

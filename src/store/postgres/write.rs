@@ -7,10 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use fail::fail_point;
 use sqlx::{PgConnection, Row as _};
 
-use super::{PostgresStore, pool::Setback, read, sql, text::kept};
+use super::{Inner, PostgresStore, pool::Setback, read, sql, text::kept};
 use crate::store::{
     Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
-    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, micros,
+    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros,
     row::{self, Stored as _},
     time,
 };
@@ -291,10 +291,21 @@ impl Store for PostgresStore {
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {
         let now = now.timestamp_micros();
-        let row = self.look(move |connection| {
-            Box::pin(async move { Ok(sqlx::query(sql::STATS).bind(now).fetch_one(connection).await?) })
-        });
-        row::tally(&row.await?)
+        self.look(move |connection| {
+            Box::pin(async move {
+                let stats = sqlx::query(sql::STATS).bind(now).fetch_one(&mut *connection).await?;
+                let ages = sqlx::query(sql::DUE_BY_AGE).bind(now).fetch_one(&mut *connection).await?;
+                let errors = sqlx::query(sql::ATTENTION_BY_ERROR).fetch_all(connection).await?;
+                Ok(row::tally(&stats, &ages, &errors)?)
+            })
+        })
+        .await
+    }
+
+    fn vitals(&self) -> Vitals {
+        let Inner { reads, writes, renewals, aside, .. } = &*self.inner;
+        let pools = [("reads", reads), ("writes", writes), ("renewals", renewals), ("aside", aside)];
+        Vitals { pools: pools.into_iter().map(|(name, pool)| pool.state(name)).collect(), files: Vec::new() }
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

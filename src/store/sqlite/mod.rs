@@ -8,16 +8,24 @@ mod commit;
 mod open;
 mod read;
 mod sql;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
-use super::StoreError;
+use super::{Pool, StoreError, Vitals};
 
 /// The store on a SQLite file.
 #[derive(Clone)]
@@ -27,10 +35,44 @@ pub struct SqliteStore {
 
 struct Inner {
     path: PathBuf,
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Connections,
+    readers: Connections,
     /// Held until the store is closed or dropped; the system lets it go when the process dies.
     lock: std::fs::File,
+}
+
+/// A pool that counts what it lends and how long that took.
+#[derive(Clone)]
+struct Connections {
+    pool: SqlitePool,
+    lent: Arc<AtomicU64>,
+    waited_us: Arc<AtomicU64>,
+}
+
+impl Connections {
+    fn new(pool: SqlitePool) -> Self {
+        Self { pool, lent: Arc::default(), waited_us: Arc::default() }
+    }
+
+    async fn lend(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        let asked = Instant::now();
+        let lent = self.pool.acquire().await;
+        let waited = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(waited, Ordering::Relaxed);
+        self.lent.fetch_add(1, Ordering::Relaxed);
+        Ok(lent?)
+    }
+
+    fn state(&self, name: &'static str) -> Pool {
+        Pool {
+            name,
+            most: self.pool.options().get_max_connections(),
+            size: self.pool.size(),
+            idle: u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX),
+            lent: self.lent.load(Ordering::Relaxed),
+            waited: Duration::from_micros(self.waited_us.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -48,11 +90,29 @@ impl SqliteStore {
     /// Closes the connections and then lets the lock go: another process may open the file. Whatever is asked of this store
     /// afterwards fails.
     pub async fn close(&self) {
-        self.inner.readers.close().await;
-        self.inner.writer.close().await;
+        self.inner.readers.pool.close().await;
+        self.inner.writer.pool.close().await;
         if let Err(error) = self.inner.lock.unlock() {
             tracing::warn!(%error, "the lock file could not be let go before the end of the process");
         }
+    }
+
+    fn state(&self) -> Vitals {
+        let beside = |ending: &str| {
+            let mut path = self.inner.path.as_os_str().to_owned();
+            path.push(ending);
+            // A log that is not there has no bytes.
+            std::fs::metadata(path).map_or(0, |found| found.len())
+        };
+        Vitals {
+            pools: vec![self.inner.writer.state("writer"), self.inner.readers.state("readers")],
+            files: vec![("database", beside("")), ("wal", beside("-wal"))],
+        }
+    }
+
+    /// A connection that reads.
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.inner.readers.lend().await
     }
 
     /// Runs `body` in a transaction that has the write lock from its beginning.
@@ -79,13 +139,13 @@ impl SqliteStore {
     /// The statements are said here and not by sqlx's `Transaction`: on a full disk or an I/O error SQLite takes everything
     /// back by itself, sqlx's ROLLBACK then fails and leaves its count of open transactions where it was, and the one writer
     /// would refuse every transaction from then on, long after the disk has room again.
-    async fn transact<T, F>(pool: SqlitePool, begin: &'static str, body: F) -> Result<T, StoreError>
+    async fn transact<T, F>(pool: Connections, begin: &'static str, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
         let task = tokio::spawn(async move {
-            let mut lent = Lent { connection: pool.acquire().await?, in_transaction: true };
+            let mut lent = Lent { connection: pool.lend().await?, in_transaction: true };
             sqlx::query(begin).execute(&mut *lent.connection).await?;
             let outcome = match body(&mut lent.connection).await {
                 Ok(value) => match sqlx::query("COMMIT").execute(&mut *lent.connection).await {

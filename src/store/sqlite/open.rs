@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Inner, SqliteStore};
+use super::{Connections, Inner, SqliteStore};
 use crate::store::StoreError;
 
 /// Bytes to which the write-ahead log is cut back after a checkpoint.
@@ -55,7 +55,14 @@ impl SqliteStore {
             .await
             .map_err(|error| StoreError::Unfit { path: path.to_owned(), reason: error.to_string() })?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "on")).await?;
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), writer, readers, lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                writer: Connections::new(writer),
+                readers: Connections::new(readers),
+                lock,
+            }),
+        })
     }
 }
 

@@ -93,7 +93,7 @@ impl SqliteStore {
         if row::references(texts.clone()).is_empty() {
             return Ok(Bodies::new());
         }
-        let mut connection = self.inner.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         bodies(&mut connection, texts).await
     }
 
@@ -117,12 +117,12 @@ impl SqliteStore {
     }
 
     pub(super) async fn read_work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError> {
-        let mut connection = self.inner.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         work(&mut connection, run).await
     }
 
     pub(super) async fn read_children(&self, run: &str) -> Result<Vec<Child>, StoreError> {
-        let mut connection = self.inner.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         children(&mut connection, run).await
     }
 
@@ -141,7 +141,7 @@ impl SqliteStore {
         if asked.enterprise.is_some() {
             query = query.bind(asked.enterprise);
         }
-        row::runs_page(&query.fetch_all(&self.inner.readers).await?, asked.limit)
+        row::runs_page(&query.fetch_all(&mut *self.reader().await?).await?, asked.limit)
     }
 
     pub(super) async fn read_history(&self, asked: HistoryPage) -> Result<Vec<HistoryRecord>, StoreError> {
@@ -149,7 +149,7 @@ impl SqliteStore {
             .bind(asked.run)
             .bind(i64::try_from(asked.after).unwrap_or(i64::MAX))
             .bind(i64::from(asked.limit))
-            .fetch_all(&self.inner.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let texts = row::texts(&rows, "event")?;
         let bodies = self.bodies(texts.iter().map(String::as_str)).await?;

@@ -14,15 +14,15 @@ async fn fresh() -> (TempDir, SqliteStore) {
 impl SqliteStore {
     /// Makes the store a black hole for writes until what is returned is dropped.
     pub(crate) async fn hold_writer(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
-        self.inner.writer.acquire().await.unwrap()
+        self.inner.writer.pool.acquire().await.unwrap()
     }
 
     /// Makes the disk full: no page beyond those there are and some more.
     pub(crate) async fn limit_pages(&self, more: Option<i64>) {
-        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&self.inner.writer).await.unwrap();
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&self.inner.writer.pool).await.unwrap();
         let limit = more.map_or(1_000_000, |more| pages + more);
         let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {limit}"));
-        sqlx::query(statement).execute(&self.inner.writer).await.unwrap();
+        sqlx::query(statement).execute(&self.inner.writer.pool).await.unwrap();
     }
 }
 
@@ -54,6 +54,8 @@ conforms!(
     words_of_one_batch_about_the_same_work_all_count,
     records_of_one_key_in_one_batch_keep_the_last,
     texts_with_nul_come_back,
+    work_is_counted_by_how_long_it_has_been_due,
+    attention_is_counted_by_error,
 );
 
 #[tokio::test]
@@ -62,7 +64,7 @@ async fn every_statement_prepares() {
     assert_eq!(sql::ALL.len(), std::fs::read_dir("src/store/sqlite/queries").unwrap().count());
     for (name, statement) in sql::ALL {
         use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
-        let mut connection = store.inner.writer.acquire().await.unwrap();
+        let mut connection = store.inner.writer.pool.acquire().await.unwrap();
         let statement = AssertSqlSafe((*statement).to_owned()).into_sql_str();
         if let Err(error) = connection.prepare(statement).await {
             panic!("{name}.sql: {error}");
@@ -94,11 +96,11 @@ async fn history_refuses_change_and_deletion() {
 #[tokio::test]
 async fn writers_are_durable_and_readers_cannot_write() {
     let (_folder, store) = fresh().await;
-    for pool in [&store.inner.writer, &store.inner.readers] {
+    for pool in [&store.inner.writer.pool, &store.inner.readers.pool] {
         let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
         assert_eq!(synchronous, 2);
     }
-    let refused = sqlx::query("DELETE FROM records").execute(&store.inner.readers).await.unwrap_err();
+    let refused = sqlx::query("DELETE FROM records").execute(&store.inner.readers.pool).await.unwrap_err();
     assert!(refused.to_string().contains("readonly"), "{refused}");
 }
 
@@ -184,7 +186,7 @@ async fn claims_and_listings_use_their_indexes() {
 
 async fn plan(store: &SqliteStore, statement: &str) -> Vec<String> {
     let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-    let mut connection = store.inner.writer.acquire().await.unwrap();
+    let mut connection = store.inner.writer.pool.acquire().await.unwrap();
     let rows = sqlx::query(explained).fetch_all(&mut *connection).await.unwrap();
     rows.iter().map(|row| row.get("detail")).collect()
 }

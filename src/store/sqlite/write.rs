@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteStore, commit, sql};
 use crate::store::{
     Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
-    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, micros, row, time,
+    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros, row, time,
 };
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl Store for SqliteStore {
     }
 
     async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let at: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&self.inner.readers).await?;
+        let at: Option<i64> = sqlx::query_scalar(sql::NEXT_DUE).fetch_one(&mut *self.reader().await?).await?;
         Ok(at.map(time))
     }
 
@@ -80,7 +80,7 @@ impl Store for SqliteStore {
 
     async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
         let keys = serde_json::json!([key]).to_string();
-        let row = sqlx::query(sql::CHECK_KEYS).bind(keys).fetch_optional(&self.inner.readers).await?;
+        let row = sqlx::query(sql::CHECK_KEYS).bind(keys).fetch_optional(&mut *self.reader().await?).await?;
         row.map(|row| Ok((row.try_get("run")?, row.try_get("request")?))).transpose()
     }
 
@@ -102,7 +102,7 @@ impl Store for SqliteStore {
     }
 
     async fn definition(&self, hash: &str) -> Result<(String, String), StoreError> {
-        let row = sqlx::query(sql::DEFINITION).bind(hash).fetch_optional(&self.inner.readers).await?;
+        let row = sqlx::query(sql::DEFINITION).bind(hash).fetch_optional(&mut *self.reader().await?).await?;
         let row = row.ok_or_else(|| StoreError::NotFound { what: "definition", id: hash.to_owned() })?;
         Ok((row.try_get("name")?, row.try_get("source")?))
     }
@@ -127,7 +127,7 @@ impl Store for SqliteStore {
     }
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
-        let row = sqlx::query(sql::ENTERPRISE).bind(id).fetch_optional(&self.inner.readers).await?;
+        let row = sqlx::query(sql::ENTERPRISE).bind(id).fetch_optional(&mut *self.reader().await?).await?;
         row.as_ref().map(row::enterprise).transpose()
     }
 
@@ -135,7 +135,7 @@ impl Store for SqliteStore {
         let rows = sqlx::query(sql::ENTERPRISES_PAGE)
             .bind(cursor.unwrap_or_default())
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.inner.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let items = rows.iter().map(row::enterprise).collect::<Result<Vec<_>, _>>()?;
         Ok(row::page(items, limit, |last| last.id.clone()))
@@ -146,7 +146,7 @@ impl Store for SqliteStore {
             .bind(enterprise)
             .bind(collection)
             .bind(key)
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         row.as_ref().map(row::record).transpose()
     }
@@ -157,14 +157,15 @@ impl Store for SqliteStore {
             .bind(page.collection)
             .bind(page.cursor.unwrap_or_default())
             .bind(i64::from(page.limit) + 1)
-            .fetch_all(&self.inner.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let items = rows.iter().map(row::record).collect::<Result<Vec<_>, _>>()?;
         Ok(row::page(items, page.limit, |last| last.key.clone()))
     }
 
     async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
-        let row = sqlx::query(sql::FIND_RECORD).bind(collection).bind(key).fetch_optional(&self.inner.readers).await?;
+        let row =
+            sqlx::query(sql::FIND_RECORD).bind(collection).bind(key).fetch_optional(&mut *self.reader().await?).await?;
         row.as_ref().map(row::record).transpose()
     }
 
@@ -184,7 +185,7 @@ impl Store for SqliteStore {
         let rows = sqlx::query(sql::OUTBOX_NEXT)
             .bind(now.timestamp_micros())
             .bind(i64::from(limit))
-            .fetch_all(&self.inner.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         let texts = row::texts(&rows, "notice")?;
         let bodies = self.bodies(texts.iter().map(String::as_str)).await?;
@@ -216,7 +217,11 @@ impl Store for SqliteStore {
     }
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {
-        row::tally(&sqlx::query(sql::STATS).bind(now.timestamp_micros()).fetch_one(&self.inner.readers).await?)
+        self.read_tally(now).await
+    }
+
+    fn vitals(&self) -> Vitals {
+        self.state()
     }
 
     async fn probe(&self) -> Result<(), StoreError> {

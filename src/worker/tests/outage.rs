@@ -107,6 +107,8 @@ async fn a_step_whose_lease_cannot_be_renewed_stops_before_it_passes_and_has_not
     house.until_counted(&seen.begun, 2).await;
     let work = house.store.work(&run).await.unwrap().remove(0);
     assert_eq!((work.attempt, work.crashes), (2, 0));
+    assert!((house.metered("keyferry_lease_renewals_total", "late").await - 1.0).abs() < 0.5);
+    assert!((house.metered("keyferry_step_outcomes_total", "released").await - 1.0).abs() < 0.5);
     seen.gate.notify_one();
     assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 2);
     house.drain().await;
@@ -168,6 +170,27 @@ async fn a_jump_of_the_clock_takes_no_live_step_away() {
     assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 1);
     assert_eq!(seen.begun.load(Ordering::SeqCst), 1);
     house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_whose_work_another_has_taken_is_dropped_and_counted() {
+    let (_folder, path) = place();
+    let (steps, seen) = gated(1);
+    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    house.halt_loops().await;
+    house.clock.advance(Duration::from_secs(3_600));
+    let now = house.clock.now();
+    let lease_until = now + Duration::from_secs(60);
+    let claim = crate::store::Claim { owner: "another".to_owned(), now, lease_until, limit: 1 };
+    assert_eq!(house.store.claim(claim).await.unwrap().len(), 1);
+    seen.gate.notify_one();
+    while house.metered("keyferry_leases_lost_total", "taken").await < 0.5 {
+        real_pause().await;
+    }
+    assert!(house.metered("keyferry_leases_lost_total", "gone").await < 0.5);
+    assert_eq!(house.service.run(&run).await.unwrap().revision, 1, "the late result is not there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,6 +141,7 @@ async fn a_lease_is_renewed_for_as_long_as_its_step_runs() {
     let work = crate::store::Store::work(&house.store, &run).await.unwrap();
     assert_eq!((work[0].attempt, work[0].lease_until), (1, Some(house.clock.now() + lease)));
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+    assert!((house.metered("keyferry_lease_renewals_total", "renewed").await - 12.0).abs() < 0.5);
     house.die().await;
 }
 
@@ -204,6 +205,10 @@ async fn a_cancelled_run_stops_its_running_step() {
     }
     house.service.cancel(&run, actor(), "stop").await.unwrap();
     house.until_counted(&dropped, 1).await;
+    while house.metered("keyferry_leases_lost_total", "gone").await < 0.5 {
+        real_pause().await;
+    }
+    assert!(house.metered("keyferry_leases_lost_total", "taken").await < 0.5, "nobody else has it");
     house.drain().await;
 }
 

@@ -1,10 +1,12 @@
 //! What each intrinsic function does.
 
+use std::cmp::Ordering;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 use sha2::Digest as _;
 
-use crate::engine::language::{Chance, path::kind_of};
+use crate::engine::language::{Chance, path::kind_of, rule::compare_numbers};
 
 /// Texts longer than this are refused by the functions that AWS limits.
 const MAX_TEXT: usize = 10_000;
@@ -84,7 +86,7 @@ impl Function {
             Self::JsonToString => Ok(Value::String(first.to_string())),
             Self::Array => Ok(Value::Array(arguments.to_vec())),
             Self::ArrayPartition => partition(array(first)?, second),
-            Self::ArrayContains => Ok(Value::Bool(array(first)?.contains(second))),
+            Self::ArrayContains => contains(array(first)?, second),
             Self::ArrayRange => range(whole(first)?, whole(second)?, whole(argument(2))?),
             Self::ArrayGetItem => get_item(array(first)?, whole(second)?),
             Self::ArrayLength => Ok(Value::from(array(first)?.len())),
@@ -149,7 +151,12 @@ fn format_text(template: &str, escaped: bool, arguments: &[Value]) -> Result<Str
                 }
                 match values.next() {
                     Some(Value::String(text)) => filled.push_str(text),
-                    Some(value) => filled.push_str(&value.to_string()),
+                    Some(value @ (Value::Array(_) | Value::Object(_))) => {
+                        return Err(format!("{} cannot be filled in: use States.JsonToString", kind_of(value)));
+                    }
+                    Some(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => {
+                        filled.push_str(&value.to_string())
+                    }
                     None => {
                         return Err(format!("the template has more `{{}}` than the {} values given", arguments.len()));
                     }
@@ -198,12 +205,18 @@ fn get_item(items: &[Value], index: i64) -> Result<Value, String> {
         .ok_or_else(|| format!("there is no item {index} in an array of {}", items.len()))
 }
 
+fn contains(items: &[Value], wanted: &Value) -> Result<Value, String> {
+    let wanted = canonical(wanted);
+    Ok(Value::Bool(items.iter().any(|item| canonical(item) == wanted)))
+}
+
 fn unique(items: &[Value]) -> Value {
     let mut seen = std::collections::HashSet::new();
     Value::Array(items.iter().filter(|item| seen.insert(canonical(item))).cloned().collect())
 }
 
-/// A text that is the same for equal values: the order of members does not count.
+/// A text that is the same for equal values: neither the order of members counts, nor whether a whole number is written
+/// as `1` or `1.0`.
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(members) => {
@@ -215,11 +228,17 @@ fn canonical(value: &Value) -> String {
             format!("{{{}}}", parts.join(","))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Number(number) if number.is_f64() => {
+            let equal = |whole: &i64| compare_numbers(&Value::from(*whole), value) == Some(Ordering::Equal);
+            whole(value).ok().filter(equal).map_or_else(|| value.to_string(), |whole| whole.to_string())
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
 }
 
 fn decode(encoded: &str) -> Result<Value, String> {
+    // MIME's base64 may be broken into lines.
+    let encoded: String = encoded.chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect();
     let bytes = STANDARD.decode(encoded).map_err(|error| format!("the text is not base64: {error}"))?;
     String::from_utf8(bytes).map(Value::String).map_err(|_| "the decoded bytes are not UTF-8".to_owned())
 }

@@ -124,9 +124,12 @@ impl Reader<'_> {
         let mut letters = body.char_indices();
         while let Some((at, letter)) = letters.next() {
             match letter {
-                '\\' => {
-                    letters.next();
-                }
+                '\\' => match letters.next() {
+                    Some((_, '\'' | '{' | '}' | '\\')) => {}
+                    Some(_) | None => {
+                        return Err(self.wrong("in a text a backslash must stand before `'`, `{`, `}` or a backslash"));
+                    }
+                },
                 '\'' => {
                     let raw = body.get(..at).unwrap_or_default().to_owned();
                     self.rest = body.get(at + 1..).unwrap_or_default();

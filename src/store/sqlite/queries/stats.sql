@@ -1,6 +1,9 @@
-SELECT (SELECT count(*) FROM work WHERE owner IS NULL AND held = 0 AND due_at IS NOT NULL AND due_at <= ?1) AS due,
-    (SELECT min(due_at) FROM work WHERE owner IS NULL AND held = 0 AND due_at IS NOT NULL) AS oldest_due,
+SELECT (SELECT min(due_at) FROM work WHERE owner IS NULL AND held = 0 AND due_at IS NOT NULL) AS oldest_due,
     (SELECT count(*) FROM work WHERE owner IS NOT NULL) AS leases,
+    (SELECT count(*) FROM work WHERE owner IS NOT NULL AND lease_until <= ?1) AS leases_passed,
+    (SELECT count(*) FROM runs WHERE status = 'working') AS working,
+    (SELECT count(*) FROM runs WHERE status = 'waiting') AS waiting,
     (SELECT count(*) FROM runs WHERE status = 'attention') AS attention,
+    (SELECT count(*) FROM runs WHERE status = 'paused') AS paused,
     (SELECT count(*) FROM outbox WHERE due_at IS NOT NULL) AS outbox,
     (SELECT min(created_at) FROM outbox WHERE due_at IS NOT NULL) AS oldest_outbox

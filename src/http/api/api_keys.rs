@@ -1,0 +1,191 @@
+//! API keys of enterprises, one-time links to them, and the trail of their use.
+
+use axum::extract::{Path, State};
+use chrono::{DateTime, TimeDelta, Utc};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Api, Reply,
+    extract::{self, Acting, Body, Paging, Parameters, committed, page_size},
+};
+use crate::{
+    access::{ApiKey, Environment, HandoverOrder, KeyOrder, KeyView, Networks, Rotation},
+    http::problem::Problem,
+};
+
+/// Hours that a one-time link waits to be opened when the request does not say.
+const LINK_HOURS: u32 = 72;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    environment: Environment,
+    expires_at: Option<DateTime<Utc>>,
+    expires_in_days: Option<u32>,
+    #[serde(default)]
+    networks: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    expires_at: Option<DateTime<Utc>>,
+    expires_in_days: Option<u32>,
+    old_expires_in_hours: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOver {
+    environment: Environment,
+    key_expires_in_days: Option<u32>,
+    #[serde(default)]
+    networks: Vec<String>,
+    valid_hours: Option<u32>,
+}
+
+pub async fn list(State(api): State<Api>, Path(enterprise): Path<String>) -> Reply {
+    let items = api.access.keys(&enterprise).await?;
+    extract::json(StatusCode::OK, &json!({ "items": items, "next": null }))
+}
+
+pub async fn show(State(api): State<Api>, Path((enterprise, id)): Path<(String, String)>) -> Reply {
+    extract::json(StatusCode::OK, &api.access.key(&enterprise, &id).await?)
+}
+
+pub async fn create(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    acting: Acting,
+    Body(create): Body<Create>,
+) -> Reply {
+    let order = KeyOrder {
+        enterprise,
+        environment: create.environment,
+        networks: networks(&create.networks)?,
+        expires_at: end(create.expires_at, create.expires_in_days, &api)?,
+        replaces: None,
+        by: acting.or("engineer").name,
+    };
+    let (view, key) = committed(async move { api.access.create_key(order).await }).await?;
+    told(&view, &key)
+}
+
+pub async fn rotate(
+    State(api): State<Api>,
+    Path((enterprise, id)): Path<(String, String)>,
+    acting: Acting,
+    Body(rotate): Body<Rotate>,
+) -> Reply {
+    let hours = rotate.old_expires_in_hours.map(|hours| TimeDelta::hours(i64::from(hours)));
+    let rotation = Rotation {
+        enterprise,
+        id,
+        expires_at: end(rotate.expires_at, rotate.expires_in_days, &api)?,
+        old_expires_at: hours.and_then(|hours| api.access.now().checked_add_signed(hours)),
+        by: acting.or("engineer").name,
+    };
+    let (view, key) = committed(async move { api.access.rotate_key(rotation).await }).await?;
+    told(&view, &key)
+}
+
+pub async fn revoke(
+    State(api): State<Api>,
+    Path((enterprise, id)): Path<(String, String)>,
+    acting: Acting,
+    Body(revoke): Body<Revoke>,
+) -> Reply {
+    let reason = revoke.reason.trim().to_owned();
+    if reason.is_empty() || reason.chars().count() > 1000 {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-body",
+            "reason: say in 1 to 1000 characters why the key is revoked",
+        ));
+    }
+    let by = acting.or("engineer").name;
+    let view = committed(async move { api.access.revoke_key(&enterprise, &id, &reason, &by).await }).await?;
+    extract::json(StatusCode::OK, &view)
+}
+
+pub async fn hand_over(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    acting: Acting,
+    Body(asked): Body<HandOver>,
+) -> Reply {
+    let order = HandoverOrder {
+        enterprise,
+        environment: asked.environment,
+        networks: networks(&asked.networks)?,
+        key_days: asked.key_expires_in_days,
+        valid_hours: asked.valid_hours.unwrap_or(LINK_HOURS),
+        by: acting.or("engineer").name,
+    };
+    let public_url = api.config.customer.public_url.clone();
+    let made = committed(async move { api.access.hand_over(order).await }).await?;
+    let body = json!({
+        "id": made.id,
+        "environment": made.environment,
+        "link": made.link(&public_url).as_str(),
+        "expires_at": made.expires_at,
+    });
+    extract::json(StatusCode::CREATED, &body)
+}
+
+pub async fn trail(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    Parameters(paging): Parameters<Paging>,
+) -> Reply {
+    let limit = page_size(paging.limit)?;
+    extract::json(StatusCode::OK, &api.access.trail(&enterprise, limit, paging.cursor).await?)
+}
+
+/// The one answer that holds a key.
+fn told(view: &KeyView, key: &ApiKey) -> Reply {
+    let body = json!({
+        "id": view.id,
+        "key": key.reveal(),
+        "enterprise": view.enterprise,
+        "environment": view.environment,
+        "expires_at": view.expires_at,
+        "networks": view.networks,
+        "replaces": view.replaces,
+    });
+    let response = extract::json(StatusCode::CREATED, &body)?;
+    Ok(extract::located(response, &format!("/api/v1/enterprises/{}/api-keys", view.enterprise), &view.id))
+}
+
+pub fn networks(texts: &[String]) -> Result<Networks, Problem> {
+    Networks::parse(texts).map_err(|wrong| {
+        let findings: Vec<_> = wrong
+            .iter()
+            .map(|text| {
+                json!({ "pointer": "/networks", "message": format!("`{text}` is not a network such as 192.0.2.0/24 or 2001:db8::/32") })
+            })
+            .collect();
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "networks-invalid", "A network cannot be understood.")
+            .with("findings", json!(findings))
+    })
+}
+
+fn end(at: Option<DateTime<Utc>>, days: Option<u32>, api: &Api) -> Result<Option<DateTime<Utc>>, Problem> {
+    let wrong = |detail: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "expiry-invalid", detail);
+    match (at, days) {
+        (Some(_), Some(_)) => Err(wrong("Give `expires_at` or `expires_in_days`, not both.")),
+        (at, None) => Ok(at),
+        (None, Some(days)) => {
+            let end = api.access.now().checked_add_signed(TimeDelta::days(i64::from(days)));
+            end.map(Some).ok_or_else(|| wrong("`expires_in_days` is too far away."))
+        }
+    }
+}

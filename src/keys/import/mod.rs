@@ -1,0 +1,30 @@
+//! Key import: a customer's key material on its way into the vendor's KMS keys.
+//!
+//! The customer wraps the material under the public key of a KMS import; this process relays the ciphertext and never holds
+//! what is in it. [`Desk::request`] fetches fresh parameters from KMS and gives out a token, [`Desk::import`] takes the token
+//! and the ciphertext back. When every key has its material the run's form `key-import` is answered, and the run goes on.
+//!
+//! There is one desk for production, whose keys a run has made, and one for the test environment, whose keys it makes itself
+//! in the sandbox and as often as the customer likes.
+
+mod desk;
+mod limiter;
+mod refusal;
+mod relay;
+mod request;
+mod rounds;
+mod session;
+mod upload;
+mod vault;
+mod wait;
+mod wrapping;
+
+pub use desk::{Cloud, Clouds, Desk, DeskOptions, FORM};
+pub use refusal::{Refusal, RefusalKind};
+pub use relay::{Imported, Receipt, Uploaded};
+pub use request::{Asked, OpenTarget, Opened};
+pub use session::{KeyMaterial, Realm, Session, SessionState, Target};
+pub use upload::{Material, Part, Token, read as read_upload};
+pub use vault::{VaultKey, WantedKey, current_material, find_key, make_key};
+pub use wait::{ImportNotice, ImportWait, import_wait};
+pub use wrapping::{Algorithm, Spec};

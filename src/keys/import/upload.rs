@@ -1,0 +1,291 @@
+//! Reads what a customer uploads, without leaving a copy of it: the body is changed in place, what is taken out of it is
+//! zeroized when it is dropped, and no error repeats a character of it. It may hold a key that was not wrapped, by mistake.
+
+use std::fmt;
+
+use base64::{
+    Engine as _,
+    alphabet::{STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::refusal::Refusal;
+
+/// What GNU `base64` and `openssl base64` write on a line.
+const BASE64_LINES: [usize; 2] = [76, 64];
+/// Longer than any key that is imported and shorter than anything wrapped under RSA.
+const LONGEST_PLAIN: usize = 128;
+/// Each target is one key of one region.
+const MOST_TARGETS: usize = 64;
+
+/// Bytes of an upload that are believed to be wrapped.
+pub struct Material(Zeroizing<Vec<u8>>);
+
+impl Material {
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Material(..)")
+    }
+}
+
+/// An import token as the customer sent it.
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// One token and what was wrapped under its public key.
+#[derive(Debug)]
+pub struct Part {
+    /// The region that the customer named beside it.
+    pub region: Option<String>,
+    pub token: Token,
+    pub material: Material,
+}
+
+/// Raw, so that no parser makes a copy of a text with escapes in it.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    region: Option<&'a RawValue>,
+    #[serde(rename = "importToken", borrow)]
+    token: Option<&'a RawValue>,
+    #[serde(rename = "keyMaterial", borrow)]
+    material: Option<&'a RawValue>,
+    #[serde(borrow)]
+    targets: Option<Vec<WirePart<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WirePart<'a> {
+    #[serde(borrow)]
+    region: Option<&'a RawValue>,
+    #[serde(rename = "importToken", borrow)]
+    token: Option<&'a RawValue>,
+    #[serde(rename = "keyMaterial", borrow)]
+    material: Option<&'a RawValue>,
+}
+
+/// The parts of a body; one, unless it holds `targets`. Members that are not known are let pass, so that a target may be sent
+/// back as it came, with its material added.
+///
+/// # Errors
+/// What is wrong with the body, in the order in which it is looked at.
+pub fn read(body: &mut [u8]) -> Result<Vec<Part>, Refusal> {
+    // A shell puts the line breaks of its files into the text as they are, where JSON does not allow them. They mean nothing
+    // in base64, and nothing between JSON's tokens.
+    for byte in body.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r' | b'\t')) {
+        *byte = b' ';
+    }
+    if body.iter().all(|byte| *byte == b' ') {
+        return Err(Refusal::body_missing());
+    }
+    let wire: Wire<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error, body))?;
+    let Some(targets) = wire.targets else {
+        return Ok(vec![part(&WirePart { region: wire.region, token: wire.token, material: wire.material })?]);
+    };
+    let mixed = wire.token.is_some() || wire.material.is_some();
+    if mixed || targets.is_empty() || targets.len() > MOST_TARGETS {
+        return Err(Refusal::body_shape_wrong());
+    }
+    targets.iter().map(part).collect()
+}
+
+fn unreadable(error: &serde_json::Error, body: &[u8]) -> Refusal {
+    match error.classify() {
+        serde_json::error::Category::Eof if ends_with_a_line_of_base64(body) => Refusal::json_cut_by_base64_lines(),
+        serde_json::error::Category::Eof => Refusal::json_truncated(),
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
+            Refusal::json_malformed(error.line(), error.column())
+        }
+        serde_json::error::Category::Data => Refusal::body_shape_wrong(),
+    }
+}
+
+fn ends_with_a_line_of_base64(body: &[u8]) -> bool {
+    let line = body.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)).count();
+    BASE64_LINES.contains(&line) && body.iter().rev().nth(line) == Some(&b'"')
+}
+
+fn part(wire: &WirePart<'_>) -> Result<Part, Refusal> {
+    let token = wire.token.and_then(text).filter(|token| !token.trim().is_empty());
+    let token = token.ok_or_else(Refusal::import_token_missing)?;
+    let region = match wire.region {
+        None => None,
+        Some(region) => Some(text(region).ok_or_else(Refusal::body_shape_wrong)?.to_string()),
+    };
+    let material = wire.material.and_then(text).ok_or_else(Refusal::key_material_missing)?;
+    Ok(Part { region, token: Token(Zeroizing::new(token.trim().to_owned())), material: decode(&material)? })
+}
+
+/// The text of a JSON string; `None` for anything else. serde_json would leave a copy of it in memory.
+fn text(raw: &RawValue) -> Option<Zeroizing<String>> {
+    let inside = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    let mut out = Zeroizing::new(String::with_capacity(inside.len()));
+    let mut letters = inside.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            out.push(letter);
+            continue;
+        }
+        match letters.next()? {
+            'n' | 'r' | 't' | 'b' | 'f' => out.push(' '),
+            'u' => {
+                let digits: Option<u32> = (0..4).try_fold(0, |code, _| Some(code * 16 + letters.next()?.to_digit(16)?));
+                // No text here needs half of a pair.
+                out.push(digits.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            escaped => out.push(escaped),
+        }
+    }
+    Some(out)
+}
+
+const INDIFFERENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+/// The bytes of a wrapped key. White space is let pass; so is base64's alphabet for URLs, and padding that is left out.
+fn decode(text: &str) -> Result<Material, Refusal> {
+    let mut packed = Zeroizing::new(String::with_capacity(text.len()));
+    packed.extend(text.chars().filter(|letter| !letter.is_ascii_whitespace()));
+    if packed.is_empty() {
+        return Err(Refusal::key_material_missing());
+    }
+    // Armour is no base64, though the alphabet for URLs has its letters.
+    if packed.starts_with("-----") {
+        return Err(Refusal::key_material_not_base64());
+    }
+    if packed.len() <= LONGEST_PLAIN && packed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Refusal::key_material_not_wrapped());
+    }
+    let alphabet = if packed.contains(['-', '_']) { URL_SAFE } else { STANDARD };
+    let mut bytes = Zeroizing::new(vec![0; packed.len()]);
+    let length = GeneralPurpose::new(&alphabet, INDIFFERENT)
+        .decode_slice(packed.as_bytes(), &mut bytes)
+        .map_err(|_| Refusal::key_material_not_base64())?;
+    bytes.truncate(length);
+    if length < LONGEST_PLAIN {
+        return Err(Refusal::key_material_not_wrapped());
+    }
+    Ok(Material(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
+    use super::*;
+
+    fn wrapped() -> String {
+        BASE64.encode([7; 512])
+    }
+
+    fn code(body: &str) -> &'static str {
+        read(&mut body.as_bytes().to_vec()).expect_err("a refusal").code
+    }
+
+    fn good(body: &str) -> Vec<Part> {
+        read(&mut body.as_bytes().to_vec()).expect("parts")
+    }
+
+    fn body(material: &str) -> String {
+        format!(r#"{{"importToken":"tok","keyMaterial":"{material}"}}"#)
+    }
+
+    #[test]
+    fn base64_is_taken_in_any_layout() {
+        let lines: Vec<String> =
+            wrapped().as_bytes().chunks(76).map(|line| String::from_utf8(line.to_vec()).expect("ASCII")).collect();
+        let url = wrapped().replace('+', "-").replace('/', "_");
+        for material in [
+            wrapped(),
+            lines.join("\n"),
+            lines.join("\r\n") + "\n",
+            lines.join(" "),
+            lines.join("\\n"),
+            wrapped().replace('/', "\\/").replace('B', "\\u0042"),
+            wrapped().trim_end_matches('=').to_owned(),
+            url,
+        ] {
+            let parts = good(&body(&material));
+            assert_eq!(parts[0].material.bytes(), [7; 512], "{material}");
+            assert_eq!(parts[0].token.text(), "tok");
+        }
+    }
+
+    #[test]
+    fn json_that_a_line_of_base64_ends_is_told_from_other_truncated_json() {
+        let line = &wrapped()[..76];
+        assert_eq!(code(&format!(r#"{{"importToken":"tok","keyMaterial":"{line}"#)), "json-cut-by-base64-lines");
+        let line = &wrapped()[..64];
+        assert_eq!(code(&format!(r#"{{"importToken":"tok","keyMaterial":"{line}"#)), "json-cut-by-base64-lines");
+        assert_eq!(code(&format!(r#"{{"importToken":"tok","keyMaterial":"{}"#, &wrapped()[..75])), "json-truncated");
+        assert_eq!(code(r#"{"importToken":"tok""#), "json-truncated");
+    }
+
+    #[test]
+    fn each_mistake_has_its_code() {
+        let plain = BASE64.encode([9; 32]);
+        let hex = "a7".repeat(32);
+        for (sent, wanted) in [
+            ("", "body-missing"),
+            (" \n", "body-missing"),
+            ("importToken=tok", "json-malformed"),
+            ("[]", "body-shape-wrong"),
+            (r#""text""#, "body-shape-wrong"),
+            ("{}", "import-token-missing"),
+            (r#"{"importToken":7,"keyMaterial":"x"}"#, "import-token-missing"),
+            (r#"{"importToken":"tok"}"#, "key-material-missing"),
+            (r#"{"importToken":"tok","keyMaterial":""}"#, "key-material-missing"),
+            (r#"{"importToken":"tok","keyMaterial":{"type":"Buffer","data":[1,2]}}"#, "key-material-missing"),
+            (r#"{"importToken":"tok","importToken":"tok","keyMaterial":"x"}"#, "body-shape-wrong"),
+            (r#"{"targets":[]}"#, "body-shape-wrong"),
+            (r#"{"importToken":"tok","targets":[{"importToken":"tok"}]}"#, "body-shape-wrong"),
+            (&body("-----BEGIN PUBLIC KEY-----"), "key-material-not-base64"),
+            (&body("%%%%"), "key-material-not-base64"),
+            (&body(&plain), "key-material-not-wrapped"),
+            (&body(&hex), "key-material-not-wrapped"),
+        ] {
+            assert_eq!(code(sent), wanted, "{sent}");
+        }
+    }
+
+    #[test]
+    fn targets_are_taken_as_they_came_with_their_material_added() {
+        let target = format!(
+            r#"{{"region":"us-west-2","publicKey":"-----BEGIN","importToken":"tok","validTo":"2026","keyMaterial":"{}"}}"#,
+            wrapped()
+        );
+        let parts = good(&format!(r#"{{"targets":[{target},{target}]}}"#));
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[1].region.as_deref(), Some("us-west-2"));
+    }
+
+    #[test]
+    fn no_refusal_repeats_what_was_sent() {
+        let secret = BASE64.encode(b"a canary key of thirty-two bytes");
+        for sent in [body(&secret), body(&secret)[..60].to_owned(), format!(r#"{{"importToken":["{secret}"]}}"#)] {
+            let refusal = read(&mut sent.into_bytes()).expect_err("a refusal");
+            assert!(!format!("{refusal:?}").contains(&secret[..12]), "{refusal:?}");
+        }
+        let parts = good(&body(&wrapped()));
+        assert_eq!(format!("{parts:?}"), "[Part { region: None, token: Token(..), material: Material(..) }]");
+    }
+}

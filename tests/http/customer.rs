@@ -1,0 +1,255 @@
+//! Key import over a socket, with the program as its server: the specification's own shell sample, the doctor's answers, and
+//! a death between KMS and our commit.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use keyferry::{
+    keys::import::Algorithm,
+    sandbox::{Options, Sandbox},
+    worker::{Clock as _, SystemClock},
+};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::keyferry,
+    support::import::{EAST, WEST, wrap},
+};
+
+const CMK: &str = "/!/ems/enterprises/dave/cmk";
+
+/// The program, serving; it is killed with the value.
+struct Serving {
+    child: Child,
+    api: String,
+    customer: String,
+    token: String,
+    client: Client,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // One that has died already cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn serve(folder: &Path, failpoint: Option<&str>) -> Serving {
+    let data = folder.to_str().unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--customer-listen", "127.0.0.1:0"];
+    let mut command = keyferry(&["serve", "--output", "json", "--data-dir", data]);
+    command.args(listen).stdout(Stdio::piped()).stderr(std::fs::File::create(folder.join("stderr.log")).unwrap());
+    if let Some(failpoint) = failpoint {
+        command.env("KEYFERRY_FAILPOINT", failpoint);
+    }
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+        panic!("it said {line:?}: {}", std::fs::read_to_string(folder.join("stderr.log")).unwrap_or_default())
+    });
+    let address = |member: &str| format!("http://{}", said[member].as_str().unwrap());
+    Serving {
+        api: address("listening"),
+        customer: address("customer"),
+        token: std::fs::read_to_string(folder.join("admin-token")).unwrap().trim().to_owned(),
+        client: Client::new(),
+        child,
+    }
+}
+
+impl Serving {
+    async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {
+        let request =
+            self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
+        let request = request.header("keyferry-actor", role);
+        let request = if method == Method::GET { request } else { request.json(body) };
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let body: Value = response.json().await.unwrap();
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    }
+
+    /// A vendor-managed run of dave that waits for its keys.
+    async fn waiting(&self) -> String {
+        let dave = json!({ "id": "dave", "name": "Dave", "partition": "aws" });
+        self.operator(Method::POST, "/enterprises", "engineer", &dave).await;
+        let start = json!({ "workflow": "vendor-managed" });
+        let run = self.operator(Method::POST, "/enterprises/dave/runs", "engineer", &start).await;
+        let run = run["id"].as_str().unwrap().to_owned();
+        let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
+        self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &regions).await;
+        self.until(&run, |forms| forms.contains(&"key-import".to_owned())).await;
+        run
+    }
+
+    async fn until(&self, run: &str, holds: impl Fn(&[String]) -> bool) {
+        for _ in 0..600 {
+            let view = self.operator(Method::GET, &format!("/runs/{run}"), "engineer", &Value::Null).await;
+            let waits = view["waiting_for"].as_array().unwrap();
+            let forms: Vec<String> = waits.iter().filter_map(|wait| wait["form"].as_str().map(str::to_owned)).collect();
+            if holds(&forms) {
+                return;
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the run does not come to that");
+    }
+
+    async fn api_key(&self, environment: &str) -> String {
+        let body = json!({ "environment": environment });
+        let made = self.operator(Method::POST, "/enterprises/dave/api-keys", "engineer", &body).await;
+        made["key"].as_str().unwrap().to_owned()
+    }
+
+    fn customer(&self, method: Method, path: &str, key: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.customer));
+        request.header("authorization", format!("ApiKey {key}"))
+    }
+
+    async fn ask(&self, key: &str, query: &str) -> Value {
+        let response =
+            self.customer(Method::PUT, &format!("{CMK}/import-key-request{query}"), key).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.json().await.unwrap()
+    }
+}
+
+fn upload(opened: &Value, plain: &[u8]) -> Value {
+    let material = wrap(opened["publicKey"].as_str().unwrap(), Algorithm::OaepSha1, plain);
+    json!({ "importToken": opened["importToken"], "keyMaterial": BASE64.encode(material) })
+}
+
+async fn told(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// Imports that the sandbox of a stopped server has seen.
+async fn imports(folder: &Path) -> usize {
+    let options = Options {
+        data: Some(folder.join("sandbox.db")),
+        speed: 1.0,
+        wall: Arc::new(|| SystemClock.now()),
+        default_account: "127450652264".to_owned(),
+    };
+    let ledger = Sandbox::open(options).await.unwrap().ledger();
+    ledger.iter().filter(|entry| entry.action == "ImportKeyMaterial").count()
+}
+
+/// The sample as it stands, where base64 does not break its lines.
+fn sample(endpoint: &str, key: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let unbroken = r#"base64() { case "$*" in *-d*) command base64 "$@" ;; *) command base64 -w0 "$@" ;; esac; }"#;
+    let script = format!("set -e\n{unbroken}\n{}", include_str!("sample.sh"));
+    let ran = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(folder.path())
+        .envs([("apikey", key), ("enterpriseid", "dave"), ("endpoint", endpoint)])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let answer: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(answer["status"], "imported", "{answer}");
+    assert!(answer["id"].is_string(), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_sample_run_once_a_region_completes_an_onboarding() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None);
+    let run = server.waiting().await;
+    let (live, test) = (server.api_key("production").await, server.api_key("test").await);
+    for (endpoint, key) in [(server.customer.clone(), live.clone()), (format!("{}/test", server.customer), test)] {
+        for _ in [WEST, EAST] {
+            let (endpoint, key) = (endpoint.clone(), key.clone());
+            tokio::task::spawn_blocking(move || sample(&endpoint, &key)).await.unwrap();
+        }
+    }
+    server.until(&run, |forms| !forms.contains(&"key-import".to_owned())).await;
+    let (status, over) = told(server.customer(Method::PUT, &format!("{CMK}/import-key-request"), &live)).await;
+    assert_eq!((status, &over["code"]), (409, &json!("import-not-open")), "{over}");
+    drop(server);
+    assert_eq!(imports(folder.path()).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_answers_over_a_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None);
+    server.waiting().await;
+    let key = server.api_key("production").await;
+    let opened = server.ask(&key, "?wrappingKeySpec=RSA_2048").await;
+    assert_eq!((&opened["region"], &opened["remaining"]), (&json!(WEST), &json!([WEST, EAST])));
+    assert_eq!(opened["targets"].as_array().unwrap().len(), 2);
+    assert!(opened["publicKey"].as_str().unwrap().starts_with("-----BEGIN PUBLIC KEY-----\n"));
+    let good = upload(&opened, &[5; 32]).to_string();
+    let post = |path: &str, kind: Option<&str>, body: String| {
+        let request = server.customer(Method::POST, path, &key).body(body);
+        match kind {
+            Some(kind) => request.header("content-type", kind),
+            None => request,
+        }
+    };
+    let (path, json) = (format!("{CMK}/import-key"), Some("application/json"));
+    let cut = good.find("keyMaterial").unwrap() + "keyMaterial\":\"".len() + 76;
+    for (kind, body, wanted) in [
+        (None, good.clone(), (415, "content-type-wrong")),
+        (Some("application/x-www-form-urlencoded"), good.clone(), (415, "content-type-wrong")),
+        (json, "x".repeat(16 * 1024 + 1), (413, "body-too-large")),
+        (json, good[..cut].to_owned(), (400, "json-cut-by-base64-lines")),
+        (json, String::new(), (400, "body-missing")),
+        (json, good.replace("kfi_live_", "kfi_test_"), (409, "import-token-of-test")),
+    ] {
+        let (status, body) = told(post(&path, kind, body)).await;
+        assert_eq!((status, body["code"].as_str().unwrap()), wanted, "{body}");
+        assert!(!body["cure"].as_array().unwrap().is_empty(), "{body}");
+    }
+    let early = server.customer(Method::PUT, &format!("{CMK}/import-key-request"), &key).body("key");
+    assert_eq!(told(early).await.1["code"], "request-body-not-empty");
+    // The other spelling of the path, and base64 in lines.
+    let lines = good.replacen("\"keyMaterial\":\"", "\"keyMaterial\":\"\n", 1);
+    let (status, receipt) = told(post(&path.replace('!', "%21"), json, lines)).await;
+    assert_eq!(
+        (status, &receipt["status"], &receipt["remaining"]),
+        (200, &json!("imported"), &json!([EAST])),
+        "{receipt}"
+    );
+    let (status, again) = told(post(&path, json, good)).await;
+    assert_eq!((status, &again["code"], &again["sameUpload"]), (409, &json!("import-token-used"), &json!(true)));
+    assert_eq!(again["keyMaterialId"], receipt["keyMaterialId"]);
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_kms_and_the_commit_it_tells_the_truth_when_it_is_asked_again() {
+    for (failpoint, wanted) in [("import::after_relay", 200), ("import::after_commit", 409)] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = serve(folder.path(), Some(failpoint));
+        server.waiting().await;
+        let key = server.api_key("production").await;
+        let opened = server.ask(&key, "?wrappingKeySpec=RSA_2048").await;
+        let body = upload(&opened, &[6; 32]);
+        let sent = server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&body).send().await;
+        assert!(sent.is_err(), "{failpoint}: it did not die");
+        drop(server);
+        let server = serve(folder.path(), None);
+        let other = server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&upload(&opened, &[8; 32]));
+        let (status, answer) =
+            told(server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&body)).await;
+        assert_eq!(status, wanted, "{failpoint}: {answer}");
+        assert_eq!(answer["keyMaterialId"].as_str().map(str::len), Some(64), "{failpoint}: {answer}");
+        assert_eq!(told(other).await.1["code"], "import-token-used", "{failpoint}");
+        drop(server);
+        assert_eq!(imports(folder.path()).await, 1, "{failpoint}");
+    }
+}

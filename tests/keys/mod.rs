@@ -1,0 +1,3 @@
+//! Key import without HTTP: the desk over a store, a worker and the sandbox.
+
+mod import;
