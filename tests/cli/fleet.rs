@@ -47,8 +47,8 @@ fn a_worker_and_a_server_share_a_database_and_cost_it_little_when_idle() {
     let mut worker = Server(worker);
     let idle = runtime.block_on(async {
         let mut connection = PgConnection::connect(&maintenance).await.expect("the server answers");
-        // Its statistics come with a second's delay, and the first looks at the outbox are closer together.
-        idle_for(Duration::from_secs(4)).await;
+        // A connection that lies idle tells its part of the start ten seconds later.
+        idle_for(Duration::from_secs(12)).await;
         let before = transactions(&mut connection, &name).await;
         idle_for(Duration::from_secs(8)).await;
         transactions(&mut connection, &name).await - before
