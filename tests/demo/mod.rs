@@ -30,7 +30,12 @@ fn demo(folder: &Path, failpoint: Option<&str>) -> Child {
 
 fn demo_of(mode: &str, folder: &Path, failpoint: Option<&str>) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
-    command.args(["demo", "--mode", mode]).arg("--data-dir").arg(folder).arg("--report").arg(folder.join("report.json"));
+    command
+        .args(["demo", "--mode", mode])
+        .arg("--data-dir")
+        .arg(folder)
+        .arg("--report")
+        .arg(folder.join("report.json"));
     command.stdout(Stdio::null()).stderr(fs::File::create(folder.join("stderr.log")).unwrap());
     match failpoint {
         Some(failpoint) => command.env("KEYFERRY_FAILPOINT", failpoint),
