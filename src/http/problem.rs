@@ -1,5 +1,7 @@
 //! Problem documents (RFC 9457): every error of the API, with a `code` that clients may rely on.
 
+use std::num::NonZeroU32;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -17,7 +19,7 @@ pub struct Problem {
     /// Further members, for example `findings`.
     pub members: Map<String, Value>,
     /// Seconds after which the request may be tried again.
-    pub retry_after: Option<u64>,
+    retry_after: Option<NonZeroU32>,
 }
 
 /// A problem's code, in the extensions of its response: what is written about a request names it.
@@ -51,7 +53,7 @@ impl Problem {
     /// Says when to try again, in the header `Retry-After` and in the member `retry_after`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds.max(1));
+        self.retry_after = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         self
     }
 
@@ -63,7 +65,7 @@ impl Problem {
         body.insert("code".to_owned(), json!(self.code));
         body.insert("detail".to_owned(), json!(self.detail));
         if let Some(seconds) = self.retry_after {
-            body.insert("retry_after".to_owned(), json!(seconds));
+            body.insert("retry_after".to_owned(), json!(seconds.get()));
         }
         body.extend(self.members.clone());
         Value::Object(body)
@@ -99,7 +101,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keyferry\""));
         }
         let unavailable = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
-        if let Some(seconds) = self.retry_after.or(unavailable) {
+        if let Some(seconds) = self.retry_after.map(NonZeroU32::get).or(unavailable) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(ProblemCode(self.code));

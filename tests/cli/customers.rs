@@ -167,3 +167,18 @@ fn the_packet_is_for_its_owner_alone_and_its_link_gives_a_key_that_works() {
     let links = keyferry.json(&["api-key", "link", "dave", "--environment", "test", "--valid-hours", "1"]);
     assert!(links["link"].as_str().is_some_and(|link| link.contains("/handover/") && link.contains('#')), "{links}");
 }
+
+#[test]
+fn the_packet_names_the_regions_that_were_agreed() {
+    let keyferry = start();
+    keyferry.json(&["enterprise", "add", "dave"]);
+    let run = keyferry.json(&["run", "start", "dave", "--workflow", "customer-managed"]);
+    let run = run["id"].as_str().expect("a run");
+    let plan = r#"{"primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "123456789012"}"#;
+    fs::write(keyferry.path("regions.json"), plan).expect("written");
+    keyferry.json(&["run", "answer", run, "regions", "--data", "regions.json"]);
+    let packet = text(&keyferry.run(&["packet", "dave", "--without-links", "--format", "markdown"]).stdout);
+    let listed = packet.split("## 3. Regions").nth(1).and_then(|rest| rest.split("## 4").next()).expect("a section");
+    let regions: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("- ")).collect();
+    assert_eq!(regions, ["`us-west-2`", "`us-east-1`"], "{listed}");
+}

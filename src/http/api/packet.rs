@@ -114,8 +114,8 @@ async fn regions(api: &Api, enterprise: &str) -> Result<Vec<String>, Problem> {
     for run in api.service.runs(filter).await?.items.into_iter().filter(|run| run.parent.is_none()) {
         // The regions are asked for first.
         let rows = api.service.history(&run.id, 50, None).await?.items;
-        let answers = rows.iter().filter_map(|row| chosen(find_answer(&row.event)));
-        if let Some(regions) = answers.last() {
+        let mut answers = rows.iter().filter_map(|row| chosen(find_answer(&row.event)));
+        if let Some(regions) = answers.next_back() {
             return Ok(regions);
         }
     }
