@@ -148,8 +148,10 @@ impl From<Refusal> for Problem {
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut problem = Self::new(status, refusal.code, refusal.detail);
-        problem.members = refusal.members;
-        problem.retry_after = refusal.retry_after;
+        problem.members = *refusal.members;
+        if let Some(seconds) = refusal.retry_after {
+            problem = problem.retry_after(seconds);
+        }
         if !refusal.cure.is_empty() {
             problem = problem.with("cure", refusal.cure.into());
         }

@@ -36,7 +36,7 @@ pub struct Refusal {
     pub cure: Vec<String>,
     /// Seconds after which to come again.
     pub retry_after: Option<u64>,
-    pub members: Map<String, Value>,
+    pub members: Box<Map<String, Value>>,
 }
 
 /// Turns the file of wrapped material into one line.
@@ -57,7 +57,7 @@ pub fn wrap_command(algorithm: Algorithm) -> String {
 
 impl Refusal {
     pub fn new(kind: RefusalKind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, code, detail: detail.into(), cure: Vec::new(), retry_after: None, members: Map::new() }
+        Self { kind, code, detail: detail.into(), cure: Vec::new(), retry_after: None, members: Box::default() }
     }
 
     #[must_use]
