@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 
 use super::{Domain, common::input};
 use crate::{
-    keys::import::{VaultKey, WantedKey, find_key, make_key},
-    systems,
+    keys::import::{VaultKey, WantedKey, digest, find_key, make_key},
     worker::{Progress, Record, Step, StepContext, StepError},
 };
+
+/// Hexadecimal digits of the run's hash in the alias.
+const MARK: usize = 12;
 
 pub struct CreateImportKey(pub Domain);
 
@@ -36,8 +38,10 @@ impl Step for CreateImportKey {
         let kms = self.0.aws.kms(&place.region).await?;
         let account = self.0.aws.account(&place.region).unwrap_or_default();
         let tags = self.0.owner(context).tags("import-key");
-        let of = systems::short_name(&context.run);
-        let wanted = WantedKey::new(&context.enterprise, of, (&place.region, place.instance.as_deref()), account, tags);
+        let mut of = digest(context.run.as_bytes());
+        of.truncate(MARK);
+        let wanted =
+            WantedKey::new(&context.enterprise, &of, (&place.region, place.instance.as_deref()), account, tags);
         if let Some(key) = find_key(&kms, &wanted).await? {
             return Ok(told(&place, key));
         }

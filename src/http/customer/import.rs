@@ -148,9 +148,7 @@ impl From<Refusal> for Problem {
             RefusalKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut problem = Self::new(status, refusal.code, refusal.detail);
-        for (name, value) in refusal.members {
-            problem = problem.with(name, value);
-        }
+        problem.members = *refusal.members;
         if let Some(seconds) = refusal.retry_after {
             problem = problem.retry_after(seconds);
         }

@@ -23,7 +23,7 @@ pub use desk::{Cloud, Clouds, Desk, DeskOptions, FORM};
 pub use refusal::{Refusal, RefusalKind};
 pub use relay::{Imported, Receipt, Uploaded};
 pub use request::{Asked, OpenTarget, Opened};
-pub use session::{KeyMaterial, Realm, Session, SessionState, Target};
+pub use session::{KeyMaterial, Realm, Session, SessionState, Target, digest};
 pub use upload::{Material, Part, Token, read as read_upload};
 pub use vault::{VaultKey, WantedKey, current_material, find_key, make_key};
 pub use wait::{ImportNotice, ImportWait, import_wait};

@@ -5,7 +5,7 @@
 //! whatever the reason was. What the other answers about material tell apart is seen in the ciphertext itself.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::wrapping::{Algorithm, Spec};
 
@@ -36,8 +36,7 @@ pub struct Refusal {
     pub cure: Vec<String>,
     /// Seconds after which to come again.
     pub retry_after: Option<u64>,
-    /// Further members of the problem document.
-    pub members: Vec<(&'static str, Value)>,
+    pub members: Box<Map<String, Value>>,
 }
 
 /// Turns the file of wrapped material into one line.
@@ -58,7 +57,7 @@ pub fn wrap_command(algorithm: Algorithm) -> String {
 
 impl Refusal {
     pub fn new(kind: RefusalKind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, code, detail: detail.into(), cure: Vec::new(), retry_after: None, members: Vec::new() }
+        Self { kind, code, detail: detail.into(), cure: Vec::new(), retry_after: None, members: Box::default() }
     }
 
     #[must_use]
@@ -68,8 +67,8 @@ impl Refusal {
     }
 
     #[must_use]
-    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> Self {
-        self.members.push((member, value.into()));
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.to_owned(), value.into());
         self
     }
 

@@ -58,12 +58,10 @@ pub struct VaultKey {
     pub orphans: Vec<String>,
 }
 
-/// `alias/byok/<enterprise>/<of>/<instance or region>`.
+/// `alias/byok/<enterprise>/region-<of>` or `alias/byok/<enterprise>/instance/<instance>-<of>`.
 fn alias(enterprise: &str, of: &str, instance: Option<&str>) -> String {
-    format!(
-        "alias/byok/{enterprise}/{of}/{}",
-        instance.map_or_else(|| "region".to_owned(), |own| format!("instance/{own}"))
-    )
+    let whose = instance.map_or_else(|| "region".to_owned(), |own| format!("instance/{own}"));
+    format!("alias/byok/{enterprise}/{whose}-{of}")
 }
 
 /// The key, if it was made: by its alias, or by its tags, which gives it its alias.
