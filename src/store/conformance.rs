@@ -239,6 +239,27 @@ pub(super) async fn words_keep_what_they_say(store: &dyn Store) {
     assert_eq!(claim(store, 0, 1).await.len(), 1, "an ended lease is claimed at once");
 }
 
+/// A renewal and a checkpoint come from two tasks and may share a flush; both are acknowledged.
+pub(super) async fn words_of_one_batch_about_one_piece_of_work_all_count(store: &dyn Store) {
+    let (mut hand, begin) = Hand::begin("r1", false, None);
+    one(store, group(vec![begin])).await.unwrap();
+    let held = claim(store, 0, 1).await.remove(0);
+    let say = |say: Say| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence: held.fence, say });
+    let checkpoint = |value| say(Say::Checkpoint { checkpoint: json!(value) });
+    let renew = say(Say::Renew { lease_until: at(500) });
+    let outcomes = commit(store, vec![checkpoint(1), renew.clone(), checkpoint(2)]).await;
+    assert_eq!(outcomes, [Ok(()), Ok(()), Ok(())]);
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.checkpoint, work.lease_until), (Some(json!(2)), Some(at(500))));
+    // What is given back is held no more, by a word or by an answer of the same batch.
+    let release = say(Say::Release { due_at: at(7) });
+    let outcomes = commit(store, vec![checkpoint(3), release, renew, group(vec![hand.end(held.fence)])]).await;
+    let lost = StoreError::LeaseLost { run: "r1".to_owned(), frame: 0, expected: held.fence, found: None };
+    assert_eq!(outcomes, [Ok(()), Ok(()), Err(lost.clone()), Err(lost)]);
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.checkpoint, work.owner, work.due_at), (Some(json!(3)), None, Some(at(7))));
+}
+
 pub(super) async fn what_is_due_longest_comes_first_and_what_is_held_does_not_come(store: &dyn Store) {
     for (run, due) in [("r1", 30), ("r2", 10), ("r3", 20), ("r4", 40)] {
         let (_, mut begin) = Hand::begin(run, false, None);

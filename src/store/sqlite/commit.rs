@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::sql;
-use crate::store::{Sealed, StoreError, Transition, WorkWord, Write, chain, micros};
+use crate::store::{Sealed, StoreError, Transition, WorkWord, Write, chain, words};
 
 pub(super) type Outcomes = Vec<Result<(), StoreError>>;
 
@@ -49,7 +49,12 @@ pub(super) async fn commit(connection: &mut SqliteConnection, batch: &[Write]) -
         if verdict.is_ok() {
             match write {
                 Write::Turns(group) => turns.extend(group),
-                Write::Word(word) => words.push(word),
+                Write::Word(word) => {
+                    if word.say.gives_back() {
+                        found.held.remove(&(word.run.clone(), word.frame));
+                    }
+                    words.push(word);
+                }
             }
         }
         outcomes.push(verdict);
@@ -211,25 +216,26 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
 }
 
 async fn say(connection: &mut SqliteConnection, words: &[&WorkWord], found: &Found) -> Result<(), StoreError> {
-    use crate::store::Say;
     let mut rows = Vec::with_capacity(words.len());
     let mut dropped = Vec::new();
-    for word in words {
-        let n = found.number(&word.run)?;
-        let key = (n, word.frame, word.visit, word.fence);
-        let (due, free, lease, checkpoint, waiting, progressed) = match &word.say {
-            Say::Renew { lease_until } => (None, 0, Some(micros(*lease_until)), None, None, 0),
-            Say::Checkpoint { checkpoint } => (None, 0, None, Some(checkpoint.to_string()), None, 0),
-            Say::Pending { due_at, checkpoint, waiting_for } => {
-                (Some(micros(*due_at)), 1, None, Some(checkpoint.to_string()), Some(waiting_for.as_str()), 1)
-            }
-            Say::Release { due_at } => (Some(micros(*due_at)), 1, None, None, None, 0),
-            Say::Drop => {
-                dropped.push((n, word.frame));
-                continue;
-            }
-        };
-        rows.push((key.0, key.1, key.2, key.3, due, free, lease, checkpoint, waiting, progressed));
+    for said in words::together(words) {
+        let n = found.number(said.run)?;
+        if said.dropped {
+            dropped.push((n, said.frame));
+            continue;
+        }
+        rows.push((
+            n,
+            said.frame,
+            said.visit,
+            said.fence,
+            said.due_at,
+            i64::from(said.free),
+            said.lease_until,
+            said.checkpoint,
+            said.waiting_for,
+            i64::from(said.progressed),
+        ));
     }
     put(connection, sql::UPDATE_WORK, &rows).await?;
     put(connection, sql::DELETE_WORK, &dropped).await?;

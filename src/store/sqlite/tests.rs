@@ -43,6 +43,7 @@ conforms!(
     a_group_is_all_or_nothing_and_others_of_its_batch_stand,
     a_late_worker_cannot_commit,
     words_keep_what_they_say,
+    words_of_one_batch_about_one_piece_of_work_all_count,
     what_is_due_longest_comes_first_and_what_is_held_does_not_come,
     work_is_claimed_by_the_commit_that_writes_it,
     a_key_starts_one_run_and_one_exclusive_run_is_open,
