@@ -133,8 +133,10 @@ impl Core {
             let cause = format!("no step {} is registered in this version of keyferry", work.name);
             return EventKind::StepFailed { frame, visit, error: "Keyferry.UnknownStep".to_owned(), cause }.into();
         };
-        let (enterprise, workflow, state) = match self.place(&work.run, frame).await {
-            Ok(place) => place,
+        let (enterprise, workflow, state) = match self.place(&work.run, frame, visit).await {
+            Ok(Some(place)) => place,
+            // The run has moved on, and who moved it has ended this claim.
+            Ok(None) => return Outcome::Lost,
             Err(StoreError::NotFound { .. }) => return Outcome::Said(Say::Drop),
             Err(error @ StoreError::Corrupt { .. }) => return self.unreadable(work, &error),
             Err(_) => return Outcome::Said(Say::Release { due_at: later(now, self.poll) }),
@@ -167,11 +169,16 @@ impl Core {
         outcome
     }
 
-    /// Enterprise, workflow and state of a frame.
-    async fn place(self: &Arc<Self>, run: &str, frame: FrameId) -> Result<(String, String, String), StoreError> {
+    /// Enterprise, workflow and state of a frame in a visit; `None` when it is there no more.
+    async fn place(
+        self: &Arc<Self>,
+        run: &str,
+        frame: FrameId,
+        visit: u64,
+    ) -> Result<Option<(String, String, String)>, StoreError> {
         self.look(run, |snapshot| {
-            let state = snapshot.frames.get(&frame).map(|frame| frame.state.clone()).unwrap_or_default();
-            (snapshot.header.enterprise.clone(), snapshot.header.workflow.clone(), state)
+            let found = snapshot.frames.get(&frame).filter(|found| found.visit == visit)?;
+            Some((snapshot.header.enterprise.clone(), snapshot.header.workflow.clone(), found.state.clone()))
         })
         .await
     }
@@ -296,6 +303,7 @@ impl Core {
                         tracing::error!(run.id = %work.run, frame = work.frame, %error, "a result cannot be made durable");
                     }
                     tokio::select! {
+                        biased;
                         () = healed => {}
                         () = self.clock.sleep(wait) => {}
                     }

@@ -174,7 +174,9 @@ impl Core {
             let many = inbox.len().min(together);
             waiting.extend(inbox.drain(..many));
         }
-        let read = match slot.take() {
+        let copied = slot.take();
+        let is_copy = copied.is_some();
+        let read = match copied {
             Some(state) => Ok(state),
             None => self.read(run).await,
         };
@@ -189,6 +191,7 @@ impl Core {
         };
         let mut folded = Folded::new(&state.snapshot);
         let mut replies = Vec::new();
+        let mut doubted = false;
         let mut waiting = waiting.into_iter();
         for (happening, _, reply) in waiting.by_ref() {
             let event = Event { at: self.clock.now(), chance: self.clock.chance(), kind: happening.kind.clone() };
@@ -201,6 +204,11 @@ impl Core {
                         break;
                     }
                 }
+                // Another process may have moved the run since this copy was kept: the store has the last word.
+                Err(_) if is_copy => {
+                    let _ = reply.send(Answer::Again(happening));
+                    doubted = true;
+                }
                 Err(rejected) => {
                     let _ = reply.send(Answer::Not(rejected.into()));
                 }
@@ -209,12 +217,15 @@ impl Core {
         // A turn that starts a child ends the batch; what is left goes first the next time.
         lock(&entry.inbox).splice(0..0, waiting);
         if replies.is_empty() {
-            *slot = Some(state);
+            *slot = (!doubted).then_some(state);
             return;
         }
         let permits = replies.iter_mut().filter_map(|(happening, _)| happening.permit.take()).collect();
         let outcome = self.flush(folded, &mut state, permits).await;
         self.answer(run, outcome, replies, state, slot);
+        if doubted {
+            *slot = None;
+        }
     }
 
     fn answer(
@@ -306,14 +317,23 @@ impl Core {
         }
     }
 
-    /// Looks at a run's durable snapshot.
-    pub(super) async fn look<T>(&self, run: &str, with: impl FnOnce(&Snapshot) -> T) -> Result<T, StoreError> {
+    /// Looks at a run's durable snapshot. A copy in which there is nothing to see is read anew: another process may have moved
+    /// the run.
+    pub(super) async fn look<T>(
+        &self,
+        run: &str,
+        with: impl Fn(&Snapshot) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
         let entry = self.hot.get(run);
         let mut slot = entry.state.lock().await;
-        let state = match slot.take() {
-            Some(state) => state,
-            None => self.read(run).await?,
-        };
+        if let Some(state) = slot.as_ref()
+            && let Some(seen) = with(&state.snapshot)
+        {
+            return Ok(Some(seen));
+        }
+        // Taken out first: a read that fails or is cut off leaves nothing behind.
+        *slot = None;
+        let state = self.read(run).await?;
         let seen = with(&state.snapshot);
         *slot = Some(state);
         Ok(seen)

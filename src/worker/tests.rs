@@ -1,6 +1,7 @@
 //! The worker over the real store, with small definitions and a clock that the test moves.
 
 mod children;
+mod fleet;
 mod flows;
 mod kill;
 mod outage;
