@@ -36,6 +36,8 @@ pub(super) async fn run(
     while !*shutdown.borrow() {
         let next = round(&core).await;
         tokio::select! {
+            // Which of two that are ready goes first does not matter; it is said, so that a simulation repeats.
+            biased;
             () = core.wake.notified() => {}
             () = core.clock.sleep_until(next) => {}
             stopped = shutdown.changed() => {
