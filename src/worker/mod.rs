@@ -25,6 +25,8 @@ mod turns;
 mod view;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use crate::store::{Enterprise, OutboxRow, Page, RecordPut, StoredRecord};
