@@ -106,7 +106,7 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
     let limit = u32::try_from(permits.len()).unwrap_or(u32::MAX);
     let lease_until = later(now, core.lease);
     let claimed = core.store.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await?;
-    let full = claimed.len() == permits.len();
+    let (nothing, full) = (claimed.is_empty(), claimed.len() == permits.len());
     core.backlog.store(full, Ordering::SeqCst);
     core.claimed.fetch_add(u64::try_from(claimed.len()).unwrap_or(0), Ordering::Relaxed);
     for work in claimed {
@@ -119,7 +119,8 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
         // More may be due. With all room taken, the end of a step wakes the loop.
         return Ok((core.room.available_permits() > 0).then_some(now));
     }
-    core.store.next_due().await
+    // What is due and was not given is on its way to another worker: it is looked for again when nothing else is due.
+    Ok(core.store.next_due().await?.filter(|next| !nothing || *next > now))
 }
 
 /// Waits for what runs, for `grace`; then stops the rest, which gives its work back.

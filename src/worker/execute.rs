@@ -19,7 +19,7 @@ use super::{
     turns::child_end,
 };
 use crate::{
-    engine::{Actor, ChildEnd, EventKind, FrameId},
+    engine::{Actor, ChildEnd, EventKind, FrameId, Rejected},
     store::{Answered, ClaimedWork, NewRecord, Say, StoreError, WorkKind},
 };
 
@@ -267,6 +267,15 @@ impl Core {
                     match self.happen(&work.run, happening).await {
                         Ok(_) => Ok(()),
                         Err(MoveError::Store(error)) => Err(error),
+                        // The frame is there and does not take the event now: a timer of which a clock that was set back says that
+                        // it is early. The work stays; it is not over. (A word from the parent that does not fit is over.)
+                        Err(MoveError::Rejected(rejected @ Rejected::Illegal { .. }))
+                            if work.kind != WorkKind::Signal =>
+                        {
+                            tracing::warn!(run.id = %work.run, reason = %rejected, "a result does not fit yet; its work is tried again");
+                            let due_at = later(self.clock.now(), self.poll);
+                            self.committer.commit(claim.word(Say::Release { due_at })).await
+                        }
                         Err(MoveError::Rejected(rejected)) => {
                             tracing::debug!(run.id = %work.run, reason = %rejected, "a result came too late and is dropped");
                             self.committer.commit(claim.word(Say::Drop)).await

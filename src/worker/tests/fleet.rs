@@ -28,13 +28,7 @@ async fn service(store: &MemoryStore, clock: &ManualClock, steps: Registry) -> S
     .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the_wrong_state() {
-    let store = MemoryStore::default();
-    let clock = ManualClock::new(start_of_time());
-    let (seen, _) = code("where", |context: &StepContext, _: &Value, _| Ok(Progress::done(json!(context.state))));
-    let one = service(&store, &clock, Registry::new().with(Hang).with(seen)).await;
-    let other = service(&store, &clock, Registry::new()).await;
+async fn start(service: &Service) -> String {
     let dave = NewEnterprise {
         id: "dave".to_owned(),
         name: "Dave".to_owned(),
@@ -43,10 +37,7 @@ async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the
         csm_email: None,
         engineer_email: None,
     };
-    one.add_enterprise(dave).await.unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let runner = one.clone();
-    let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::ZERO).await });
+    service.add_enterprise(dave).await.unwrap();
     let asked = StartRun {
         enterprise: "dave".to_owned(),
         workflow: "both".to_owned(),
@@ -54,7 +45,21 @@ async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the
         actor: actor(),
         idempotency_key: None,
     };
-    let run = one.start_run(asked).await.unwrap().id;
+    service.start_run(asked).await.unwrap().id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the_wrong_state() {
+    let store = MemoryStore::default();
+    let clock = ManualClock::new(start_of_time());
+    let one = service(&store, &clock, Registry::new().with(Hang).with(echo_where())).await;
+    let ahead = ManualClock::new(start_of_time());
+    ahead.advance(Duration::from_secs(5));
+    let other = service(&store, &ahead, Registry::new()).await;
+    let (stop, stopped) = watch::channel(false);
+    let runner = one.clone();
+    let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::ZERO).await });
+    let run = start(&one).await;
     // The first process executes `hang` and keeps the run in memory.
     for _ in 0..2_000 {
         if one.core.held.all().len() == 1 {
@@ -63,7 +68,7 @@ async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the
         real_pause().await;
     }
     // The second one fires both timers: what is due then, a step and another timer, only the store knows of.
-    let now = clock.now() + chrono::TimeDelta::seconds(5);
+    let now = ahead.now();
     let claim = Claim { owner: "other".to_owned(), now, lease_until: now, limit: 10 };
     let timers: Vec<_> =
         store.claim(claim).await.unwrap().into_iter().filter(|it| it.kind == WorkKind::Timer).collect();
@@ -96,4 +101,27 @@ async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the
     assert!(one.verify(&run).await.unwrap().ok);
     stop.send_replace(true);
     worker.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_is_not_lost_when_the_clock_is_set_back() {
+    let store = MemoryStore::default();
+    let clock = ManualClock::new(start_of_time());
+    let one = service(&store, &clock, Registry::new().with(Hang).with(echo_where())).await;
+    let run = start(&one).await;
+    // Claimed when the clock showed five seconds more than it does now.
+    let now = clock.now() + chrono::TimeDelta::seconds(5);
+    let claim = Claim { owner: "one".to_owned(), now, lease_until: now, limit: 10 };
+    let timer = store.claim(claim).await.unwrap().into_iter().find(|work| work.kind == WorkKind::Timer).unwrap();
+    let frame = timer.frame;
+    let permit = Arc::clone(&one.core.room).try_acquire_owned().unwrap();
+    one.core.execute(timer, permit);
+    one.core.executing.subscribe().wait_for(|count| *count == 0).await.unwrap();
+    let work = store.work(&run).await.unwrap();
+    let work = work.iter().find(|work| work.frame == frame).expect("the timer is still there");
+    assert_eq!((work.owner.as_ref(), work.due_at.is_some_and(|due| due <= now)), (None, true));
+}
+
+fn echo_where() -> impl Step {
+    code("where", |context: &StepContext, _: &Value, _| Ok(Progress::done(json!(context.state)))).0
 }
