@@ -42,6 +42,9 @@ pub(super) struct Violation {
     pub(super) text: String,
 }
 
+/// Microseconds by which a timer may be late in a world without faults.
+const LATEST: i64 = 90_000_000;
+
 /// A run as the checker knows it.
 struct Mirror {
     definition: Arc<Definition>,
@@ -60,6 +63,8 @@ struct Mirror {
     /// Frames of which something came.
     answered: BTreeSet<u64>,
     approved: bool,
+    /// It has been paused at some time.
+    paused: bool,
 }
 
 pub(super) struct Checker {
@@ -69,6 +74,8 @@ pub(super) struct Checker {
     told: Vec<Told>,
     pub(super) canary: String,
     pub(super) concurrency: usize,
+    /// There are no faults: what is due is not late.
+    pub(super) calm: bool,
     /// Microseconds by which the clocks of two processes may differ.
     pub(super) tolerance: i64,
     pub(super) violations: Vec<Violation>,
@@ -83,6 +90,7 @@ impl Checker {
             told: Vec::new(),
             canary: String::new(),
             concurrency: usize::MAX,
+            calm: false,
             tolerance: 0,
             violations: Vec::new(),
         }
@@ -174,6 +182,9 @@ impl Checker {
                 Some(_) => self.hub.meet("claimed after a crash"),
                 None => {}
             }
+            if work.attempt != before.attempt + 1 {
+                self.broken(Law::Audit, format!("attempt {} after {}", work.attempt, before.attempt));
+            }
             if work.fence <= before.fence || before.held {
                 self.broken(Law::Fence, format!("{} frame {}: fence {} again", work.run, work.frame, work.fence));
             }
@@ -205,6 +216,7 @@ impl Checker {
                     saved: BTreeMap::new(),
                     answered: BTreeSet::new(),
                     approved: false,
+                    paused: false,
                 };
                 self.runs.insert(run.id.clone(), mirror);
             }
@@ -275,6 +287,11 @@ impl Checker {
             mirror.snapshot.as_ref().and_then(|snapshot| snapshot.frames.get(&frame)).map_or(0, |frame| frame.visit);
         if !mirror.fired.insert((frame, visit)) {
             return Err(broken(format!("{:?} a second time", event.kind)));
+        }
+        // Without faults it waits for a look at the store and for room, which a step has for a minute at most. What a pause held
+        // back is not late.
+        if self.calm && !mirror.paused && self.hub.now() > due + LATEST {
+            return Err(broken(format!("{:?} is late: due {due}, at {}", event.kind, self.hub.now())));
         }
         self.hub.meet("timers");
         Ok(())
@@ -437,12 +454,12 @@ fn note(mirror: &mut Mirror, event: &Event) {
             let state = mirror.snapshot.as_ref().and_then(|snapshot| snapshot.frames.get(frame));
             mirror.approved |= state.is_some_and(|frame| frame.state == "Approve") && actor.role == "engineer";
         }
+        EventKind::Paused { .. } => mirror.paused = true,
         EventKind::Started { .. }
         | EventKind::TimerFired { .. }
         | EventKind::ChildEnded { .. }
         | EventKind::RunTimedOut
         | EventKind::Retried { .. }
-        | EventKind::Paused { .. }
         | EventKind::Resumed { .. }
         | EventKind::Cancelled { .. } => {}
     }

@@ -58,6 +58,10 @@ pub(super) enum Event {
         kind: &'static str,
         deliver: Deliver,
     },
+    Timer {
+        at: Life,
+        tell: oneshot::Sender<()>,
+    },
     Start {
         process: usize,
     },
@@ -308,10 +312,7 @@ impl Hub {
     /// Returns after a time.
     pub(super) async fn sleep(self: &Arc<Self>, at: Life, after: i64) {
         let (tell, told) = oneshot::channel::<()>();
-        let deliver: Deliver = Box::new(move || {
-            let _ = tell.send(());
-        });
-        self.post(after, Event::Deliver { at, kind: "timer", deliver });
+        self.post(after, Event::Timer { at, tell });
         if told.await.is_err() {
             std::future::pending().await
         }

@@ -102,13 +102,13 @@ async fn meddle(hub: &Hub, service: &Service, run: &str, mark: &str) -> Result<R
         0 => service.answer(run, "ask-engineer", json!({ "yes": mark }), engineer()).await,
         1 => service.retry(run, None, None, engineer(), mark).await,
         2 => service.resume(run, engineer(), mark).await,
-        _ => service.skip(run, Some(hub.below(4)), None, engineer(), mark).await,
+        _ => service.retry(run, Some(hub.below(4)), None, engineer(), mark).await,
     }
 }
 
 /// Sends what the world is to be told.
 pub(super) async fn post(hub: Arc<Hub>, service: Service) {
-    let Ok(letters) = service.next_mail(20).await else { return };
+    let Ok(letters) = service.next_mail(200).await else { return };
     for letter in letters {
         hub.meet("letters");
         if service.mail_sent(letter.id).await.is_err() {

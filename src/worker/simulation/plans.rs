@@ -68,6 +68,7 @@ fn family() -> Value {
     );
     json!({ "StartAt": "Each", "TimeoutSeconds": 7_200, "States": {
         "Each": { "Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 3, "ResultPath": null, "Next": "Both",
+            "ItemSelector": { "n.$": "$$.Map.Item.Value", "secret.$": "$.secret" },
             "ItemProcessor": { "StartAt": "Item", "States": { "Item": last(moody) } } },
         "Both": { "Type": "Parallel", "ResultPath": null, "Next": "Ask", "Branches": [
             { "StartAt": "Caught", "States": { "Caught": then(caught, "Nap"), "Nap": { "Type": "Wait", "Seconds": 20, "End": true } } },

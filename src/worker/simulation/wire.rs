@@ -87,6 +87,7 @@ impl Site {
         if self.bug == Some(Bug::AcknowledgesNothing) && batch.iter().all(|write| matches!(write, Write::Word(_))) {
             return Ok(vec![Ok(()); batch.len()]);
         }
+        self.spoil_before();
         let taken = if self.bug == Some(Bug::ForgesFences) { forged(&self.store, &batch) } else { Arc::clone(&batch) };
         let outcomes = now(self.store.commit(taken));
         self.spoil();
@@ -107,6 +108,15 @@ impl Site {
         Ok(claimed)
     }
 
+    fn spoil_before(&mut self) {
+        if self.bug == Some(Bug::LosesHistory) {
+            let mut tables = self.store.tables();
+            if let Some(run) = tables.runs.iter_mut().find(|run| run.history.len() > 5) {
+                run.history.pop();
+            }
+        }
+    }
+
     /// Changes what is stored, for bugs that do.
     fn spoil(&mut self) {
         let mut tables = self.store.tables();
@@ -114,11 +124,6 @@ impl Site {
             Some(Bug::ForgesHistory) => {
                 if let Some(run) = tables.runs.iter_mut().find(|run| run.history.len() > 3) {
                     run.history[2].event = run.history[2].event.replacen("\"chance\":", "\"chance\":1", 1);
-                }
-            }
-            Some(Bug::LosesHistory) => {
-                if let Some(run) = tables.runs.iter_mut().find(|run| run.history.len() > 5) {
-                    run.history.pop();
                 }
             }
             Some(Bug::WritesWhatNobodyReads) => {

@@ -88,6 +88,8 @@ struct World {
     halt: u64,
     crashes_left: u64,
     events: u64,
+    /// Calls that arrived.
+    calls: u64,
     /// Runs of random definitions, which may have no end of their own, are cancelled.
     enough: bool,
 }
@@ -149,6 +151,7 @@ impl World {
         config.worker.lease_s = 20;
         let mut checker = Checker::new(Arc::clone(&hub), known);
         checker.concurrency = config.worker.concurrency;
+        checker.calm = calm;
         checker.canary = format!("canary-{:016x}", dice.number());
         let canary = checker.canary.clone();
         let site = Site { store: MemoryStore::default(), cloud: Cloud::default(), checker, alone, bug };
@@ -170,6 +173,7 @@ impl World {
             halt: if calm { 0 } else { dice.pick(&[0, 3, 6]) },
             crashes_left: 6,
             events: 0,
+            calls: 0,
             enough: false,
             dice,
         };
@@ -233,6 +237,16 @@ impl World {
                     self.processes[at.process].deliver(deliver);
                 }
             }
+            // Nobody waits for it any more.
+            Event::Timer { tell, .. } if tell.is_closed() => return true,
+            Event::Timer { at, tell } => {
+                if self.processes[at.process].is(at) {
+                    self.hub.trace((at, "timer"), || format!("p{}.{} <- timer", at.process, at.number));
+                    self.processes[at.process].deliver(Box::new(move || {
+                        let _ = tell.send(());
+                    }));
+                }
+            }
             Event::Start { process } => {
                 if !self.processes[process].lives() {
                     self.note("start", process);
@@ -291,6 +305,7 @@ impl World {
         if !lives {
             self.hub.meet("arrived after its sender's death");
         }
+        self.calls += 1;
         let deliver = act(fate, &mut self.site);
         self.hub
             .trace((from, to, kind, fate), || format!("p{}.{} -> {to:?} {kind} {fate:?}", from.process, from.number));
@@ -304,7 +319,7 @@ impl World {
 
     /// Whether lightning strikes a process just here.
     fn struck(&mut self, life: Life, kind: &'static str) -> bool {
-        if kind == "timer" || self.crash + self.halt == 0 {
+        if self.crash + self.halt == 0 {
             return false;
         }
         let rolled = self.dice.below(1_000);
@@ -462,18 +477,24 @@ impl World {
 
     /// Nothing is left to do: the processes are quiet, the world has been told, and everything is read again as a whole.
     fn finish(&mut self) {
-        let begun = self.events;
+        let end = self.hub.now() + 600 * SECOND;
+        while self.hub.now() < end && self.site.store.tables().outbox.iter().any(|letter| letter.due_at.is_some()) {
+            if !self.step(|_| Mood::Tend) {
+                return;
+            }
+        }
+        let begun = self.calls;
         let end = self.hub.now() + 60 * SECOND;
         while self.hub.now() < end {
             if !self.step(|_| Mood::Tend) {
                 return;
             }
         }
-        // A look for due work is a timer, a call and its answer; so is a renewal round that finds nothing.
-        let polls = 60 / self.kit.poll.as_secs().max(1) + 60 / 6 + 30;
-        let most = polls * 4 * self.processes.len() as u64 + 200;
-        if self.events - begun > most {
-            let text = format!("{} events in a minute in which nothing was to do", self.events - begun);
+        // Each process looks for due work and people look for letters.
+        let looks = 60 / self.kit.poll.as_secs().max(1) + 2;
+        let most = looks * 2 * self.processes.len() as u64 + 10;
+        if self.calls - begun > most {
+            let text = format!("{} calls in a minute in which nothing was to do", self.calls - begun);
             self.site.checker.broken(Law::Bounded, text);
         }
         let tables = self.site.store.tables();
