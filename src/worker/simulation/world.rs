@@ -65,7 +65,7 @@ const CHAOS: i64 = 120 * SECOND;
 /// How long what is left may take once everything is whole.
 const HEALING: i64 = 1_500 * SECOND;
 /// Events after which a definition that goes round for ever has been seen enough of.
-const ENOUGH: u64 = 500;
+const ENOUGH: u64 = 450;
 /// Events after which a world is running in a circle.
 const MOST: u64 = 20_000;
 
@@ -155,7 +155,7 @@ impl World {
         checker.canary = format!("canary-{:016x}", dice.number());
         let canary = checker.canary.clone();
         let site = Site { store: MemoryStore::default(), cloud: Cloud::default(), checker, alone, bug };
-        let poll = Duration::from_secs(3 + dice.below(4));
+        let poll = Duration::from_secs(4 + dice.below(4));
         let kit = Kit { hub: Arc::clone(&hub), definitions, config: Arc::new(config), poll, bug };
         let wanted = workflows.iter().enumerate().map(|(number, workflow)| Wanted {
             key: format!("key-{number}"),
@@ -385,7 +385,8 @@ impl World {
     }
 
     fn people(&mut self, mood: Mood) {
-        self.hub.post(SECOND + self.within(9 * SECOND), Event::People);
+        let after = if self.enough { SECOND / 10 } else { SECOND + self.within(9 * SECOND) };
+        self.hub.post(after, Event::People);
         let Some((process, service)) = self.reachable() else { return };
         let hub = Arc::clone(&self.hub);
         let unstarted: Vec<usize> = (0..self.wanted.len()).filter(|one| self.wanted[*one].run.is_none()).collect();
@@ -445,7 +446,8 @@ impl World {
         let begun = self.events;
         let end = self.hub.now() + HEALING;
         while self.hub.now() < end && !self.is_over() {
-            self.enough = self.events - begun > ENOUGH;
+            let goes_round = self.open().iter().any(|(_, workflow)| workflow == "random");
+            self.enough = goes_round && self.events - begun > ENOUGH / 2;
             if !self.step(|_| Mood::Tend) {
                 return;
             }
