@@ -150,8 +150,26 @@ impl Checker {
                         }
                     }
                     self.bounded(turn);
+                    self.answered(turn);
                 }
             }
+        }
+    }
+
+    /// What comes of work comes with the claim of it: else a late worker's result would be as good as any.
+    fn answered(&mut self, turn: &Sealed) {
+        let events = turn.history.iter().filter_map(|(event, _)| decode_event(event).ok());
+        let without: Vec<EventKind> = events
+            .map(|event| event.kind)
+            .filter(|kind| {
+                of_work(kind).is_some_and(|(frame, visit)| {
+                    let frame = i64::try_from(frame).unwrap_or(i64::MAX);
+                    !turn.answers.iter().any(|answer| (answer.frame, answer.visit) == (frame, visit))
+                })
+            })
+            .collect();
+        for kind in without {
+            self.broken(Law::Fence, format!("{}: {kind:?} was taken without its claim", turn.run));
         }
     }
 
@@ -438,6 +456,27 @@ impl Mirror {
 
     fn due(&self, frame: u64) -> Option<i64> {
         self.at(frame)?.due_at
+    }
+}
+
+/// The frame and visit whose work an event comes of, if it comes of a worker's.
+fn of_work(kind: &EventKind) -> Option<(u64, u64)> {
+    match kind {
+        EventKind::StepSucceeded { frame, visit, .. }
+        | EventKind::StepFailed { frame, visit, .. }
+        | EventKind::StepCrashed { frame, visit, .. }
+        | EventKind::TimedOut { frame, visit }
+        | EventKind::HeartbeatMissed { frame, visit }
+        | EventKind::TimerFired { frame, visit }
+        | EventKind::ChildEnded { frame, visit, .. } => Some((*frame, *visit)),
+        EventKind::FormAnswered { .. }
+        | EventKind::Started { .. }
+        | EventKind::RunTimedOut
+        | EventKind::Retried { .. }
+        | EventKind::Skipped { .. }
+        | EventKind::Paused { .. }
+        | EventKind::Resumed { .. }
+        | EventKind::Cancelled { .. } => None,
     }
 }
 
