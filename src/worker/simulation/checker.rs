@@ -267,6 +267,8 @@ impl Checker {
             note(mirror, &event);
             let turn = advance(&mirror.definition, mirror.snapshot.as_ref(), &event)
                 .map_err(|rejected| broken(Law::History, format!("{event:?} does not fit: {rejected}")))?;
+            // What ends a frame's branch from outside is the outcome of what the frame did.
+            mirror.answered.extend(turn.removed.iter().copied());
             match &mut mirror.snapshot {
                 Some(snapshot) => snapshot.apply(&turn),
                 None => mirror.snapshot = Some(Snapshot::begin(&turn)),
