@@ -12,7 +12,7 @@ mod event;
 pub mod language;
 mod payload;
 #[cfg(test)]
-mod properties;
+pub(crate) mod properties;
 mod replay;
 mod simulate;
 mod snapshot;

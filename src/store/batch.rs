@@ -327,11 +327,8 @@ fn say<'a>(
             dropped.push(key);
         }
     }
-    match &word.say {
-        Say::Renew { .. } | Say::Checkpoint { .. } => {}
-        Say::Pending { .. } | Say::Release { .. } | Say::Drop => {
-            found.held.remove(&(word.run.clone(), word.frame));
-        }
+    if word.say.gives_back() {
+        found.held.remove(&(word.run.clone(), word.frame));
     }
     Ok(())
 }

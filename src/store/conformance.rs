@@ -8,6 +8,34 @@ use serde_json::json;
 use super::*;
 use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, advance};
 
+/// Every law, for the test of each store.
+macro_rules! laws {
+    ($each:ident) => {
+        $each!(
+            a_turn_is_read_back_whole,
+            a_group_is_all_or_nothing_and_others_of_its_batch_stand,
+            a_late_worker_cannot_commit,
+            words_keep_what_they_say,
+            words_of_one_batch_about_one_piece_of_work_all_count,
+            what_is_due_longest_comes_first_and_what_is_held_does_not_come,
+            work_is_claimed_by_the_commit_that_writes_it,
+            a_commit_and_a_claim_that_come_together_do_not_depend_on_each_other,
+            a_fence_is_looked_at_even_if_the_run_was_just_moved,
+            a_key_starts_one_run_and_one_exclusive_run_is_open,
+            listings_have_pages,
+            a_record_is_written_on_the_version_that_was_read,
+            values_that_look_like_references_are_values,
+            a_moment_is_seen_whole,
+            a_later_word_to_a_child_never_has_the_fence_of_an_earlier,
+            records_of_one_key_in_one_batch_keep_the_last,
+            texts_with_nul_come_back,
+            work_is_counted_by_how_long_it_has_been_due,
+            attention_is_counted_by_error,
+        );
+    };
+}
+pub(super) use laws;
+
 const FORM_AND_STEP: &str =
     r#"{"StartAt":"Work","States":{"Work":{"Type":"Task","Resource":"urn:keyferry:step:work","End":true}}}"#;
 
@@ -239,6 +267,27 @@ pub(super) async fn words_keep_what_they_say(store: &dyn Store) {
     assert_eq!(claim(store, 0, 1).await.len(), 1, "an ended lease is claimed at once");
 }
 
+/// A renewal and a checkpoint come from two tasks and may share a flush; both are acknowledged.
+pub(super) async fn words_of_one_batch_about_one_piece_of_work_all_count(store: &dyn Store) {
+    let (mut hand, begin) = Hand::begin("r1", false, None);
+    one(store, group(vec![begin])).await.unwrap();
+    let held = claim(store, 0, 1).await.remove(0);
+    let say = |say: Say| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence: held.fence, say });
+    let checkpoint = |value| say(Say::Checkpoint { checkpoint: json!(value) });
+    let renew = say(Say::Renew { lease_until: at(500) });
+    let outcomes = commit(store, vec![checkpoint(1), renew.clone(), checkpoint(2)]).await;
+    assert_eq!(outcomes, [Ok(()), Ok(()), Ok(())]);
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.checkpoint, work.lease_until), (Some(json!(2)), Some(at(500))));
+    // What is given back is held no more, by a word or by an answer of the same batch.
+    let release = say(Say::Release { due_at: at(7) });
+    let outcomes = commit(store, vec![checkpoint(3), release, renew, group(vec![hand.end(held.fence)])]).await;
+    let lost = StoreError::LeaseLost { run: "r1".to_owned(), frame: 0, expected: held.fence, found: None };
+    assert_eq!(outcomes, [Ok(()), Ok(()), Err(lost.clone()), Err(lost)]);
+    let work = store.work("r1").await.unwrap().remove(0);
+    assert_eq!((work.checkpoint, work.owner, work.due_at), (Some(json!(3)), None, Some(at(7))));
+}
+
 pub(super) async fn what_is_due_longest_comes_first_and_what_is_held_does_not_come(store: &dyn Store) {
     for (run, due) in [("r1", 30), ("r2", 10), ("r3", 20), ("r4", 40)] {
         let (_, mut begin) = Hand::begin(run, false, None);
@@ -440,24 +489,6 @@ pub(super) async fn a_later_word_to_a_child_never_has_the_fence_of_an_earlier(st
         fences.push(claimed.fence);
     }
     assert!(fences.is_sorted_by(|one, next| one < next), "{fences:?}");
-}
-
-/// A heartbeat's word and a step's own may be ready together.
-pub(super) async fn words_of_one_batch_about_the_same_work_all_count(store: &dyn Store) {
-    one(store, group(vec![Hand::begin("r1", false, None).1])).await.unwrap();
-    let held = claim(store, 0, 1).await.remove(0);
-    let say = |say: Say| Write::Word(WorkWord { run: "r1".to_owned(), frame: 0, visit: 1, fence: held.fence, say });
-    let renew = || say(Say::Renew { lease_until: at(500) });
-    let checkpoint = || say(Say::Checkpoint { checkpoint: json!("half") });
-    assert_eq!(commit(store, vec![renew(), checkpoint()]).await, [Ok(()), Ok(())]);
-    let work = store.work("r1").await.unwrap().remove(0);
-    assert_eq!((work.lease_until, work.checkpoint), (Some(at(500)), Some(json!("half"))));
-    let pending = say(Say::Pending { due_at: at(9), checkpoint: json!(2), waiting_for: "AWS".to_owned() });
-    let outcomes = commit(store, vec![pending, renew()]).await;
-    assert_eq!(outcomes[0], Ok(()));
-    assert!(matches!(outcomes[1], Err(StoreError::LeaseLost { .. })), "what was given back is nobody's: {outcomes:?}");
-    let work = store.work("r1").await.unwrap().remove(0);
-    assert_eq!((work.owner, work.lease_until, work.checkpoint), (None, None, Some(json!(2))));
 }
 
 pub(super) async fn records_of_one_key_in_one_batch_keep_the_last(store: &dyn Store) {

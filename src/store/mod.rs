@@ -14,6 +14,8 @@ mod conformance;
 #[cfg(test)]
 mod differential;
 mod error;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod postgres;
 mod row;
 mod rows;
@@ -76,6 +78,16 @@ pub enum Say {
 /// What became of a batch: of each write, in order; an outer error means that nothing of it is known to be durable.
 pub type Outcomes = Result<Vec<Result<(), StoreError>>, StoreError>;
 
+impl Say {
+    /// Whether the work is nobody's from then on: later writes of the same batch hold it no more.
+    pub(crate) fn gives_back(&self) -> bool {
+        match self {
+            Self::Renew { .. } | Self::Checkpoint { .. } => false,
+            Self::Pending { .. } | Self::Release { .. } | Self::Drop => true,
+        }
+    }
+}
+
 /// A claim of due work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
@@ -132,6 +144,8 @@ pub struct RecordPut {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Makes a batch durable in one transaction of a fixed number of statements and answers for each write of it, in order.
+    /// The writes are judged by how things stood before the batch and by what earlier writes of it took: a run moves once in a
+    /// batch, and a word that gives work back leaves nothing to hold for those behind it.
     /// An outer error means that nothing of the batch is known to be durable: read before you try again.
     async fn commit(&self, batch: Arc<[Write]>) -> Outcomes;
 

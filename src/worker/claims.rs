@@ -42,6 +42,8 @@ pub(super) async fn run(
     while !*shutdown.borrow() {
         let next = round(&core).await;
         tokio::select! {
+            // Which of two that are ready goes first does not matter; it is said, so that a simulation repeats.
+            biased;
             () = core.wake.notified() => {}
             () = core.store.hinted() => {}
             () = core.clock.sleep_until(next) => {}
@@ -138,7 +140,7 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
     let claimed = core.committer.claim(Claim { owner: core.owner.clone(), now, lease_until, limit }).await;
     core.meters.store(Operation::Claim, begun, &claimed);
     let claimed = claimed?;
-    let full = claimed.len() == permits.len();
+    let (nothing, full) = (claimed.is_empty(), claimed.len() == permits.len());
     core.backlog.store(full, Ordering::SeqCst);
     for work in claimed {
         if let Some(permit) = permits.pop() {
@@ -150,7 +152,8 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
         // More may be due. With all room taken, the end of a step wakes the loop.
         return Ok((core.room.available_permits() > 0).then_some(now));
     }
-    core.store.next_due().await
+    // What is due and was not given is on its way to another worker: it is looked for again when nothing else is due.
+    Ok(core.store.next_due().await?.filter(|next| !nothing || *next > now))
 }
 
 /// Waits for what runs, for `grace`; then stops the rest, which gives its work back.

@@ -26,7 +26,7 @@ use super::{
     turns::child_end,
 };
 use crate::{
-    engine::{Actor, ChildEnd, EventKind, FrameId, Snapshot},
+    engine::{Actor, ChildEnd, EventKind, FrameId, Rejected},
     store::{Answered, ClaimedWork, NewRecord, Say, StoreError, WorkKind},
     telemetry::traces,
 };
@@ -204,7 +204,9 @@ impl Core {
             return EventKind::StepFailed { frame, visit, error: "Keyferry.UnknownStep".to_owned(), cause }.into();
         };
         let (enterprise, workflow, state) = match self.place(&work.run, frame, visit).await {
-            Ok(place) => place,
+            Ok(Some(place)) => place,
+            // The run has moved on, and who moved it has ended this claim.
+            Ok(None) => return Outcome::Lost,
             Err(StoreError::NotFound { .. }) => return Outcome::Said(Say::Drop),
             Err(error @ StoreError::Corrupt { .. }) => return self.unreadable(work, &error),
             Err(_) => return Outcome::Said(Say::Release { due_at: later(now, self.poll) }),
@@ -245,24 +247,18 @@ impl Core {
         outcome
     }
 
-    /// Enterprise, workflow and state of a frame at a visit.
+    /// Enterprise, workflow and state of a frame in a visit; `None` when it is there no more.
     async fn place(
         self: &Arc<Self>,
         run: &str,
         frame: FrameId,
         visit: u64,
-    ) -> Result<(String, String, String), StoreError> {
-        let see = |snapshot: &Snapshot| {
-            let state =
-                snapshot.frames.get(&frame).filter(|frame| frame.visit == visit).map(|frame| frame.state.clone());
-            (snapshot.header.enterprise.clone(), snapshot.header.workflow.clone(), state)
-        };
-        let mut seen = self.look(run, false, see).await?;
-        if seen.2.is_none() {
-            // Another process has moved the run since this one read it.
-            seen = self.look(run, true, see).await?;
-        }
-        Ok((seen.0, seen.1, seen.2.unwrap_or_default()))
+    ) -> Result<Option<(String, String, String)>, StoreError> {
+        self.look(run, |snapshot| {
+            let found = snapshot.frames.get(&frame).filter(|found| found.visit == visit)?;
+            Some((snapshot.header.enterprise.clone(), snapshot.header.workflow.clone(), found.state.clone()))
+        })
+        .await
     }
 
     /// Waits for a running step, its time limit, a heartbeat that does not come or the loss of its lease.
@@ -347,6 +343,15 @@ impl Core {
                     match self.happen(&work.run, happening).await {
                         Ok(_) => Ok(()),
                         Err(MoveError::Store(error)) => Err(error),
+                        // The frame is there and does not take the event now: a timer of which a clock that was set back says that
+                        // it is early. The work stays; it is not over. (A word from the parent that does not fit is over.)
+                        Err(MoveError::Rejected(rejected @ Rejected::Illegal { .. }))
+                            if work.kind != WorkKind::Signal =>
+                        {
+                            tracing::warn!(run.id = %work.run, reason = %rejected, "a result does not fit yet; its work is tried again");
+                            let due_at = later(self.clock.now(), self.poll);
+                            self.committer.commit(claim.word(Say::Release { due_at })).await
+                        }
                         Err(MoveError::Rejected(rejected)) => {
                             tracing::debug!(run.id = %work.run, reason = %rejected, "a result came too late and is dropped");
                             self.committer.commit(claim.word(Say::Drop)).await
@@ -383,6 +388,7 @@ impl Core {
                         tracing::error!(run.id = %work.run, frame = work.frame, %error, "a result cannot be made durable");
                     }
                     tokio::select! {
+                        biased;
                         () = healed => {}
                         () = self.clock.sleep(wait) => {}
                     }

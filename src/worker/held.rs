@@ -1,7 +1,7 @@
 //! The work that this process holds, and the renewal of its leases.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -19,10 +19,10 @@ use super::{
 };
 use crate::store::{ClaimedWork, Say, StoreError, WorkWord, Write};
 
-/// By run and frame.
+/// By run and frame, in an order that a simulation repeats.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    claims: Mutex<HashMap<(String, i64), Arc<Claim>>>,
+    claims: Mutex<BTreeMap<(String, i64), Arc<Claim>>>,
 }
 
 /// One claim.

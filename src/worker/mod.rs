@@ -26,6 +26,8 @@ mod turns;
 mod view;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use crate::store::{Enterprise, OutboxRow, Page, RecordPut, StoredRecord};

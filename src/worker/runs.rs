@@ -195,9 +195,9 @@ impl Core {
             let many = inbox.len().min(together);
             waiting.extend(inbox.drain(..many));
         }
-        // A copy that was kept may be older than what another process has made of the run.
-        let doubtful = slot.is_some() && self.store.is_shared();
-        let read = match slot.take() {
+        let copied = slot.take();
+        let is_copy = copied.is_some();
+        let read = match copied {
             Some(state) => Ok(state),
             None => self.read(run).await,
         };
@@ -210,9 +210,9 @@ impl Core {
                 return;
             }
         };
-        let mut stale = false;
         let mut folded = Folded::new(&state.snapshot);
         let mut replies = Vec::new();
+        let mut doubted = false;
         let mut waiting = waiting.into_iter();
         for (happening, _, reply) in waiting.by_ref() {
             let event = Event { at: self.clock.now(), chance: self.clock.chance(), kind: happening.kind.clone() };
@@ -225,9 +225,10 @@ impl Core {
                         break;
                     }
                 }
-                Err(_) if doubtful => {
-                    stale = true;
+                // Another process may have moved the run since this copy was kept: the store has the last word.
+                Err(_) if is_copy => {
                     let _ = reply.send(Answer::Again(happening));
+                    doubted = true;
                 }
                 Err(rejected) => {
                     let _ = reply.send(Answer::Not(rejected.into()));
@@ -237,13 +238,13 @@ impl Core {
         // A turn that starts a child ends the batch; what is left goes first the next time.
         lock(&entry.inbox).splice(0..0, waiting);
         if replies.is_empty() {
-            *slot = Some(state).filter(|_| !stale);
+            *slot = (!doubted).then_some(state);
             return;
         }
         let permits = replies.iter_mut().filter_map(|(happening, _)| happening.permit.take()).collect();
         let outcome = self.flush(folded, &mut state, permits).await;
         self.answer(run, outcome, replies, state, slot);
-        if stale {
+        if doubted {
             *slot = None;
         }
     }
@@ -351,19 +352,23 @@ impl Core {
         }
     }
 
-    /// Looks at a run's snapshot: durable, and `anew` the newest; otherwise another process may have moved the run since.
+    /// Looks at a run's durable snapshot. A copy in which there is nothing to see is read anew: another process may have moved
+    /// the run.
     pub(super) async fn look<T>(
         &self,
         run: &str,
-        anew: bool,
-        with: impl FnOnce(&Snapshot) -> T,
-    ) -> Result<T, StoreError> {
+        with: impl Fn(&Snapshot) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
         let entry = self.hot.get(run);
         let mut slot = entry.state.lock().await;
-        let state = match slot.take().filter(|_| !anew) {
-            Some(state) => state,
-            None => self.read(run).await?,
-        };
+        if let Some(state) = slot.as_ref()
+            && let Some(seen) = with(&state.snapshot)
+        {
+            return Ok(Some(seen));
+        }
+        // Taken out first: a read that fails or is cut off leaves nothing behind.
+        *slot = None;
+        let state = self.read(run).await?;
         let seen = with(&state.snapshot);
         *slot = Some(state);
         Ok(seen)

@@ -4,29 +4,29 @@ use serde_json::{Value, json};
 
 use crate::engine::language::Chance;
 
-pub(super) struct Dice {
+pub(crate) struct Dice {
     chance: Chance,
     names: std::cell::Cell<u64>,
 }
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { chance: Chance::new(seed), names: std::cell::Cell::new(0) }
     }
 
-    pub fn below(&self, bound: u64) -> u64 {
+    pub(crate) fn below(&self, bound: u64) -> u64 {
         self.chance.below(bound)
     }
 
-    pub fn once_in(&self, sides: u64) -> bool {
+    pub(crate) fn once_in(&self, sides: u64) -> bool {
         self.below(sides) == 0
     }
 
-    pub fn pick<T: Clone>(&self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&self, from: &[T]) -> T {
         from[usize::try_from(self.below(from.len() as u64)).unwrap()].clone()
     }
 
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.chance.next_u64()
     }
 
@@ -36,7 +36,7 @@ impl Dice {
     }
 }
 
-pub(super) fn definition(dice: &Dice) -> Value {
+pub(crate) fn definition(dice: &Dice) -> Value {
     let mut machine = machine(dice, 0);
     if dice.once_in(6) {
         machine["TimeoutSeconds"] = json!(500);
@@ -160,7 +160,7 @@ fn handlers(dice: &Dice, names: &[String], state: &mut Value) {
     }
 }
 
-pub(super) fn any_value(dice: &Dice) -> Value {
+pub(crate) fn any_value(dice: &Dice) -> Value {
     dice.pick(&[
         json!(null),
         json!(true),
@@ -174,7 +174,7 @@ pub(super) fn any_value(dice: &Dice) -> Value {
 }
 
 /// Changes one place of a value: replaces, removes or doubles it.
-pub(super) fn damage(dice: &Dice, value: &mut Value) {
+pub(crate) fn damage(dice: &Dice, value: &mut Value) {
     let here = dice.once_in(6);
     match value {
         Value::Array(items) if !items.is_empty() && !here => {

@@ -2,7 +2,7 @@
 //!
 //! A seed decides a whole trial, so that a failure is repeated by its seed alone.
 
-mod generate;
+pub(crate) mod generate;
 mod trial;
 
 use std::collections::BTreeSet;

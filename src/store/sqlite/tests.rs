@@ -38,27 +38,7 @@ macro_rules! conforms {
     };
 }
 
-conforms!(
-    a_turn_is_read_back_whole,
-    a_group_is_all_or_nothing_and_others_of_its_batch_stand,
-    a_late_worker_cannot_commit,
-    words_keep_what_they_say,
-    what_is_due_longest_comes_first_and_what_is_held_does_not_come,
-    work_is_claimed_by_the_commit_that_writes_it,
-    a_commit_and_a_claim_that_come_together_do_not_depend_on_each_other,
-    a_fence_is_looked_at_even_if_the_run_was_just_moved,
-    a_key_starts_one_run_and_one_exclusive_run_is_open,
-    listings_have_pages,
-    a_record_is_written_on_the_version_that_was_read,
-    values_that_look_like_references_are_values,
-    a_moment_is_seen_whole,
-    a_later_word_to_a_child_never_has_the_fence_of_an_earlier,
-    words_of_one_batch_about_the_same_work_all_count,
-    records_of_one_key_in_one_batch_keep_the_last,
-    texts_with_nul_come_back,
-    work_is_counted_by_how_long_it_has_been_due,
-    attention_is_counted_by_error,
-);
+conformance::laws!(conforms);
 
 #[tokio::test]
 async fn every_statement_prepares() {

@@ -1,4 +1,4 @@
--- What a worker says of work that it holds. The batch: [run, frame, visit, fence, due at, free, lease until, checkpoint,
+-- What a worker says of work that it holds, one row a piece of work. The batch: [run, frame, visit, fence, due at, free, lease until, checkpoint,
 -- waiting for, progressed]; null leaves a value as it is.
 UPDATE work SET
     due_at = coalesce(j.value ->> 4, work.due_at),

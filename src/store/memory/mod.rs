@@ -1,0 +1,406 @@
+//! The reference: the law of [`Store`] over plain maps behind one lock, for tests and for the simulation.
+//!
+//! It keeps the same sealed texts as the databases, so that what is read back has gone through the same codec, but none of
+//! their shape: a call is a function over [`Tables`], and what it may not do it does not begin. A database that answers
+//! anything else than this is wrong, or this is.
+
+mod commit;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{
+    AGES, Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut,
+    RecordsPage, RunsPage, Seen, Start, Store, StoreError, StoredRecord, StoredWork, Tally, WorkKind, Write, micros,
+    time,
+};
+
+/// A store in memory; a clone is another handle.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MemoryStore {
+    tables: Arc<Mutex<Tables>>,
+}
+
+/// Everything that is remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    /// By hash: name and text.
+    pub(crate) definitions: BTreeMap<String, (String, String)>,
+    pub(crate) enterprises: BTreeMap<String, Enterprise>,
+    /// Big values by their hash.
+    pub(crate) payloads: BTreeMap<String, String>,
+    /// In the order of their starts.
+    pub(crate) runs: Vec<Run>,
+    pub(crate) outbox: Vec<Letter>,
+    /// By enterprise, collection and key.
+    pub(crate) records: BTreeMap<(String, String, String), StoredRecord>,
+    /// By idempotency key: the request's hash and the run.
+    pub(crate) keys: BTreeMap<String, (String, String)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    pub(crate) enterprise: String,
+    pub(crate) workflow: String,
+    pub(crate) definition: String,
+    pub(crate) start: Start,
+    pub(crate) revision: u64,
+    pub(crate) status: &'static str,
+    pub(crate) ended_at: Option<i64>,
+    pub(crate) head: Vec<u8>,
+    pub(crate) state: String,
+    pub(crate) frames: BTreeMap<u64, String>,
+    /// Row n stands at n - 1.
+    pub(crate) history: Vec<Row>,
+    /// By frame: the one piece of work that it has.
+    pub(crate) work: BTreeMap<i64, Work>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) hash: Vec<u8>,
+    pub(crate) event: String,
+    pub(crate) entered: String,
+}
+
+/// Times are microseconds since 1970.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Work {
+    pub(crate) visit: u64,
+    pub(crate) kind: WorkKind,
+    pub(crate) name: String,
+    /// The text of a stored value.
+    pub(crate) input: String,
+    pub(crate) due_at: Option<i64>,
+    /// Kept from being claimed, because its run is paused.
+    pub(crate) held: bool,
+    pub(crate) fence: u64,
+    pub(crate) attempt: u32,
+    pub(crate) crashes: u32,
+    pub(crate) timeout_s: Option<u64>,
+    pub(crate) heartbeat_s: Option<u64>,
+    pub(crate) deadline: Option<i64>,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) checkpoint: Option<Value>,
+    pub(crate) waiting_for: Option<String>,
+    pub(crate) since: i64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Lease {
+    pub(crate) owner: String,
+    pub(crate) until: i64,
+}
+
+/// What the world is to be told. It is told when `due_at` is gone.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) run: String,
+    pub(crate) created_at: i64,
+    pub(crate) notice: String,
+    pub(crate) due_at: Option<i64>,
+    pub(crate) attempts: u32,
+}
+
+impl Work {
+    /// Since when it could be claimed: what is free from the time that it is due, what is leased from the end of its lease.
+    pub(crate) fn claimable_from(&self) -> Option<i64> {
+        if self.held {
+            return None;
+        }
+        match &self.lease {
+            Some(lease) => Some(lease.until),
+            None => self.due_at,
+        }
+    }
+}
+
+impl Tables {
+    pub(crate) fn run(&self, id: &str) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
+    }
+
+    pub(crate) fn run_mut(&mut self, id: &str) -> Option<&mut Run> {
+        self.runs.iter_mut().find(|run| run.id == id)
+    }
+
+    fn claim(&mut self, claim: &Claim) -> Vec<ClaimedWork> {
+        let now = claim.now.timestamp_micros();
+        let mut found: Vec<(i64, usize, i64)> = Vec::new();
+        for (index, run) in self.runs.iter().enumerate() {
+            for (frame, work) in &run.work {
+                if work.claimable_from().is_some_and(|from| from <= now) {
+                    found.push((work.due_at.unwrap_or(i64::MIN), index, *frame));
+                }
+            }
+        }
+        found.sort_unstable();
+        found.truncate(usize::try_from(claim.limit).unwrap_or(usize::MAX));
+        let mut claimed = Vec::with_capacity(found.len());
+        for (_, index, frame) in found {
+            let run = self.runs[index].id.clone();
+            let Some(work) = self.runs[index].work.get_mut(&frame) else { continue };
+            work.fence += 1;
+            work.attempt += 1;
+            // Whoever had it has not said what came of it.
+            work.crashes += u32::from(work.lease.is_some());
+            work.lease = Some(Lease { owner: claim.owner.clone(), until: micros(claim.lease_until) });
+            let limit = work.timeout_s.and_then(|seconds| i64::try_from(seconds).ok());
+            work.deadline = work.deadline.or(limit.map(|seconds| now + seconds * 1_000_000));
+            let work = work.clone();
+            claimed.push(ClaimedWork {
+                run,
+                frame,
+                visit: work.visit,
+                kind: work.kind,
+                name: work.name,
+                input: self.value(&work.input),
+                due_at: time(work.due_at.unwrap_or(0)),
+                fence: work.fence,
+                attempt: work.attempt,
+                crashes: work.crashes,
+                heartbeat_s: work.heartbeat_s,
+                deadline: work.deadline.map(time),
+                lease_until: time(micros(claim.lease_until)),
+                checkpoint: work.checkpoint,
+            });
+        }
+        claimed
+    }
+
+    fn tally(&self, now: i64) -> Tally {
+        let work = || self.runs.iter().flat_map(|run| run.work.values());
+        let free = || work().filter(|work| !work.held && work.lease.is_none()).filter_map(|work| work.due_at);
+        let unsent = || self.outbox.iter().filter(|letter| letter.due_at.is_some());
+        let count = |many: usize| u64::try_from(many).unwrap_or(u64::MAX);
+        let open = |status: &str| count(self.runs.iter().filter(|run| run.status == status).count());
+        let mut due = [0; AGES.len() + 1];
+        for free in free().filter(|due| *due <= now) {
+            let class = AGES.iter().filter(|age| now - free >= i64::try_from(**age).unwrap() * 1_000_000).count();
+            due[class] += 1;
+        }
+        let leases = || work().filter_map(|work| work.lease.as_ref());
+        Tally {
+            due,
+            oldest_due: free().min().map(time),
+            leases: count(leases().count()),
+            leases_passed: count(leases().filter(|lease| lease.until <= now).count()),
+            working: open("working"),
+            waiting: open("waiting"),
+            attention: open("attention"),
+            paused: open("paused"),
+            attention_by_error: self.attention_by_error(),
+            outbox: count(unsent().count()),
+            oldest_outbox: unsent().map(|letter| letter.created_at).min().map(time),
+        }
+    }
+
+    fn attention_by_error(&self) -> Vec<(String, u64)> {
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        for run in self.runs.iter().filter(|run| run.status == "attention") {
+            let root: Value = serde_json::from_str(&run.state).unwrap_or_default();
+            let others = run.frames.values().map(|text| serde_json::from_str(text).unwrap_or_default());
+            for frame in others.chain([root["root"].clone()]) {
+                let frame: Value = frame;
+                if frame["phase"]["phase"] == "attention" {
+                    *counted.entry(frame["phase"]["error"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+                }
+            }
+        }
+        let mut counted: Vec<(String, u64)> = counted.into_iter().collect();
+        counted.sort_by_key(|(error, frames)| (std::cmp::Reverse(*frames), error.clone()));
+        counted.truncate(50);
+        counted
+    }
+}
+
+/// Cuts a listing to its page.
+fn page<T>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = if more { items.last().map(cursor) } else { None };
+    Page { items, next }
+}
+
+impl MemoryStore {
+    /// What is remembered, to look at and, for a test of the tests, to break.
+    pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        self.tables().commit(&batch)
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError> {
+        Ok(self.tables().claim(&claim))
+    }
+
+    async fn expire_leases(&self) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let leases =
+            tables.runs.iter_mut().flat_map(|run| run.work.values_mut()).filter_map(|work| work.lease.as_mut());
+        Ok(leases.map(|lease| lease.until = 0).count().try_into().unwrap_or(u64::MAX))
+    }
+
+    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let tables = self.tables();
+        let work = tables.runs.iter().flat_map(|run| run.work.values());
+        Ok(work.filter_map(Work::claimable_from).min().map(time))
+    }
+
+    async fn load(&self, run: &str) -> Result<Loaded, StoreError> {
+        self.tables().load(run)
+    }
+
+    async fn see(&self, run: &str) -> Result<Seen, StoreError> {
+        let tables = self.tables();
+        Ok(Seen { loaded: tables.load(run)?, work: tables.work(run)?, children: tables.children(run) })
+    }
+
+    async fn work(&self, run: &str) -> Result<Vec<StoredWork>, StoreError> {
+        self.tables().work(run)
+    }
+
+    async fn children(&self, run: &str) -> Result<Vec<Child>, StoreError> {
+        Ok(self.tables().children(run))
+    }
+
+    async fn runs(&self, page: RunsPage) -> Result<Page<String>, StoreError> {
+        self.tables().runs_page(page)
+    }
+
+    async fn history(&self, page: HistoryPage) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.tables().history(&page)
+    }
+
+    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
+        Ok(self.tables().keys.get(key).map(|(request, run)| (run.clone(), request.clone())))
+    }
+
+    async fn keep_definition(
+        &self,
+        hash: &str,
+        name: &str,
+        source: &str,
+        _at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        tables.definitions.entry(hash.to_owned()).or_insert_with(|| (name.to_owned(), source.to_owned()));
+        Ok(())
+    }
+
+    async fn definition(&self, hash: &str) -> Result<(String, String), StoreError> {
+        let found = self.tables().definitions.get(hash).cloned();
+        found.ok_or_else(|| StoreError::NotFound { what: "definition", id: hash.to_owned() })
+    }
+
+    async fn add_enterprise(&self, mut enterprise: Enterprise) -> Result<bool, StoreError> {
+        enterprise.created_at = time(micros(enterprise.created_at));
+        let mut tables = self.tables();
+        if tables.enterprises.contains_key(&enterprise.id) {
+            return Ok(false);
+        }
+        tables.enterprises.insert(enterprise.id.clone(), enterprise);
+        Ok(true)
+    }
+
+    async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
+        Ok(self.tables().enterprises.get(id).cloned())
+    }
+
+    async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError> {
+        let after = cursor.unwrap_or_default();
+        let all = self.tables().enterprises.values().filter(|found| found.id > after).cloned().collect();
+        Ok(page(all, limit, |last: &Enterprise| last.id.clone()))
+    }
+
+    async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let key = (enterprise.to_owned(), collection.to_owned(), key.to_owned());
+        Ok(self.tables().records.get(&key).cloned())
+    }
+
+    async fn records(&self, asked: RecordsPage) -> Result<Page<StoredRecord>, StoreError> {
+        let after = asked.cursor.unwrap_or_default();
+        let tables = self.tables();
+        let of_collection = tables
+            .records
+            .values()
+            .filter(|record| record.enterprise == asked.enterprise && record.collection == asked.collection);
+        let all = of_collection.filter(|record| record.key > after).cloned().collect();
+        Ok(page(all, asked.limit, |last: &StoredRecord| last.key.clone()))
+    }
+
+    async fn find_record(&self, collection: &str, key: &str) -> Result<Option<StoredRecord>, StoreError> {
+        let tables = self.tables();
+        let mut found = tables.records.values().filter(|record| record.collection == collection && record.key == key);
+        Ok(found.next().cloned())
+    }
+
+    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let mut after = tables.records.clone();
+        for put in puts {
+            let key = (put.enterprise.clone(), put.collection.clone(), put.key.clone());
+            let found = after.get(&key).map_or(0, |record| record.version);
+            if found != put.expected || !tables.enterprises.contains_key(&put.enterprise) {
+                let RecordPut { enterprise, collection, key, expected, .. } = put;
+                return Err(StoreError::RecordChanged { enterprise, collection, key, expected });
+            }
+            let record = StoredRecord {
+                enterprise: put.enterprise,
+                collection: put.collection,
+                key: put.key,
+                run: String::new(),
+                written_at: time(micros(put.at)),
+                body: put.body,
+                version: found + 1,
+            };
+            after.insert(key, record);
+        }
+        tables.records = after;
+        Ok(())
+    }
+
+    async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        self.tables().outbox(now.timestamp_micros(), limit)
+    }
+
+    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
+        if let Some(letter) = self.tables().letter(id).filter(|letter| letter.due_at.is_some()) {
+            letter.due_at = None;
+            letter.attempts += 1;
+        }
+        Ok(())
+    }
+
+    async fn outbox_failed(&self, id: i64, _error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError> {
+        if let Some(letter) = self.tables().letter(id).filter(|letter| letter.due_at.is_some()) {
+            letter.due_at = Some(micros(retry_at));
+            letter.attempts += 1;
+        }
+        Ok(())
+    }
+
+    async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {
+        Ok(self.tables().tally(now.timestamp_micros()))
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
