@@ -137,6 +137,8 @@ impl Step for Disturbed {
             Disturbance::Interrupted => {
                 if !self.reached.swap(true, Ordering::SeqCst) {
                     cut(self.inner.run(context, input.clone())).await;
+                    // A call that had left before the process died comes to its end in the cloud all the same.
+                    SystemClock.sleep(Duration::from_millis(50)).await;
                 }
                 self.inner.run(context, input).await
             }

@@ -299,7 +299,7 @@ fn draw(
             let Some((slot, (upper, lower, row))) = at(number) else { continue };
             if index == 0 {
                 line.points.push((slot.x + leaves, *lower));
-                if row - lower > 0.05 {
+                if row > lower {
                     line.points.push((slot.x + leaves, *row));
                 }
             } else if index.saturating_add(1) == way.len() {
