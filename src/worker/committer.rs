@@ -1,6 +1,10 @@
 //! Group commit: whatever is ready when the last flush returns shares the next one. Nothing waits for a timer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Instant,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +13,9 @@ use crate::store::{Claim, ClaimedWork, Say, Store, StoreError, Write};
 
 /// Writes that share one flush.
 const MOST: usize = 1_024;
+/// Batches that are under way at once over a store that processes share: such a batch is a row of round trips to a server, in
+/// which the next one need not wait. A store with one writer has one lane.
+const LANES: usize = 4;
 
 type Reply = oneshot::Sender<Result<(), StoreError>>;
 type Got = oneshot::Sender<Result<Vec<ClaimedWork>, StoreError>>;
@@ -20,9 +27,11 @@ enum Asked {
 }
 
 /// The way to the store for everything that is written while runs run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Committer {
-    queue: mpsc::UnboundedSender<Asked>,
+    store: Arc<dyn Store>,
+    /// What is said of one run goes by one lane, in the order in which it is said.
+    lanes: Arc<[mpsc::UnboundedSender<Asked>]>,
     /// Renewals of leases go by a way of their own: a batch that is long in coming must not starve them.
     renewals: mpsc::UnboundedSender<Asked>,
 }
@@ -38,23 +47,40 @@ impl Committer {
             tokio::spawn(run(Arc::clone(&store), Arc::clone(&meters), waiting));
             queue
         };
-        Self { queue: start(), renewals: start() }
+        let lanes = if store.is_shared() { LANES } else { 1 };
+        Self { lanes: (0..lanes).map(|_| start()).collect(), renewals: start(), store }
     }
 
     /// Returns when the write is durable, or says why it is not.
     pub(super) async fn commit(&self, write: Write) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         let renews = matches!(&write, Write::Word(word) if matches!(word.say, Say::Renew { .. }));
-        let queue = if renews { &self.renewals } else { &self.queue };
-        queue.send(Asked::Write(write, reply)).map_err(|_| gone())?;
+        let queue = if renews { Some(&self.renewals) } else { self.lane(run_of(&write)) };
+        queue.ok_or_else(gone)?.send(Asked::Write(write, reply)).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Claims, together with what is ready to be committed.
+    /// Claims: over a store with one writer together with what is ready to be committed, else beside it.
     pub(super) async fn claim(&self, claim: Claim) -> Result<Vec<ClaimedWork>, StoreError> {
+        let [lane] = &*self.lanes else { return self.store.claim(claim).await };
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Asked::Claim(claim, reply)).map_err(|_| gone())?;
+        lane.send(Asked::Claim(claim, reply)).map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn lane(&self, run: &str) -> Option<&mpsc::UnboundedSender<Asked>> {
+        let mut hasher = DefaultHasher::new();
+        run.hash(&mut hasher);
+        let lanes = u64::try_from(self.lanes.len()).unwrap_or(1).max(1);
+        usize::try_from(hasher.finish() % lanes).ok().and_then(|number| self.lanes.get(number))
+    }
+}
+
+/// The run that a write is about, the first of a group.
+fn run_of(write: &Write) -> &str {
+    match write {
+        Write::Turns(group) => group.first().map_or("", |turn| turn.run.as_str()),
+        Write::Word(word) => &word.run,
     }
 }
 
