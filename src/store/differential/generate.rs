@@ -93,7 +93,7 @@ impl Author {
                 workflow: dice.pick(&[None, None, Some("work".to_owned()), Some("other".to_owned())]),
                 status: dice.pick(&[None, None, Some("working".to_owned()), Some("succeeded".to_owned())]),
                 limit: dice.pick(&[1, 2, 50]),
-                cursor: self.cursor(dice),
+                cursor: dice.pick(&[None, None, None, Some("no cursor".to_owned())]),
             }),
             26 => dice.pick(&[
                 Call::Outbox(now, 2),
