@@ -12,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
 use keyferry::{
     aws::{Aws, kms_client},
     config::Config,
@@ -69,6 +70,9 @@ impl Scene {
         }
     }
 }
+
+/// Onboardings at a time.
+const TOGETHER: usize = 6;
 
 /// Times that a step that is cut off has waited for something before.
 const WAITS: usize = 2;
@@ -437,19 +441,20 @@ async fn every_step_may_fail_at_its_start_after_its_effect_run_twice_and_be_cut_
         assert_eq!(outcome.too_early, Vec::<String>::new(), "{scene:?}");
         undisturbed.insert(scene, outcome.effects);
     }
-    let mut wrong = Vec::new();
-    for step in &steps {
-        let scene = Scene::of(step);
-        let every =
-            [Disturbance::FailAtStart, Disturbance::FailAfterEffect, Disturbance::Twice, Disturbance::Interrupted];
-        for how in every {
-            let row = format!("{step} {how:?}");
-            let outcome = onboard(scene, step, how).await;
-            if !outcome.reached {
-                wrong.push(format!("{row}: never reached"));
-            }
-            wrong.extend(is_fine(&outcome, &undisturbed[&scene], &row));
-        }
-    }
+    let every = [Disturbance::FailAtStart, Disturbance::FailAfterEffect, Disturbance::Twice, Disturbance::Interrupted];
+    let rows = steps.into_iter().flat_map(|step| every.map(|how| (step.clone(), how)));
+    let undisturbed = Arc::new(undisturbed);
+    let outcomes = rows.map(|(step, how)| {
+        let undisturbed = Arc::clone(&undisturbed);
+        tokio::spawn(async move {
+            let (scene, row) = (Scene::of(&step), format!("{step} {how:?}"));
+            let outcome = onboard(scene, &step, how).await;
+            let missed = (!outcome.reached).then(|| format!("{row}: never reached"));
+            missed.into_iter().chain(is_fine(&outcome, &undisturbed[&scene], &row)).collect::<Vec<_>>()
+        })
+    });
+    // An onboarding waits more than it computes.
+    let outcomes = futures_util::stream::iter(outcomes).buffer_unordered(TOGETHER);
+    let wrong: Vec<String> = outcomes.map(Result::unwrap).collect::<Vec<_>>().await.concat();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
