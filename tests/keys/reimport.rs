@@ -195,7 +195,7 @@ async fn a_drill_proves_custody_without_an_outage_and_the_report_says_when() {
     let old = [encrypt(&it.west, &it.keys[0]).await, encrypt(&it.east, &it.keys[1]).await];
     let run = it.reimport(json!({ "drill": true })).await;
     let opened = it.request().await;
-    assert_eq!(opened.remaining, [WEST, EAST]);
+    assert_eq!(opened.remaining, [EAST, WEST]);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let (west, east, watched) = (it.west.clone(), it.east.clone(), old.clone());
     // Somebody reads all the time.
@@ -265,7 +265,7 @@ async fn a_drill_on_a_schedule_opens_again_when_it_is_due_and_gives_way_to_a_new
     it.clock.0.fetch_add(2 * 86_400 + 1, Ordering::SeqCst);
     it.vendor.until(&run, |view| stands_in(view, "key-import")).await;
     let opened = it.request().await;
-    assert_eq!(opened.remaining, [WEST, EAST], "what was proven two days ago is to be proven again");
+    assert_eq!(opened.remaining, [EAST, WEST], "what was proven two days ago is to be proven again");
     let newer = it.reimport(every(30)).await;
     // One import is proof for both.
     upload(&it.vendor.production, "dave", targets(&opened, &KEY)).await.unwrap();
