@@ -170,38 +170,8 @@ fn import_notice(input: &Value) -> Option<&str> {
 /// What the customer is told of an import that is open.
 fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
     let name = &matter.enterprise.name;
-    let until = input.get("wait").and_then(|wait| wait.get("until")?.as_str()).unwrap_or("an unknown time");
     let again = input.get("reimport");
-    let (subject, said) = match import_notice(input) {
-        Some("expiring") => (
-            "your import tokens expire soon",
-            format!(
-                "The import tokens that were asked for expire at {until}. Upload the wrapped keys before that, or ask for new tokens."
-            ),
-        ),
-        Some("expired") => (
-            "your import tokens have expired",
-            format!(
-                "The import tokens that were asked for expired at {until}. Nothing is lost: ask for new tokens and wrap the same keys again."
-            ),
-        ),
-        Some("reminder") => (
-            "your encryption keys are still to be imported",
-            match again {
-                Some(_) => "Your encryption keys are still to be imported again; no import is on its way.".to_owned(),
-                None => "The onboarding waits for your encryption keys; no import is on its way.".to_owned(),
-            },
-        ),
-        Some(_) | None => match again {
-            Some(again) => reimport(name, again),
-            None => (
-                "import your encryption keys",
-                format!(
-                    "Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."
-                ),
-            ),
-        },
-    };
+    let (subject, said) = import_said(name, input);
     let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(|target| {
         let member = |name: &str| target.get(name).and_then(Value::as_str);
         let region = member("region").unwrap_or_default().to_owned();
@@ -233,6 +203,42 @@ fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
         ),
     ]);
     (format!("{name}: {subject}"), blocks)
+}
+
+/// Its subject and first paragraph.
+fn import_said(name: &str, input: &Value) -> (&'static str, String) {
+    let until = input.get("wait").and_then(|wait| wait.get("until")?.as_str()).unwrap_or("an unknown time");
+    let again = input.get("reimport");
+    match import_notice(input) {
+        Some("expiring") => (
+            "your import tokens expire soon",
+            format!(
+                "The import tokens that were asked for expire at {until}. Upload the wrapped keys before that, or ask for new tokens."
+            ),
+        ),
+        Some("expired") => (
+            "your import tokens have expired",
+            format!(
+                "The import tokens that were asked for expired at {until}. Nothing is lost: ask for new tokens and wrap the same keys again."
+            ),
+        ),
+        Some("reminder") => (
+            "your encryption keys are still to be imported",
+            match again {
+                Some(_) => "Your encryption keys are still to be imported again; no import is on its way.".to_owned(),
+                None => "The onboarding waits for your encryption keys; no import is on its way.".to_owned(),
+            },
+        ),
+        Some(_) | None => match again {
+            Some(again) => reimport(name, again),
+            None => (
+                "import your encryption keys",
+                format!(
+                    "Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."
+                ),
+            ),
+        },
+    }
 }
 
 /// The first letter of an import of the same material.
