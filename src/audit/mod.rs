@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The report's version: it goes up with every change of its shape.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// A system that has to be there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,17 @@ pub struct Request<'a> {
     /// Resource ids of systems that were replaced.
     pub originals: &'a BTreeSet<String>,
     pub scan: &'a Scan,
+    /// What is known of the material in the vendor's keys, by ARN.
+    pub held: &'a BTreeMap<String, Held>,
+}
+
+/// A key of the vendor's with a customer's material.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// When the customer has last shown that they have the material.
+    pub proven_at: Option<DateTime<Utc>>,
+    /// KMS waits for it to be imported again.
+    pub gone: bool,
 }
 
 /// How a resource compares.
@@ -54,6 +65,8 @@ pub enum Finding {
     NotEncrypted,
     Missing,
     LeftOver,
+    /// A key that cannot be used until the customer imports its material again.
+    MaterialGone,
 }
 
 impl Finding {
@@ -64,13 +77,20 @@ impl Finding {
             Self::NotEncrypted => ("is not encrypted", "are not encrypted"),
             Self::Missing => ("is missing", "are missing"),
             Self::LeftOver => ("is left over from before", "are left over from before"),
+            Self::MaterialGone => ("has lost its key material", "have lost their key material"),
         };
         format!("{count} {}", if count == 1 { one } else { many })
     }
 }
 
-const ALL: [Finding; 5] =
-    [Finding::Match, Finding::WrongKey, Finding::NotEncrypted, Finding::Missing, Finding::LeftOver];
+const ALL: [Finding; 6] = [
+    Finding::Match,
+    Finding::WrongKey,
+    Finding::NotEncrypted,
+    Finding::Missing,
+    Finding::LeftOver,
+    Finding::MaterialGone,
+];
 
 /// Roles of what a migration makes and has to remove again.
 const PASSING: [&str; 6] = ["old", "early", "final", "copy", "recovery-source", "canary-copy"];
@@ -89,13 +109,22 @@ pub fn report(request: &Request<'_>) -> Value {
         resources.push(row);
         *counts.entry(finding).or_default() += 1;
     }
+    for row in gone(request) {
+        *counts.entry(Finding::MaterialGone).or_default() += 1;
+        deviations.push(row);
+    }
     for row in missing(request) {
         *counts.entry(Finding::Missing).or_default() += 1;
         deviations.push(row);
     }
     let clean = deviations.is_empty();
-    let keys: Vec<Value> =
-        request.keys.all().into_iter().map(|(region, arn)| json!({ "region": region, "arn": arn })).collect();
+    let proven_at = |arn: &str| request.held.get(arn).and_then(|held| held.proven_at).map(schedule::text);
+    let keys: Vec<Value> = request
+        .keys
+        .all()
+        .into_iter()
+        .map(|(region, arn)| json!({ "region": region, "arn": arn, "last_proven_at": proven_at(&arn) }))
+        .collect();
     json!({
         "version": VERSION,
         "enterprise": request.enterprise,
@@ -196,6 +225,24 @@ fn instance_of(resource: &Resource, request: &Request<'_>) -> Option<String> {
         matches!(other.kind, Kind::Instance | Kind::Cluster) && other.resource_id == resource.resource_id
     })?;
     system.instance.clone()
+}
+
+/// One row for each key without its material.
+fn gone(request: &Request<'_>) -> Vec<Value> {
+    let why = format!(
+        "its key material is gone and nothing under it can be read: keyferry run start {} --workflow reimport",
+        request.enterprise
+    );
+    let lost = |arn: &str| request.held.get(arn).is_some_and(|held| held.gone);
+    let keys = request.keys.all().into_iter().filter(|(_, arn)| lost(arn));
+    keys.map(|(region, arn)| {
+        json!({
+            "finding": Finding::MaterialGone, "kind": "key", "id": arn, "arn": arn, "region": region, "instance": null,
+            "status": "PendingImport", "encrypted": null, "key": arn, "expected_key": arn, "part_keys": {},
+            "automated": false, "why": why,
+        })
+    })
+    .collect()
 }
 
 fn missing(request: &Request<'_>) -> Vec<Value> {

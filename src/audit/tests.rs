@@ -26,6 +26,15 @@ fn resource(id: &str, kind: Kind, key: Option<&str>, tags: &[(&str, &str)]) -> R
 }
 
 fn audit(resources: Vec<Resource>, expected: &[Expected], originals: &[&str]) -> Value {
+    audit_with(resources, expected, originals, &BTreeMap::new())
+}
+
+fn audit_with(
+    resources: Vec<Resource>,
+    expected: &[Expected],
+    originals: &[&str],
+    held: &BTreeMap<String, Held>,
+) -> Value {
     let keys = KeySet { keys: [("us-west-2".to_owned(), KEY.to_owned())].into(), instances: BTreeMap::new() };
     let pages = [("us-west-2/DescribeDBInstances".to_owned(), 1)].into();
     let originals: BTreeSet<String> = originals.iter().map(|&id| id.to_owned()).collect();
@@ -39,6 +48,7 @@ fn audit(resources: Vec<Resource>, expected: &[Expected], originals: &[&str]) ->
         disaster_recovery: "us-east-1",
         originals: &originals,
         scan: &Scan { resources, pages },
+        held,
     });
     let schema: Value = serde_json::from_str(include_str!("../../docs/audit-report.schema.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -89,6 +99,21 @@ fn what_is_expected_and_not_there_is_missing() {
     assert_eq!(report["summary"]["counts"]["missing"], 2);
     assert_eq!(report["deviations"][0]["finding"], "missing");
     assert_eq!(report["summary"]["conclusion"], "deviations");
+}
+
+#[test]
+fn a_key_tells_when_it_was_proven_last_and_is_a_deviation_without_its_material() {
+    let mut held = Held { proven_at: Some("2026-11-20T12:00:00Z".parse().unwrap()), gone: false };
+    let one = || vec![resource("a", Kind::Instance, Some(KEY), &[])];
+    let report = audit_with(one(), &[], &[], &[(KEY.to_owned(), held)].into());
+    assert_eq!(report["keys"][0]["last_proven_at"], "2026-11-20T12:00:00Z");
+    assert_eq!(report["summary"]["conclusion"], "compliant");
+    held.gone = true;
+    let report = audit_with(one(), &[], &[], &[(KEY.to_owned(), held)].into());
+    assert_eq!(report["summary"]["counts"]["material-gone"], 1);
+    let row = &report["deviations"][0];
+    assert_eq!((&row["kind"], &row["finding"], &row["arn"]), (&json!("key"), &json!("material-gone"), &json!(KEY)));
+    assert!(row["why"].as_str().unwrap().contains("keyferry run start dave --workflow reimport"), "{row}");
 }
 
 #[test]

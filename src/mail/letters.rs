@@ -3,7 +3,7 @@
 //! | notice | letters |
 //! |---|---|
 //! | the form `key-arns` opens | the customer gets the key policies |
-//! | the form `key-import` opens | the customer is told: at first, before and after tokens expire, once a week; not when they asked |
+//! | the form `key-import` opens | the customer is told: at first, before and after tokens expire, once a week; not when they asked; of a re-import also why |
 //! | a form opens again with findings | its role gets the findings |
 //! | another form opens | its role is asked |
 //! | attention | the engineer |
@@ -170,8 +170,46 @@ fn import_notice(input: &Value) -> Option<&str> {
 /// What the customer is told of an import that is open.
 fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
     let name = &matter.enterprise.name;
+    let again = input.get("reimport");
+    let (subject, said) = import_said(name, input);
+    let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(|target| {
+        let member = |name: &str| target.get(name).and_then(Value::as_str);
+        let region = member("region").unwrap_or_default().to_owned();
+        member("instance").map_or_else(|| region.clone(), |own| format!("{region}, the instance {own}"))
+    });
+    let path = format!(
+        "{}{}/enterprises/{}/cmk",
+        matter.config.customer.public_url, matter.config.vendor.customer_api_prefix, matter.enterprise.id
+    );
+    let mut blocks = vec![Block::Paragraph(said)];
+    if let Some(reason) = again.and_then(|again| again.get("reason")?.as_str()) {
+        blocks.push(Block::Facts(vec![("reason".to_owned(), reason.to_owned())]));
+    }
+    if again.is_some() {
+        blocks.push(Block::Paragraph(
+            "Use your protected copy of the very key that you imported into the region at first. Any other is refused with the \
+             code key-material-differs and changes nothing; you may then try again."
+                .to_owned(),
+        ));
+    }
+    blocks.extend([
+        Block::Paragraph("These wait for their key material:".to_owned()),
+        Block::List(lines.collect()),
+        Block::Code(format!("PUT {path}/import-key-request\nPOST {path}/import-key")),
+        Block::Paragraph(
+            "Your information packet has scripts that do it. Keep a protected copy of the key: it cannot be read back, and if it \
+             is ever lost in AWS, only you can import it again."
+                .to_owned(),
+        ),
+    ]);
+    (format!("{name}: {subject}"), blocks)
+}
+
+/// Its subject and first paragraph.
+fn import_said(name: &str, input: &Value) -> (&'static str, String) {
     let until = input.get("wait").and_then(|wait| wait.get("until")?.as_str()).unwrap_or("an unknown time");
-    let (subject, said) = match import_notice(input) {
+    let again = input.get("reimport");
+    match import_notice(input) {
         Some("expiring") => (
             "your import tokens expire soon",
             format!(
@@ -186,36 +224,42 @@ fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
         ),
         Some("reminder") => (
             "your encryption keys are still to be imported",
-            "The onboarding waits for your encryption keys; no import is on its way.".to_owned(),
+            match again {
+                Some(_) => "Your encryption keys are still to be imported again; no import is on its way.".to_owned(),
+                None => "The onboarding waits for your encryption keys; no import is on its way.".to_owned(),
+            },
         ),
-        _ => (
-            "import your encryption keys",
-            format!(
-                "Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."
+        Some(_) | None => match again {
+            Some(again) => reimport(name, again),
+            None => (
+                "import your encryption keys",
+                format!(
+                    "Your part in the onboarding of {name} begins: please import your encryption key into each of these regions."
+                ),
             ),
-        ),
-    };
-    let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(|target| {
-        let member = |name: &str| target.get(name).and_then(Value::as_str);
-        let region = member("region").unwrap_or_default().to_owned();
-        member("instance").map_or_else(|| region.clone(), |own| format!("{region}, the instance {own}"))
-    });
-    let path = format!(
-        "{}{}/enterprises/{}/cmk",
-        matter.config.customer.public_url, matter.config.vendor.customer_api_prefix, matter.enterprise.id
-    );
-    let blocks = vec![
-        Block::Paragraph(said),
-        Block::Paragraph("These wait for their key material:".to_owned()),
-        Block::List(lines.collect()),
-        Block::Code(format!("PUT {path}/import-key-request\nPOST {path}/import-key")),
-        Block::Paragraph(
-            "Your information packet has scripts that do it. Keep a protected copy of the key: it cannot be read back, and if it \
-             is ever lost in AWS, only you can import it again."
-                .to_owned(),
-        ),
-    ];
-    (format!("{name}: {subject}"), blocks)
+        },
+    }
+}
+
+/// The first letter of an import of the same material.
+fn reimport(name: &str, again: &Value) -> (&'static str, String) {
+    let says = |member: &str| again.get(member).and_then(Value::as_bool).unwrap_or(false);
+    if says("outage") {
+        let said = format!(
+            "AWS holds the material of an encryption key of {name} no longer. Nothing that is encrypted under it can be read \
+             until you have imported the same key again."
+        );
+        ("import your encryption keys again: data cannot be read", said)
+    } else if says("drill") {
+        let said = format!(
+            "This is a custody drill for {name}: import your encryption keys once more, to show that you could if they were \
+             lost in AWS. The keys stay in use all the time."
+        );
+        ("custody drill: show that you have your encryption keys", said)
+    } else {
+        let said = format!("Please import the encryption keys of {name} once more. The keys stay in use all the time.");
+        ("import your encryption keys again", said)
+    }
 }
 
 fn policy_file(record: &StoredRecord) -> Attachment {

@@ -3,7 +3,10 @@
 //! Takes nothing (then the custody record says what is expected), or `plan`, `keys`, `generation` and `expected`. Leaves
 //! `report`/run and `report`/latest. Gives the report's summary and deviations. Effect: none in AWS. Again: a report of then.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
+use aws_sdk_kms::types::KeyState;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,8 +16,11 @@ use super::{
     take_inventory::original_ids,
 };
 use crate::{
-    audit::{Expected, Request, report},
-    keys::KeySet,
+    audit::{Expected, Held, Request, report},
+    keys::{
+        KeySet,
+        import::{KeyMaterial, Realm, key_state},
+    },
     worker::{Progress, Record, Step, StepContext, StepError},
 };
 
@@ -42,6 +48,7 @@ impl Step for Audit {
             ids.extend(original_ids(inventory));
         }
         let scan = self.0.scan(context, &basis.plan.partition, &ids).await?;
+        let held = self.held(context, &basis.keys).await?;
         let report = report(&Request {
             enterprise: &context.enterprise,
             generation: basis.generation,
@@ -52,6 +59,7 @@ impl Step for Audit {
             disaster_recovery: &basis.plan.disaster_recovery,
             originals: &ids,
             scan: &scan,
+            held: &held,
         });
         let output = json!({ "report": context.run, "summary": report["summary"], "deviations": report["deviations"] });
         let records = vec![
@@ -63,6 +71,24 @@ impl Step for Audit {
 }
 
 impl Audit {
+    /// What is known of the vendor's keys among these.
+    async fn held(&self, context: &StepContext, keys: &KeySet) -> Result<BTreeMap<String, Held>, StepError> {
+        let mut all = BTreeMap::new();
+        for (region, arn) in keys.all() {
+            let Some(known) = context.record(Realm::Production.materials(), &arn).await? else { continue };
+            let proven_at = serde_json::from_value::<KeyMaterial>(known).ok().and_then(|known| known.proven_at());
+            let kms = self.0.aws.kms(&region).await?;
+            let gone = match key_state(&kms, &arn).await {
+                Ok(state) => state == Some(KeyState::PendingImport),
+                // It cannot be read either way: what is under it is still compared.
+                Err(failure) if failure.not_found() => false,
+                Err(failure) => return Err(failure.into()),
+            };
+            all.insert(arn, Held { proven_at, gone });
+        }
+        Ok(all)
+    }
+
     async fn custody(&self, context: &StepContext) -> Result<Basis, StepError> {
         let Some(mut custody) = context.record("custody", "current").await? else {
             let cause = format!(

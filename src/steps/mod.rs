@@ -13,7 +13,9 @@ mod copy_snapshot;
 mod create_import_key;
 mod freeze_system;
 mod plan_purge;
+mod plan_reimport;
 mod pre_copy_system;
+mod prove_key;
 mod provision_system;
 mod purge_resource;
 mod render_key_policies;
@@ -64,6 +66,8 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(render_key_policies::RenderKeyPolicies(domain())),
         Arc::new(create_import_key::CreateImportKey(domain())),
         Arc::new(review_import::ReviewImport(domain())),
+        Arc::new(plan_reimport::PlanReimport(domain())),
+        Arc::new(prove_key::ProveKey(domain())),
         Arc::new(verify_key::VerifyKey(domain())),
         Arc::new(review_keys::ReviewKeys),
         Arc::new(take_inventory::TakeInventory(domain())),

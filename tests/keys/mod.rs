@@ -1,3 +1,4 @@
 //! Key import without HTTP: the desk over a store, a worker and the sandbox.
 
 mod import;
+mod reimport;

@@ -40,10 +40,11 @@ use crate::support::{
     import::{asked, targets, upload},
 };
 
-const DEFINITIONS: [(&str, &str); 4] = [
+const DEFINITIONS: [(&str, &str); 5] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("reimport", include_str!("../../workflows/reimport.asl.json")),
     ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
 
@@ -57,6 +58,8 @@ enum Scene {
     Mismatch,
     /// The vendor has the keys, and the customer imports the material.
     Imports,
+    /// And imports it once more in a drill.
+    Drill,
 }
 
 impl Scene {
@@ -66,6 +69,7 @@ impl Scene {
             "provision-system" => Self::NoSystems,
             "thaw-system" => Self::Mismatch,
             "create-import-key" | "review-import" => Self::Imports,
+            "plan-reimport" | "prove-key" => Self::Drill,
             _ => Self::Systems,
         }
     }
@@ -231,7 +235,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
         let how = if inner.name() == step { how } else { Disturbance::None };
         let inner: Arc<dyn Step> = match (scene, inner.name()) {
             (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
-            (Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Imports, _) => inner,
+            (Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Imports | Scene::Drill, _) => inner,
         };
         steps.add(Arc::new(Disturbed { inner, how, reached: Arc::clone(&reached) }));
     }
@@ -239,6 +243,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     for (name, source) in DEFINITIONS {
         definitions.add(name, source).unwrap();
     }
+    definitions.share("reimport");
     let clock: Arc<dyn Clock> = Arc::new(FastClock(SystemClock.now()));
     let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.unwrap();
     let service = Service::open(ServiceOptions {
@@ -268,7 +273,12 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     };
     let approved = AtomicUsize::new(usize::MAX);
     let on_approval = || approved.fetch_min(sandbox.ledger().len(), Ordering::SeqCst);
-    let view = people(&service, &aws, scene, &desk, on_approval).await;
+    let vendors = matches!(scene, Scene::Imports | Scene::Drill);
+    let (workflow, input) = (if vendors { "vendor-managed" } else { "customer-managed" }, json!({}));
+    let mut view = people(&service, &aws, (workflow, input), &desk, on_approval).await;
+    if scene == Scene::Drill && view.status == Standing::Succeeded {
+        view = people(&service, &aws, ("reimport", json!({ "drill": true })), &desk, on_approval).await;
+    }
     stop.send_replace(true);
     worker.await.unwrap().unwrap();
     assert!(service.verify(&view.id).await.unwrap().ok, "{step} {how:?}");
@@ -319,7 +329,14 @@ async fn seed(aws: &Aws) {
 }
 
 /// Answers the forms until the run has ended or stands in attention.
-async fn people(service: &Service, aws: &Aws, scene: Scene, desk: &Desk, on_approval: impl Fn() -> usize) -> RunView {
+async fn people(
+    service: &Service,
+    aws: &Aws,
+    (workflow, input): (&str, Value),
+    desk: &Desk,
+    on_approval: impl Fn() -> usize,
+) -> RunView {
+    let vendors = workflow == "vendor-managed";
     let dave = NewEnterprise {
         id: "dave".to_owned(),
         name: "Dave".to_owned(),
@@ -332,8 +349,8 @@ async fn people(service: &Service, aws: &Aws, scene: Scene, desk: &Desk, on_appr
     let actor = |role: &str| Actor { name: role.to_owned(), role: role.to_owned() };
     let start = StartRun {
         enterprise: "dave".to_owned(),
-        workflow: if scene == Scene::Imports { "vendor-managed" } else { "customer-managed" }.to_owned(),
-        input: json!({}),
+        workflow: workflow.to_owned(),
+        input,
         actor: actor("engineer"),
         idempotency_key: None,
     };
@@ -353,7 +370,7 @@ async fn people(service: &Service, aws: &Aws, scene: Scene, desk: &Desk, on_appr
                     }
                     continue;
                 }
-                "regions" if scene == Scene::Imports => {
+                "regions" if vendors => {
                     ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": ["sandbox"] }))
                 }
                 "regions" => {
@@ -435,7 +452,7 @@ async fn every_step_may_fail_at_its_start_after_its_effect_run_twice_and_be_cut_
     let steps = named_steps();
     assert!(steps.len() > 15, "the definitions name few steps: {steps:?}");
     let mut undisturbed = BTreeMap::new();
-    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Imports] {
+    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Imports, Scene::Drill] {
         let outcome = onboard(scene, "", Disturbance::None).await;
         assert_eq!(outcome.view.status, Standing::Succeeded, "{scene:?}: {:#?}", outcome.view);
         assert_eq!(outcome.too_early, Vec::<String>::new(), "{scene:?}");

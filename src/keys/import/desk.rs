@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    again::Reimport,
     refusal::{Refusal, RefusalKind},
     session::{KeyMaterial, Realm, Target},
     vault::current_material,
@@ -78,6 +79,8 @@ pub(super) struct Place {
     /// The run that waits; none in the test environment.
     pub run: Option<String>,
     pub targets: Vec<Target>,
+    /// None for the keys' first material.
+    pub reimport: Option<Reimport>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -176,15 +179,32 @@ impl Desk {
         }
     }
 
+    /// The import that a session was opened in; none once it is closed.
+    pub(super) async fn place_of(&self, enterprise: &str, run: Option<&str>) -> Result<Option<Place>, Refusal> {
+        let Some(run) = run else { return self.open_place(enterprise).await };
+        match self.targets_of(run.to_owned()).await {
+            Ok(place) => Ok(Some(place)),
+            Err(refusal) if refusal.code == "form-not-open" => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// The run that waits for an import: a custody drill only when no other does.
     pub(super) async fn waiting_run(&self, enterprise: &str) -> Result<Place, Refusal> {
         let mut open: Option<RunView> = None;
+        let mut drill: Option<Place> = None;
         let mut cursor = None;
         loop {
             let filter = RunFilter { enterprise: Some(enterprise.to_owned()), cursor, ..RunFilter::default() };
             let page = self.0.service.runs(filter).await?;
             for run in page.items.into_iter().filter(|run| run.ended_at.is_none() && run.parent.is_none()) {
                 if run.waiting_for.iter().any(|wait| wait.form.as_deref() == Some(FORM)) {
-                    return self.targets_of(run.id).await;
+                    let place = self.targets_of(run.id).await?;
+                    if !place.reimport.as_ref().is_some_and(|reimport| reimport.drill) {
+                        return Ok(place);
+                    }
+                    drill.get_or_insert(place);
+                    continue;
                 }
                 open.get_or_insert(run);
             }
@@ -192,6 +212,9 @@ impl Desk {
                 Some(next) => Some(next),
                 None => break,
             };
+        }
+        if let Some(place) = drill {
+            return Ok(place);
         }
         Err(Refusal::import_not_open(match open {
             Some(run) => format!("the run {} {}", run.workflow, run.summary),
@@ -203,10 +226,12 @@ impl Desk {
         #[derive(Deserialize)]
         struct Given {
             keys: Vec<Target>,
+            #[serde(default)]
+            reimport: Option<Reimport>,
         }
         let given = self.0.service.form_input(&run, FORM).await?;
         match Given::deserialize(given) {
-            Ok(Given { keys }) => Ok(Place { run: Some(run), targets: keys }),
+            Ok(Given { keys, reimport }) => Ok(Place { run: Some(run), targets: keys, reimport }),
             Err(error) => {
                 tracing::error!(run.id = run, error = %error, "the form key-import was given no keys");
                 Err(Refusal::not_possible_now())
@@ -234,10 +259,17 @@ impl Desk {
         }
     }
 
-    /// The targets without material, in their order. KMS decides; what it holds and nobody wrote down is written down now.
+    /// The targets without material, in their order. KMS decides; what it holds and nobody wrote down is written down now. Of a
+    /// re-import, the evidence decides.
     pub(super) async fn lacking(&self, enterprise: &str, place: &Place) -> Result<Vec<Target>, Refusal> {
         let cloud = self.cloud(enterprise);
         let known = self.materials(enterprise, self.0.realm).await?;
+        if let Some(reimport) = &place.reimport {
+            let proven = |target: &&Target| {
+                known.get(&target.arn).is_some_and(|evidence| evidence.is_proven_since(reimport.since))
+            };
+            return Ok(place.targets.iter().filter(|target| !proven(target)).cloned().collect());
+        }
         let looks = place.targets.iter().map(|target| {
             let (cloud, known) = (&cloud, &known);
             async move {

@@ -1,8 +1,9 @@
 //! The upload doctor: every mistake that a customer can make, with a code that stays, what was wrong in words, and the
 //! commands that put it right.
 //!
-//! No answer is an oracle on the plaintext: what KMS says of a ciphertext comes out as [`Refusal::material_refused`] alone,
-//! whatever the reason was. What the other answers about material tell apart is seen in the ciphertext itself.
+//! No answer is an oracle on the plaintext: whatever keeps KMS from unwrapping a ciphertext comes out as
+//! [`Refusal::material_refused`] alone. What the other answers about material tell apart is seen in the ciphertext itself, or, when
+//! the same material is imported again, that what was unwrapped whole is not the same.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -189,6 +190,20 @@ impl Refusal {
                  $apikey\" \"$url/import-key-request?wrappingAlgorithm={}\"",
                 algorithm.other().word()
             ))
+    }
+
+    /// What was unwrapped is not what the key held before.
+    pub fn key_material_differs(region: &str) -> Self {
+        let detail = format!(
+            "The key of {region} takes only the material that was imported into it at first, and this is not the same: the key \
+             of another region or instance, a newer or older one, or not 32 bytes. Nothing was imported and nothing in AWS was \
+             changed; the token stays good, after five such uploads it is locked. Look for the backup of the key that was \
+             imported first."
+        );
+        Self::new(RefusalKind::Invalid, "key-material-differs", detail)
+            .with("region", region)
+            .cured_by("wc -c key.bin   # has to be 32")
+            .cured_by("sha256sum key.bin   # compare with what you noted when the key was made")
     }
 
     pub fn token_unknown() -> Self {

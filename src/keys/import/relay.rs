@@ -2,9 +2,13 @@
 //!
 //! A session is taken by compare-and-set before anything is sent, and done in the same transaction as its evidence after. A
 //! process that dies in between leaves a session that says so; whoever comes next looks at the key in KMS, which holds the
-//! material or does not. KMS itself takes no other material into a key that has one, so no order of events imports two.
+//! material or does not. KMS itself takes no other material into a key that has one, so no order of events imports two. Of a
+//! re-import the key tells nothing, since it may have held the material all along: that upload is sent once more.
 
-use aws_sdk_kms::{primitives::Blob, types::ExpirationModelType};
+use aws_sdk_kms::{
+    primitives::Blob,
+    types::{ExpirationModelType, ImportType},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fail::fail_point;
 use futures_util::future::join_all;
@@ -134,7 +138,7 @@ impl Desk {
     /// What is left after an upload; lets the run go on when that is nothing.
     async fn after(&self, enterprise: &str, run: Option<&str>) -> Result<Vec<String>, Refusal> {
         // Without one the run has gone on already: another upload was the last.
-        let place = self.open_place(enterprise).await?.filter(|place| place.run.as_deref() == run);
+        let place = self.place_of(enterprise, run).await?;
         let Some(place) = place else { return Ok(Vec::new()) };
         let lacking = self.lacking(enterprise, &place).await?;
         if lacking.is_empty() {
@@ -190,7 +194,7 @@ impl Desk {
 
     /// The import that a token is of is open still.
     async fn require_open(&self, enterprise: &str, session: &Session) -> Result<(), Refusal> {
-        let place = self.open_place(enterprise).await?;
+        let place = self.place_of(enterprise, session.run.as_deref()).await?;
         match place {
             Some(place) if place.targets.contains(&session.target) => Ok(()),
             Some(_) | None => Err(Refusal::import_not_open("this import token is of an import that is closed")),
@@ -275,9 +279,7 @@ impl Desk {
         if own && self.in_flight().contains(&taken.key) {
             return Err(Refusal::import_in_progress(1));
         }
-        let kms = self.kms(cloud, &taken.session.target.region).await?;
-        let held = current_material(&kms, &taken.session.target.arn).await.map_err(|failure| failed(&failure))?;
-        if let Some(held) = held {
+        if let Some(held) = self.held(cloud, &taken.session).await? {
             self.settle(enterprise, by, taken, &upload, &held).await?;
             if upload == taken.upload {
                 return Ok(Some(imported(&taken.session, &held)));
@@ -290,6 +292,15 @@ impl Desk {
         }
         self.write(enterprise, taken, SessionState::Open).await?;
         Ok(None)
+    }
+
+    /// The material that shows that a key's first import has happened.
+    async fn held(&self, cloud: &Cloud, session: &Session) -> Result<Option<String>, Refusal> {
+        if session.existing.is_some() {
+            return Ok(None);
+        }
+        let kms = self.kms(cloud, &session.target.region).await?;
+        current_material(&kms, &session.target.arn).await.map_err(|failure| failed(&failure))
     }
 
     async fn send(&self, enterprise: &str, by: &str, cloud: &Cloud, taken: &mut Admitted) -> Result<Imported, Refusal> {
@@ -311,14 +322,16 @@ impl Desk {
         let target = &taken.session.target;
         let kms = self.kms(cloud, &target.region).await?;
         let token = BASE64.decode(&taken.session.kms_token).map_err(|_| Refusal::not_possible_now())?;
-        // No ImportType: for a key's first material it is new, and afterwards the same. NEW_KEY_MATERIAL would put a second one
-        // beside the first.
+        // No ImportType for a key's first material, by which it is new. NEW_KEY_MATERIAL would put a second one beside the first.
+        let existing = taken.session.existing.clone();
         let call = kms
             .import_key_material()
             .key_id(&target.arn)
             .import_token(Blob::new(token))
             .encrypted_key_material(Blob::new(taken.part.material.bytes()))
-            .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire);
+            .expiration_model(ExpirationModelType::KeyMaterialDoesNotExpire)
+            .set_import_type(existing.as_ref().map(|_| ImportType::ExistingKeyMaterial))
+            .set_key_material_id(existing);
         let sent = call.send().await.map_err(|error| failure(&format!("import into {}", target.arn), &error));
         Ok(match sent.map(|output| output.key_material_id) {
             Ok(Some(id)) => Ok(id),
@@ -405,9 +418,7 @@ impl Desk {
         let unwrap = failure.is(&["InvalidCiphertextException", "IncorrectKeyMaterialException"]);
         if unwrap || failure.lost() {
             // The key has material already, by another token or by this call whose reply was lost: KMS knows.
-            let kms = self.kms(cloud, &taken.session.target.region).await?;
-            let held = current_material(&kms, &taken.session.target.arn).await.map_err(|failure| failed(&failure))?;
-            if let Some(held) = held {
+            if let Some(held) = self.held(cloud, &taken.session).await? {
                 if failure.lost() {
                     let upload = taken.upload.clone();
                     self.settle(enterprise, by, taken, &upload, &held).await?;
@@ -421,7 +432,12 @@ impl Desk {
             taken.session.failures += 1;
             let locked = taken.session.failures >= MOST_FAILURES;
             self.write(enterprise, taken, if locked { SessionState::Locked } else { SessionState::Open }).await?;
-            return Err(Refusal::material_refused(taken.session.algorithm));
+            // Only what was unwrapped is compared, so this tells no reason why an unwrap failed.
+            let differs = taken.session.existing.is_some() && failure.is(&["IncorrectKeyMaterialException"]);
+            return Err(match differs {
+                true => Refusal::key_material_differs(&taken.session.target.region),
+                false => Refusal::material_refused(taken.session.algorithm),
+            });
         }
         if failure.is(&["InvalidImportTokenException"]) {
             self.write(enterprise, taken, SessionState::Locked).await?;

@@ -1,5 +1,7 @@
 //! The first call: fresh parameters from KMS, and a token for them.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -82,10 +84,18 @@ impl Desk {
         let wanted = chosen(&asked, &place.targets, &lacking)?;
         let cloud = self.cloud(&asked.enterprise);
         let parameters = wanted.iter().map(|target| self.parameters(&cloud, &asked, target, place.run.as_deref()));
+        // What a re-import is checked against.
+        let known = match place.reimport {
+            Some(_) => self.materials(&asked.enterprise, self.0.realm).await?,
+            None => BTreeMap::new(),
+        };
         let mut opened = Vec::new();
         for (number, outcome) in join_all(parameters).await.into_iter().enumerate() {
             match outcome {
-                Ok(target) => opened.push(target),
+                Ok((mut session, target)) => {
+                    session.existing = known.get(&session.target.arn).map(|known| known.key_material_id.clone());
+                    opened.push((session, target));
+                }
                 Err(refusal) if number == 0 => return Err(refusal),
                 // Its turn is too far away, or its region does not answer: it stays among those that remain.
                 Err(refusal) => tracing::debug!(code = refusal.code, "key import: a further region was left out"),
@@ -146,6 +156,7 @@ impl Desk {
             asked_at: now,
             valid_to,
             expires_at: now + TimeDelta::from_std(left).unwrap_or_default(),
+            existing: None,
             failures: 0,
             state: SessionState::Open,
         };

@@ -28,7 +28,7 @@ pub(super) struct Round {
 
 impl Round {
     pub fn place(self) -> Place {
-        Place { run: None, targets: self.targets }
+        Place { run: None, targets: self.targets, reimport: None }
     }
 }
 

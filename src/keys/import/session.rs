@@ -113,6 +113,9 @@ pub struct Session {
     pub valid_to: DateTime<Utc>,
     /// The same on keyferry's clock, which the sandbox's runs ahead of.
     pub expires_at: DateTime<Utc>,
+    /// The material that the key has held before: KMS takes no other. None for a key's first material.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<String>,
     /// Uploads that KMS could not import.
     #[serde(default)]
     pub failures: u32,

@@ -187,6 +187,16 @@ pub(super) async fn describe(kms: &Client, key: &str) -> Result<Option<KeyMetada
     }
 }
 
+/// A key's state.
+///
+/// # Errors
+/// KMS could not be asked, or does not know the key.
+pub async fn key_state(kms: &Client, arn: &str) -> Result<Option<KeyState>, Failure> {
+    let described = kms.describe_key().key_id(arn).send().await;
+    let described = described.map_err(|error| failure(&format!("describe key {arn}"), &error))?;
+    Ok(described.key_metadata.and_then(|metadata| metadata.key_state))
+}
+
 /// The id of the material that a key can be used with now; none while it waits for an import.
 ///
 /// # Errors

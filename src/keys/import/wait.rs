@@ -85,6 +85,7 @@ mod tests {
             asked_at: at(asked),
             valid_to: at(asked + 24),
             expires_at: at(asked + 24),
+            existing: None,
             failures: 0,
             state,
         }

@@ -256,5 +256,13 @@ fn the_customer_is_told_of_an_import_at_first_and_around_the_expiry_of_tokens_an
         assert_eq!(letters.len(), 1, "{notice}");
         same_as_snapshot(&format!("key-import-{notice}"), &letters[0]);
     }
+    let why = [("outage", false, true), ("drill", true, false), ("again", false, false)];
+    for (name, drill, outage) in why {
+        let mut again = input("opened");
+        again["reimport"] =
+            json!({ "since": "2026-03-02T10:00:00Z", "drill": drill, "outage": outage, "reason": "agreed" });
+        let letters = write(&opened("key-import", again), Some(("customer", "Import")), |_, _| {});
+        same_as_snapshot(&format!("reimport-{name}"), &letters[0]);
+    }
     assert!(write(&opened("key-import", input("asked")), Some(("customer", "Import")), |_, _| {}).is_empty());
 }
