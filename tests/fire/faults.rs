@@ -50,7 +50,8 @@ impl Scene {
         self.people.look().await;
         let (began, before) = (Instant::now(), self.people.moves());
         while self.people.moves() < before + 5 {
-            assert!(began.elapsed() < HEALED, "{when}: nothing moves\n{}", self.fleet.lock().await.said());
+            let said = || self.people.said();
+            assert!(began.elapsed() < HEALED, "{when}: nothing moves; {}\n{}", said(), self.fleet.lock().await.said());
             self.fleet.lock().await.supervise();
             self.people.look().await;
             self.people.rest().await;
@@ -72,6 +73,7 @@ impl Scene {
 
     async fn stop_one(&mut self) {
         self.one_more().await;
+        self.one_more().await;
         self.fleet.lock().await.worker(0).signal("-STOP");
         let began = Instant::now();
         while !self.fleet.lock().await.worker(0).is_stopped() {
@@ -79,11 +81,11 @@ impl Scene {
             SystemClock.sleep(Duration::from_millis(10)).await;
         }
         // Longer than a lease: what it held goes to others, and it comes back late.
-        let moves = self.go_on(Duration::from_secs(10)).await;
-        assert!(moves > 0, "the others did nothing");
+        let moves = self.go_on(Duration::from_secs(12)).await;
+        assert!(moves > 0, "the others did nothing; {}", self.people.said());
         assert!(self.fleet.lock().await.worker(0).is_stopped());
         self.fleet.lock().await.worker(0).signal("-CONT");
-        eprintln!("stopped for 10 s: {moves} moves by the others");
+        eprintln!("stopped for 12 s: {moves} moves by the others");
     }
 
     /// A transaction that sees the past for as long as it is open, as a backup's does.
@@ -137,12 +139,12 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
-    const FAULTS: usize = 7;
+    const ENTERPRISES: usize = 8;
     let Some(server) = Postgres::start() else { return };
     let proxy = Proxy::start(server.port).await;
     let fleet = Fleet::start(server.url_at(proxy.port), SPEED);
     let mut people = People::of(&fleet, SPEED);
-    people.settle(1 + FAULTS).await;
+    people.settle(1 + ENTERPRISES).await;
     people.start(1).await;
     let mut scene = Scene { server, proxy, fleet: Mutex::new(fleet), people, started: 1 };
     until_ended(&mut scene.people, Some(&scene.fleet), LIMIT_EACH).await;
@@ -153,7 +155,7 @@ async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
     let swallowed = scene.disturb(Fault::BlackHole, Duration::from_secs(15)).await;
     scene.read_for_long().await;
     scene.write_nothing().await;
-    assert_eq!(scene.started, 1 + FAULTS);
+    assert_eq!(scene.started, 1 + ENTERPRISES);
     assert!(cut >= 10 && lost >= 5 && swallowed >= 5, "{cut} cut, {lost} answers lost, {swallowed} swallowed");
     until_ended(&mut scene.people, Some(&scene.fleet), LIMIT_EACH * 3).await;
     let rows = scene.people.verify().await;

@@ -56,7 +56,7 @@ async fn until_ended(people: &mut People, fleet: Option<&Mutex<Fleet>>, limit: D
                 Some(fleet) => fleet.lock().await.said(),
                 None => String::new(),
             };
-            panic!("after {limit:?} these have not ended: {left:?}\n{said}");
+            panic!("after {limit:?} these have not ended: {left:?}; {}\n{said}", people.said());
         }
         people.rest().await;
     }

@@ -45,8 +45,11 @@ pub struct People {
     api: String,
     token: String,
     pub all: Vec<Enterprise>,
-    /// Requests that were not answered as they are in peace.
+    /// Requests that were not answered as they are in peace, and the last of these answers.
     pub refused: u64,
+    refusal: String,
+    /// Where the runs that have not ended stand.
+    standing: BTreeMap<String, String>,
 }
 
 impl People {
@@ -60,6 +63,8 @@ impl People {
             token: fleet.token.clone(),
             all: Vec::new(),
             refused: 0,
+            refusal: String::new(),
+            standing: BTreeMap::new(),
         }
     }
 
@@ -155,7 +160,7 @@ impl People {
             request = request.header("keyferry-actor", format!("{role}; Fay"));
         }
         if let Some(body) = body {
-            request = request.header("idempotency-key", format!("fire {path}")).json(&body);
+            request = request.header("idempotency-key", format!("fire{path}")).json(&body);
         }
         let answered = match request.send().await {
             Ok(response) if response.status().is_success() => response.json().await.ok(),
@@ -164,9 +169,13 @@ impl People {
                 let text = response.text().await.unwrap_or_default();
                 // 409: it was done between the look and now. 5xx: the store is not there.
                 assert!(status == 409 || status >= 500, "{path}: {status} {text}");
+                self.refusal = format!("{path}: {status} {text}");
                 None
             }
-            Err(_) => None,
+            Err(error) => {
+                self.refusal = format!("{path}: {error}");
+                None
+            }
         };
         self.refused += u64::from(answered.is_none());
         answered
@@ -228,6 +237,7 @@ impl People {
         );
         self.all[number].ended = status == "succeeded";
         self.all[number].revision = view["revision"].as_u64().unwrap();
+        self.standing.insert(self.all[number].id.clone(), view["summary"].to_string());
         for waiting in view["waiting_for"].as_array().unwrap() {
             let Some(form) = waiting["form"].as_str() else { continue };
             let (role, answer) = match form {
@@ -244,11 +254,35 @@ impl People {
                 },
                 "window" => ("csm", json!({ "start": "now", "duration_hours": 8 })),
                 "purge-approval" => ("engineer", json!({ "approve": true, "reason": "the successors serve" })),
-                other => panic!("nobody expected the form {other}"),
+                other => {
+                    let failures = self.failures(view).await;
+                    panic!("{}: nobody expected the form {other}\n{failures}", self.all[number].id);
+                }
             };
             let path = format!("/api/v1/runs/{}/forms/{form}", view["id"].as_str().unwrap());
             self.ask(Method::POST, &path, Some(answer), role).await;
         }
+    }
+
+    /// The events of a run and its children that tell of an error.
+    async fn failures(&mut self, view: &Value) -> String {
+        let mut lines = Vec::new();
+        let children = view["children"].as_array().unwrap().iter();
+        let runs: Vec<String> = children.chain([&view["id"]]).filter_map(Value::as_str).map(str::to_owned).collect();
+        for run in runs {
+            let mut cursor = String::new();
+            loop {
+                let path = format!("/api/v1/runs/{run}/history?limit=200{cursor}");
+                let Some(page) = self.ask(Method::GET, &path, None, "").await else { break };
+                let events = page["items"].as_array().unwrap().iter().map(|row| row["event"].to_string());
+                lines.extend(events.filter(|event| event.to_lowercase().contains("error")));
+                match page["next"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+        }
+        lines.join("\n")
     }
 
     /// The customer's keys, made once, each under the policy that was rendered for its region.
@@ -269,6 +303,17 @@ impl People {
             self.all[number].keys = Some(Value::Object(keys));
         }
         self.all[number].keys.clone()
+    }
+
+    /// What people know, for who has to find out why nothing goes on.
+    pub fn said(&self) -> String {
+        let standing = self
+            .all
+            .iter()
+            .filter(|one| !one.ended)
+            .filter_map(|one| self.standing.get(&one.id).map(|summary| format!("{}: {summary}", one.id)));
+        let standing: Vec<String> = standing.collect();
+        format!("{} refused, the last was {}\n{}", self.refused, self.refusal, standing.join("\n"))
     }
 
     /// What has been done to all runs together.
