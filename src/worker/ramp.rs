@@ -32,9 +32,10 @@ struct Moment {
 }
 
 impl Ramp {
-    /// Says what is due longest, as a claim finds it that follows a time without work.
+    /// Says what is due longest, as a claim finds it that follows a time without work. Work that was taken back from a process
+    /// that died is due since the beginning of time: it says nothing about an outage.
     pub fn see(&mut self, due: DateTime<Utc>, now: DateTime<Utc>) {
-        if self.moment.is_none() && now.signed_duration_since(due) > OVERDUE {
+        if self.moment.is_none() && due > DateTime::UNIX_EPOCH && now.signed_duration_since(due) > OVERDUE {
             tracing::info!(since = %due, "work is long overdue; it is taken up gradually");
             self.moment = Some(Moment { until: later(now, MOMENT), most: FIRST, left: FIRST });
         }
@@ -110,6 +111,7 @@ mod tests {
     fn work_that_is_due_as_usual_is_not_held_back_and_the_end_of_the_overdue_ends_it() {
         let mut ramp = Ramp::default();
         ramp.see(at(-5_000), at(0));
+        ramp.see(DateTime::UNIX_EPOCH, at(0));
         assert_eq!(ramp.room(at(0)), Ok(usize::MAX));
         ramp.see(at(-31_000), at(0));
         assert_eq!(ramp.room(at(0)), Ok(64));
