@@ -34,7 +34,6 @@ pub struct Enterprise {
     account: String,
     pub run: Option<String>,
     keys: Option<Value>,
-    pub revision: u64,
     pub ended: bool,
 }
 
@@ -48,6 +47,8 @@ pub struct People {
     /// Requests that were not answered as they are in peace, and the last of these answers.
     pub refused: u64,
     refusal: String,
+    /// Moves of all runs, children too, at the last look.
+    moved: u64,
     /// Where the runs that have not ended stand.
     standing: BTreeMap<String, String>,
 }
@@ -64,6 +65,7 @@ impl People {
             all: Vec::new(),
             refused: 0,
             refusal: String::new(),
+            moved: 0,
             standing: BTreeMap::new(),
         }
     }
@@ -78,7 +80,6 @@ impl People {
                 account: format!("{:012}", 200_000_000_000_u64 + u64::try_from(number).unwrap()),
                 run: None,
                 keys: None,
-                revision: 0,
                 ended: false,
             });
         }
@@ -206,7 +207,7 @@ impl People {
         let mut views = BTreeMap::new();
         let mut cursor = String::new();
         loop {
-            let path = format!("/api/v1/runs?workflow=customer-managed&limit=200{cursor}");
+            let path = format!("/api/v1/runs?limit=200{cursor}");
             let Some(page) = self.ask(Method::GET, &path, None, "").await else { return false };
             for view in page["items"].as_array().unwrap() {
                 views.insert(view["id"].as_str().unwrap().to_owned(), view.clone());
@@ -216,6 +217,7 @@ impl People {
                 None => break,
             }
         }
+        self.moved = views.values().filter_map(|view| view["revision"].as_u64()).sum();
         for number in 0..self.all.len() {
             let enterprise = &self.all[number];
             let Some(view) = enterprise.run.as_ref().and_then(|run| views.get(run)) else { continue };
@@ -236,7 +238,6 @@ impl People {
             view["attention"]
         );
         self.all[number].ended = status == "succeeded";
-        self.all[number].revision = view["revision"].as_u64().unwrap();
         self.standing.insert(self.all[number].id.clone(), view["summary"].to_string());
         for waiting in view["waiting_for"].as_array().unwrap() {
             let Some(form) = waiting["form"].as_str() else { continue };
@@ -316,9 +317,9 @@ impl People {
         format!("{} refused, the last was {}\n{}", self.refused, self.refusal, standing.join("\n"))
     }
 
-    /// What has been done to all runs together.
+    /// What has been done to all runs together, as of the last look.
     pub fn moves(&self) -> u64 {
-        self.all.iter().map(|enterprise| enterprise.revision).sum()
+        self.moved
     }
 
     /// Every run's history holds and its report finds everything as it should be. Gives the rows of history.

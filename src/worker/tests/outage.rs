@@ -146,57 +146,6 @@ async fn a_result_that_a_full_disk_refused_is_told_after_the_healing_and_not_don
     house.drain().await;
 }
 
-/// Saves what it has done when it is let go.
-struct Saving {
-    begun: Arc<AtomicU64>,
-    gate: Arc<Notify>,
-}
-
-#[async_trait]
-impl Step for Saving {
-    fn name(&self) -> &'static str {
-        "saving"
-    }
-
-    async fn run(&self, context: &StepContext, _input: Value) -> Result<Progress, StepError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        self.gate.notified().await;
-        context.save_checkpoint(json!("x".repeat(300_000))).await?;
-        Ok(Progress::done(json!({ "attempt": context.attempt })))
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_that_cannot_reach_the_store_is_done_again_and_has_not_failed() {
-    let (_folder, path) = place();
-    let (begun, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
-    let steps = Registry::new().with(Saving { begun: Arc::clone(&begun), gate: Arc::clone(&gate) });
-    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("saving"))]).await;
-    let run = house.start("one", json!({})).await;
-    house.until_counted(&begun, 1).await;
-    house.store.limit_pages(Some(0)).await;
-    gate.notify_one();
-    for _ in 0..1_000 {
-        if house.service.core.in_trouble() || house.metered("keyferry_step_outcomes_total", "released").await > 0.5 {
-            break;
-        }
-        real_pause().await;
-    }
-    assert_eq!(house.service.run(&run).await.unwrap().revision, 1, "the run was told nothing");
-    house.store.limit_pages(None).await;
-    gate.notify_one();
-    for _ in 0..30 {
-        house.clock.advance(Duration::from_secs(1));
-        pauses(10).await;
-        if house.service.run(&run).await.unwrap().ended_at.is_some() {
-            break;
-        }
-    }
-    assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 2);
-    assert!((house.metered("keyferry_step_outcomes_total", "released").await - 1.0).abs() < 0.5);
-    house.drain().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jump_of_the_clock_takes_no_live_step_away() {
     let (_folder, path) = place();
