@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod demo;
 mod engine;
+mod fire;
 mod http;
 mod keys;
 mod packet;

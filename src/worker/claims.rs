@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::{
     core::{Core, later},
     meters::{By, Operation},
+    ramp::Ramp,
 };
 use crate::store::{Claim, Say, StoreError};
 
@@ -39,8 +40,9 @@ pub(super) async fn run(
     if core.store.is_shared() {
         renewal.spawn(look_after_others(Arc::clone(&core)));
     }
+    let mut ramp = Ramp::default();
     while !*shutdown.borrow() {
-        let next = round(&core).await;
+        let next = round(&core, &mut ramp).await;
         tokio::select! {
             // Which of two that are ready goes first does not matter; it is said, so that a simulation repeats.
             biased;
@@ -83,7 +85,7 @@ async fn look_after_others(core: Arc<Core>) {
 }
 
 /// One claim. Returns when to look again if nobody wakes the loop before.
-async fn round(core: &Arc<Core>) -> DateTime<Utc> {
+async fn round(core: &Arc<Core>, ramp: &mut Ramp) -> DateTime<Utc> {
     // The time is read before anything is looked at: what becomes due after the look is due after this.
     let now = core.clock.now();
     let floor = later(now, pace(core));
@@ -94,7 +96,7 @@ async fn round(core: &Arc<Core>) -> DateTime<Utc> {
             return floor;
         }
     }
-    match take(core, now).await {
+    match take(core, now, ramp).await {
         Ok(next) => next.map_or(floor, |next| next.min(floor)),
         Err(error) => {
             if !matches!(error, StoreError::Unavailable { .. }) {
@@ -106,10 +108,10 @@ async fn round(core: &Arc<Core>) -> DateTime<Utc> {
     }
 }
 
-/// As much room as one claim may fill.
-fn room(core: &Core) -> Vec<OwnedSemaphorePermit> {
+/// As much room as one claim may fill, up to `most`.
+fn room(core: &Core, most: usize) -> Vec<OwnedSemaphorePermit> {
     let mut permits = Vec::new();
-    while permits.len() < MOST
+    while permits.len() < most.min(MOST)
         && let Ok(permit) = Arc::clone(&core.room).try_acquire_owned()
     {
         permits.push(permit);
@@ -118,18 +120,21 @@ fn room(core: &Core) -> Vec<OwnedSemaphorePermit> {
 }
 
 /// Claims what is due, as much as there is room for. Returns when more will be.
-async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
+async fn take(core: &Arc<Core>, now: DateTime<Utc>, ramp: &mut Ramp) -> Result<Option<DateTime<Utc>>, StoreError> {
     // Reading first keeps an idle worker from writing anything, and leaves the room to commits that claim at once. Where the last
     // claim was full there is more, or was a moment ago.
     if !core.backlog.load(Ordering::SeqCst) {
         let next = core.store.next_due().await?;
-        if next.is_none_or(|next| next > now) {
-            return Ok(next);
-        }
+        let Some(due) = next.filter(|due| *due <= now) else { return Ok(next) };
+        ramp.see(due, now);
         // Said before the room is looked at: who frees some after the look sees it and wakes the loop.
         core.backlog.store(true, Ordering::SeqCst);
     }
-    let mut permits = room(core);
+    let most = match ramp.room(now) {
+        Ok(most) => most,
+        Err(until) => return Ok(Some(until)),
+    };
+    let mut permits = room(core, most);
     if permits.is_empty() {
         return Ok(None);
     }
@@ -142,6 +147,7 @@ async fn take(core: &Arc<Core>, now: DateTime<Utc>) -> Result<Option<DateTime<Ut
     let claimed = claimed?;
     let (nothing, full) = (claimed.is_empty(), claimed.len() == permits.len());
     core.backlog.store(full, Ordering::SeqCst);
+    ramp.took(claimed.len(), !full);
     for work in claimed {
         if let Some(permit) = permits.pop() {
             core.execute(work, permit, By::Claim);

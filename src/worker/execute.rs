@@ -18,9 +18,9 @@ use tracing::Instrument as _;
 
 use super::{
     Progress, StepContext, StepError,
-    core::{Core, later},
+    core::{Core, POLL_FLOOR, later},
     held::{Claim, End},
-    host::Host,
+    host::{Host, UNAVAILABLE},
     meters::By,
     runs::{Happening, MoveError, ended},
     turns::child_end,
@@ -430,6 +430,11 @@ fn finished(done: Done, work: &ClaimedWork, frame: FrameId, now: DateTime<Utc>) 
         }
         // Somebody else has the work and will say what came of it.
         Err(failure) if failure.error == "Keyferry.LeaseLost" => Outcome::Lost,
+        // An outage of the store says nothing about the step: a definition must not see a failure for it.
+        Err(failure) if failure.error == UNAVAILABLE => {
+            tracing::info!(cause = %failure.cause, "the step could not reach the store; it is done again");
+            Outcome::Said(Say::Release { due_at: later(now, POLL_FLOOR) })
+        }
         Err(failure) => EventKind::StepFailed { frame, visit, error: failure.error, cause: failure.cause }.into(),
     }
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::{StepError, StepHost, core::Core};
 use crate::store::{RecordsPage, Say, StoreError};
 
+/// What a step gives up with that could not reach the store. It has not failed: its work is given back.
+pub(super) const UNAVAILABLE: &str = "Keyferry.StoreUnavailable";
+
 pub(super) struct Host {
     pub(super) core: Arc<Core>,
 }
@@ -24,7 +27,8 @@ fn lost(run: &str) -> StepError {
 fn failed(error: &StoreError) -> StepError {
     match error {
         StoreError::LeaseLost { run, .. } => lost(run),
-        error => StepError::new("Keyferry.StoreUnavailable", error.to_string()),
+        StoreError::Unavailable { .. } => StepError::new(UNAVAILABLE, error.to_string()),
+        error => StepError::new("Keyferry.StoreUnreadable", error.to_string()),
     }
 }
 

@@ -17,6 +17,7 @@ mod held;
 mod host;
 mod meters;
 mod people;
+mod ramp;
 mod reading;
 mod registry;
 mod runs;

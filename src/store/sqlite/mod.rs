@@ -4,6 +4,7 @@
 //! SQLITE_BUSY, whatever the timeout); four read. The lock file beside the database refuses a second process, which is also
 //! what makes it right to take back every lease at start: whoever held one is dead.
 
+mod checkup;
 mod commit;
 mod known;
 mod open;
@@ -40,6 +41,7 @@ struct Inner {
     writer: Connections,
     readers: Connections,
     known: known::Known,
+    checkup: checkup::Checkup,
     /// Held until the store is closed or dropped; the system lets it go when the process dies.
     lock: std::fs::File,
 }
@@ -93,6 +95,7 @@ impl SqliteStore {
     /// Closes the connections and then lets the lock go: another process may open the file. Whatever is asked of this store
     /// afterwards fails.
     pub async fn close(&self) {
+        self.inner.checkup.stop();
         self.inner.readers.pool.close().await;
         self.inner.writer.pool.close().await;
         if let Err(error) = self.inner.lock.unlock() {

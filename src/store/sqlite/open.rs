@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Connections, Inner, SqliteStore};
+use super::{Connections, Inner, SqliteStore, checkup::Checkup};
 use crate::store::StoreError;
 
 /// Bytes to which the write-ahead log is cut back after a checkpoint.
@@ -27,8 +27,9 @@ impl SqliteStore {
     /// Opens the database at `path`, making it if it is not there, and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process has it open; [`StoreError::Unfit`] when a pragma did not take, SQLite is
-    /// too old or the file is damaged; [`StoreError::Unavailable`] for everything of the system.
+    /// [`StoreError::Locked`] when another process has it open; [`StoreError::Unfit`] when a pragma did not take or
+    /// SQLite is too old; [`StoreError::Unavailable`] for everything of the system. Damage is looked for after the opening:
+    /// when there is some, `probe` and `claim` say so.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let options = SqliteConnectOptions::new()
@@ -54,13 +55,15 @@ impl SqliteStore {
             .run(&writer)
             .await
             .map_err(|error| StoreError::Unfit { path: path.to_owned(), reason: error.to_string() })?;
-        let readers = pool(READERS).connect_with(options.pragma("query_only", "on")).await?;
+        let reading = options.pragma("query_only", "on");
+        let readers = pool(READERS).connect_with(reading.clone()).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 writer: Connections::new(writer),
                 readers: Connections::new(readers),
                 known: super::known::Known::default(),
+                checkup: Checkup::start(reading),
                 lock,
             }),
         })
@@ -103,10 +106,6 @@ async fn check(path: &Path, writer: &SqlitePool) -> Result<(), StoreError> {
         if found != expected {
             return Err(unfit(format!("{pragma} is {found} and would not become {expected}")));
         }
-    }
-    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(writer).await?;
-    if found != "ok" {
-        return Err(unfit(format!("quick_check found damage: {found}; restore a backup")));
     }
     Ok(())
 }

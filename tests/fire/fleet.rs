@@ -1,0 +1,184 @@
+//! One `keyferry sandbox`, one `keyferry serve` and three `keyferry worker`, as they are started by hand.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use keyferry::worker::{Clock as _, SystemClock};
+use tempfile::TempDir;
+
+use crate::cli::{keyferry, listening};
+
+pub const WORKERS: usize = 3;
+/// Leases pass soon, so that a test does not wait for long.
+const CONFIG: &str = "[worker]\nlease_s = 6\n";
+/// A process that has been told to end may take its time to drain.
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// A process that is killed with the test.
+pub struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A process that has ended already cannot be killed, and needs not be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "kill {signal}");
+    }
+
+    /// Whether the system has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it exists");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a child").is_some()
+    }
+
+    /// Sends SIGTERM and waits for the exit code, which must be that of an end in order.
+    pub async fn terminate(&mut self) {
+        self.signal("-TERM");
+        let began = Instant::now();
+        while !self.has_ended() {
+            assert!(began.elapsed() < LIMIT, "it does not end at SIGTERM");
+            SystemClock.sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(self.0.wait().expect("it has ended").code(), Some(0), "it did not end in order");
+    }
+}
+
+pub struct Fleet {
+    folder: TempDir,
+    pub sandbox_url: String,
+    pub api: String,
+    pub token: String,
+    database: String,
+    speed: f64,
+    sandbox: Process,
+    serve: Process,
+    workers: Vec<Process>,
+    pub kills: u32,
+    /// Workers that ended by themselves, for example because they were started while the server was down.
+    pub gave_up: u32,
+}
+
+impl Fleet {
+    pub fn start(database: String, speed: f64) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("keyferry.toml"), CONFIG).expect("written");
+        let data = folder.path().join("cloud.db");
+        let speed_text = speed.to_string();
+        let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--speed", &speed_text, "--output", "json", "--data"];
+        let mut command = keyferry(&arguments);
+        command.arg(data).stdout(Stdio::piped()).stderr(log(folder.path(), "sandbox"));
+        let mut sandbox = command.spawn().expect("the program runs");
+        let sandbox_url = format!("http://{}", listening(&mut sandbox));
+        let sandbox = Process(sandbox);
+        let mut serve = member(folder.path(), "serve", &database, &sandbox_url, speed);
+        serve.args(["--listen", "127.0.0.1:0", "--output", "json"]).stdout(Stdio::piped());
+        let mut serve = serve.spawn().expect("the program runs");
+        let api = format!("http://{}", listening(&mut serve));
+        let token = fs::read_to_string(folder.path().join("serve/admin-token")).expect("a token").trim().to_owned();
+        let mut fleet = Self {
+            folder,
+            sandbox_url,
+            api,
+            token,
+            database,
+            speed,
+            sandbox,
+            serve: Process(serve),
+            workers: Vec::new(),
+            kills: 0,
+            gave_up: 0,
+        };
+        for number in 0..WORKERS {
+            let worker = fleet.spawn(number);
+            fleet.workers.push(worker);
+        }
+        fleet
+    }
+
+    fn spawn(&self, number: usize) -> Process {
+        let mut command = member(self.folder.path(), "worker", &self.database, &self.sandbox_url, self.speed);
+        command.arg("--data-dir").arg(self.folder.path().join(format!("worker-{number}"))).stdout(Stdio::null());
+        Process(command.spawn().expect("the program runs"))
+    }
+
+    pub fn worker(&mut self, number: usize) -> &mut Process {
+        &mut self.workers[number]
+    }
+
+    /// Ends a worker with SIGKILL and starts it again.
+    pub fn kill(&mut self, number: usize) {
+        if !self.workers[number].has_ended() {
+            self.kills += 1;
+        }
+        self.replace(number);
+    }
+
+    /// Ends it, if it has not ended, and starts it again.
+    pub fn replace(&mut self, number: usize) {
+        self.workers[number] = self.spawn(number);
+    }
+
+    /// Starts those again that have ended by themselves, as whatever supervises them does.
+    pub fn supervise(&mut self) {
+        for number in 0..WORKERS {
+            if self.workers[number].has_ended() {
+                self.gave_up += 1;
+                self.replace(number);
+            }
+        }
+    }
+
+    /// Ends all of it in order and gives where the cloud's file is.
+    pub async fn end(&mut self) -> PathBuf {
+        self.supervise();
+        // A worker that was started a moment ago does not hear of signals yet.
+        SystemClock.sleep(Duration::from_secs(3)).await;
+        for worker in &mut self.workers {
+            worker.terminate().await;
+        }
+        self.serve.terminate().await;
+        self.sandbox.terminate().await;
+        self.folder.path().join("cloud.db")
+    }
+
+    /// The last lines that each process has said.
+    pub fn said(&self) -> String {
+        let mut all = String::new();
+        for name in ["sandbox", "serve", "worker"] {
+            let text = fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(25)..].join("\n");
+            all += &format!("--- {name}\n{last}\n");
+        }
+        all
+    }
+}
+
+fn log(folder: &Path, name: &str) -> File {
+    let path = folder.join(format!("{name}.log"));
+    File::options().create(true).append(true).open(path).expect("a log")
+}
+
+fn member(folder: &Path, noun: &str, database: &str, sandbox_url: &str, speed: f64) -> Command {
+    let mut command = keyferry(&[noun, "--sandbox-url", sandbox_url, "--speed", &speed.to_string()]);
+    command.arg("--config").arg(folder.join("keyferry.toml")).env("DATABASE_URL", database);
+    if noun == "serve" {
+        command.arg("--data-dir").arg(folder.join("serve"));
+    }
+    command.stderr(log(folder, noun));
+    command
+}
