@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod customer;
 mod demo;
 mod engine;
 mod fire;

@@ -1,13 +1,7 @@
 //! Key import over a socket, with the program as its server: the specification's own shell sample, the doctor's answers, and
 //! a death between KMS and our commit.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, process::Command, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keyferry::{
@@ -15,114 +9,15 @@ use keyferry::{
     sandbox::{Options, Sandbox},
     worker::{Clock as _, SystemClock},
 };
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::{
-    cli::keyferry,
-    support::import::{EAST, WEST, wrap},
+use crate::support::{
+    import::{EAST, WEST, wrap},
+    serving::serve,
 };
 
 const CMK: &str = "/!/ems/enterprises/dave/cmk";
-
-/// The program, serving; it is killed with the value.
-struct Serving {
-    child: Child,
-    api: String,
-    customer: String,
-    token: String,
-    client: Client,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // One that has died already cannot be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn serve(folder: &Path, failpoint: Option<&str>) -> Serving {
-    let data = folder.to_str().unwrap();
-    let listen = ["--listen", "127.0.0.1:0", "--customer-listen", "127.0.0.1:0"];
-    let mut command = keyferry(&["serve", "--output", "json", "--data-dir", data]);
-    command.args(listen).stdout(Stdio::piped()).stderr(std::fs::File::create(folder.join("stderr.log")).unwrap());
-    if let Some(failpoint) = failpoint {
-        command.env("KEYFERRY_FAILPOINT", failpoint);
-    }
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-        panic!("it said {line:?}: {}", std::fs::read_to_string(folder.join("stderr.log")).unwrap_or_default())
-    });
-    let address = |member: &str| format!("http://{}", said[member].as_str().unwrap());
-    Serving {
-        api: address("listening"),
-        customer: address("customer"),
-        token: std::fs::read_to_string(folder.join("admin-token")).unwrap().trim().to_owned(),
-        client: Client::new(),
-        child,
-    }
-}
-
-impl Serving {
-    async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {
-        let request =
-            self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
-        let request = request.header("keyferry-actor", role);
-        let request = if method == Method::GET { request } else { request.json(body) };
-        let response = request.send().await.unwrap();
-        let status = response.status();
-        let body: Value = response.json().await.unwrap();
-        assert!(status.is_success(), "{path}: {body}");
-        body
-    }
-
-    /// A vendor-managed run of dave that waits for its keys.
-    async fn waiting(&self) -> String {
-        let dave = json!({ "id": "dave", "name": "Dave", "partition": "aws" });
-        self.operator(Method::POST, "/enterprises", "engineer", &dave).await;
-        let start = json!({ "workflow": "vendor-managed" });
-        let run = self.operator(Method::POST, "/enterprises/dave/runs", "engineer", &start).await;
-        let run = run["id"].as_str().unwrap().to_owned();
-        let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
-        self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &regions).await;
-        self.until(&run, |forms| forms.contains(&"key-import".to_owned())).await;
-        run
-    }
-
-    async fn until(&self, run: &str, holds: impl Fn(&[String]) -> bool) {
-        for _ in 0..600 {
-            let view = self.operator(Method::GET, &format!("/runs/{run}"), "engineer", &Value::Null).await;
-            let waits = view["waiting_for"].as_array().unwrap();
-            let forms: Vec<String> = waits.iter().filter_map(|wait| wait["form"].as_str().map(str::to_owned)).collect();
-            if holds(&forms) {
-                return;
-            }
-            SystemClock.sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the run does not come to that");
-    }
-
-    async fn api_key(&self, environment: &str) -> String {
-        let body = json!({ "environment": environment });
-        let made = self.operator(Method::POST, "/enterprises/dave/api-keys", "engineer", &body).await;
-        made["key"].as_str().unwrap().to_owned()
-    }
-
-    fn customer(&self, method: Method, path: &str, key: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.customer));
-        request.header("authorization", format!("ApiKey {key}"))
-    }
-
-    async fn ask(&self, key: &str, query: &str) -> Value {
-        let response =
-            self.customer(Method::PUT, &format!("{CMK}/import-key-request{query}"), key).send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        response.json().await.unwrap()
-    }
-}
 
 fn upload(opened: &Value, plain: &[u8]) -> Value {
     let material = wrap(opened["publicKey"].as_str().unwrap(), Algorithm::OaepSha1, plain);
@@ -150,7 +45,7 @@ async fn imports(folder: &Path) -> usize {
 fn sample(endpoint: &str, key: &str) {
     let folder = tempfile::tempdir().unwrap();
     let unbroken = r#"base64() { case "$*" in *-d*) command base64 "$@" ;; *) command base64 -w0 "$@" ;; esac; }"#;
-    let script = format!("set -e\n{unbroken}\n{}", include_str!("sample.sh"));
+    let script = format!("set -e\n{unbroken}\n{}", include_str!("../customer/sample.sh"));
     let ran = Command::new("bash")
         .args(["-c", &script])
         .current_dir(folder.path())
@@ -166,9 +61,9 @@ fn sample(endpoint: &str, key: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shell_sample_run_once_a_region_completes_an_onboarding() {
     let folder = tempfile::tempdir().unwrap();
-    let server = serve(folder.path(), None);
-    let run = server.waiting().await;
-    let (live, test) = (server.api_key("production").await, server.api_key("test").await);
+    let server = serve(folder.path(), None, &[]);
+    let run = server.waiting("dave").await;
+    let (live, test) = (server.api_key("dave", "production").await, server.api_key("dave", "test").await);
     for (endpoint, key) in [(server.customer.clone(), live.clone()), (format!("{}/test", server.customer), test)] {
         for _ in [WEST, EAST] {
             let (endpoint, key) = (endpoint.clone(), key.clone());
@@ -185,9 +80,9 @@ async fn the_shell_sample_run_once_a_region_completes_an_onboarding() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_answers_over_a_socket() {
     let folder = tempfile::tempdir().unwrap();
-    let server = serve(folder.path(), None);
-    server.waiting().await;
-    let key = server.api_key("production").await;
+    let server = serve(folder.path(), None, &[]);
+    server.waiting("dave").await;
+    let key = server.api_key("dave", "production").await;
     let opened = server.ask(&key, "?wrappingKeySpec=RSA_2048").await;
     assert_eq!((&opened["region"], &opened["remaining"]), (&json!(WEST), &json!([WEST, EAST])));
     assert_eq!(opened["targets"].as_array().unwrap().len(), 2);
@@ -234,15 +129,15 @@ async fn the_doctor_answers_over_a_socket() {
 async fn killed_between_kms_and_the_commit_it_tells_the_truth_when_it_is_asked_again() {
     for (failpoint, wanted) in [("import::after_relay", 200), ("import::after_commit", 409)] {
         let folder = tempfile::tempdir().unwrap();
-        let server = serve(folder.path(), Some(failpoint));
-        server.waiting().await;
-        let key = server.api_key("production").await;
+        let server = serve(folder.path(), Some(failpoint), &[]);
+        server.waiting("dave").await;
+        let key = server.api_key("dave", "production").await;
         let opened = server.ask(&key, "?wrappingKeySpec=RSA_2048").await;
         let body = upload(&opened, &[6; 32]);
         let sent = server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&body).send().await;
         assert!(sent.is_err(), "{failpoint}: it did not die");
         drop(server);
-        let server = serve(folder.path(), None);
+        let server = serve(folder.path(), None, &[]);
         let other = server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&upload(&opened, &[8; 32]));
         let (status, answer) =
             told(server.customer(Method::POST, &format!("{CMK}/import-key"), &key).json(&body)).await;

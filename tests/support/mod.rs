@@ -2,6 +2,7 @@
 
 pub mod effects;
 pub mod import;
+pub mod serving;
 
 use std::env;
 

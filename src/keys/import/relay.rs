@@ -77,6 +77,29 @@ impl Admitted {
     }
 }
 
+/// A session among those that a task of this process relays. It leaves them with the value: after a panic too, or the token
+/// would be busy for as long as the process lives.
+struct InFlight<'a> {
+    desk: &'a Desk,
+    key: String,
+}
+
+impl<'a> InFlight<'a> {
+    fn enter(desk: &'a Desk, key: &str) -> Result<Self, Refusal> {
+        if desk.in_flight().insert(key.to_owned()) {
+            Ok(Self { desk, key: key.to_owned() })
+        } else {
+            Err(Refusal::import_in_progress(1))
+        }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.desk.in_flight().remove(&self.key);
+    }
+}
+
 fn imported(session: &Session, key_material_id: &str) -> Imported {
     Imported {
         status: "imported",
@@ -222,18 +245,11 @@ impl Desk {
                         upload: taken.upload.clone(),
                     };
                     // Before the session says so, since whoever reads it there looks here.
-                    if !self.in_flight().insert(taken.key.clone()) {
-                        return Err(Refusal::import_in_progress(1));
+                    let in_flight = InFlight::enter(self, &taken.key)?;
+                    if self.write(enterprise, &mut taken, state).await? {
+                        return self.send(enterprise, by, cloud, &mut taken).await;
                     }
-                    let outcome = match self.write(enterprise, &mut taken, state).await {
-                        Ok(true) => Some(self.send(enterprise, by, cloud, &mut taken).await),
-                        Ok(false) => None,
-                        Err(refusal) => Some(Err(refusal)),
-                    };
-                    self.in_flight().remove(&taken.key);
-                    if let Some(outcome) = outcome {
-                        return outcome;
-                    }
+                    drop(in_flight);
                 }
             }
         }

@@ -121,7 +121,9 @@ fn unreadable(error: &serde_json::Error, body: &[u8]) -> Refusal {
 
 fn ends_with_a_line_of_base64(body: &[u8]) -> bool {
     let line = body.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)).count();
-    BASE64_LINES.contains(&line) && body.iter().rev().nth(line) == Some(&b'"')
+    // A key in hex is as long as a line, and was not wrapped.
+    let is_hex = body.iter().rev().take(line).all(u8::is_ascii_hexdigit);
+    BASE64_LINES.contains(&line) && !is_hex && body.iter().rev().nth(line) == Some(&b'"')
 }
 
 fn part(wire: &WirePart<'_>) -> Result<Part, Refusal> {
@@ -238,6 +240,8 @@ mod tests {
         assert_eq!(code(&format!(r#"{{"importToken":"tok","keyMaterial":"{line}"#)), "json-cut-by-base64-lines");
         assert_eq!(code(&format!(r#"{{"importToken":"tok","keyMaterial":"{}"#, &wrapped()[..75])), "json-truncated");
         assert_eq!(code(r#"{"importToken":"tok""#), "json-truncated");
+        let key = "a7".repeat(32);
+        assert_eq!(code(&format!(r#"{{"importToken":"tok","keyMaterial":"{key}"#)), "json-truncated");
     }
 
     #[test]

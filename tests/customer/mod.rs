@@ -1,0 +1,8 @@
+//! Key import as customers do it: their clients against the program, what is left of a key, and what an upload may be.
+
+mod canary;
+mod client;
+mod imports;
+mod loss;
+mod timing;
+mod uploads;

@@ -1,0 +1,150 @@
+//! The program, serving, as its operators and its customers meet it: a real process, real sockets.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Output, Stdio},
+    time::Duration,
+};
+
+use keyferry::worker::{Clock as _, SystemClock};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::import::{EAST, WEST};
+use crate::cli::keyferry;
+
+const CMK: &str = "/!/ems/enterprises/dave/cmk";
+
+/// The program, serving; it is killed with the value.
+pub struct Serving {
+    child: Child,
+    pub api: String,
+    pub customer: String,
+    /// Where its sandbox listens, if it was told to.
+    pub sandbox: Option<String>,
+    token: String,
+    client: Client,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // One that has died already cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves from `folder`, with these arguments too; what it logs is in `stderr.log` there.
+pub fn serve(folder: &Path, failpoint: Option<&str>, arguments: &[&str]) -> Serving {
+    let variables: Vec<(&str, &str)> =
+        failpoint.map(|failpoint| ("KEYFERRY_FAILPOINT", failpoint)).into_iter().collect();
+    serve_with(folder, arguments, &variables)
+}
+
+/// The same with variables of its own.
+pub fn serve_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Serving {
+    let data = folder.to_str().unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--customer-listen", "127.0.0.1:0"];
+    let mut command = keyferry(&["serve", "--output", "json", "--data-dir", data]);
+    command.args(listen).args(arguments).envs(variables.iter().copied());
+    command.stdout(Stdio::piped()).stderr(std::fs::File::create(folder.join("stderr.log")).unwrap());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+        panic!("it said {line:?}: {}", std::fs::read_to_string(folder.join("stderr.log")).unwrap_or_default())
+    });
+    let address = |member: &str| said[member].as_str().map(|address| format!("http://{address}"));
+    Serving {
+        api: address("listening").unwrap(),
+        customer: address("customer").unwrap(),
+        sandbox: address("sandbox"),
+        token: std::fs::read_to_string(folder.join("admin-token")).unwrap().trim().to_owned(),
+        client: Client::new(),
+        child,
+    }
+}
+
+impl Serving {
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {
+        let request =
+            self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
+        let request = request.header("keyferry-actor", role);
+        let request = if method == Method::GET { request } else { request.json(body) };
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let body: Value = response.json().await.unwrap();
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    }
+
+    pub async fn metrics(&self) -> String {
+        let request = self.client.get(format!("{}/metrics", self.api)).bearer_auth(&self.token);
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// A command of an operator, which has to succeed; what it printed as JSON.
+    pub fn command(&self, arguments: &[&str]) -> Value {
+        let output: Output = keyferry(arguments)
+            .args(["--output", "json"])
+            .env("KEYFERRY_URL", &self.api)
+            .env("KEYFERRY_TOKEN", &self.token)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// A vendor-managed run of an enterprise, which is added, that waits for its keys.
+    pub async fn waiting(&self, enterprise: &str) -> String {
+        let email = format!("{enterprise}@example.com");
+        let new = json!({ "id": enterprise, "name": enterprise, "partition": "aws", "customer_email": email });
+        self.operator(Method::POST, "/enterprises", "engineer", &new).await;
+        let start = json!({ "workflow": "vendor-managed" });
+        let run = self.operator(Method::POST, &format!("/enterprises/{enterprise}/runs"), "engineer", &start).await;
+        let run = run["id"].as_str().unwrap().to_owned();
+        let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
+        self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &regions).await;
+        self.until(&run, |forms| forms.contains(&"key-import".to_owned())).await;
+        run
+    }
+
+    pub async fn until(&self, run: &str, holds: impl Fn(&[String]) -> bool) {
+        for _ in 0..600 {
+            let view = self.operator(Method::GET, &format!("/runs/{run}"), "engineer", &Value::Null).await;
+            let waits = view["waiting_for"].as_array().unwrap();
+            let forms: Vec<String> = waits.iter().filter_map(|wait| wait["form"].as_str().map(str::to_owned)).collect();
+            if holds(&forms) {
+                return;
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the run does not come to that");
+    }
+
+    pub async fn api_key(&self, enterprise: &str, environment: &str) -> String {
+        let body = json!({ "environment": environment });
+        let path = format!("/enterprises/{enterprise}/api-keys");
+        let made = self.operator(Method::POST, &path, "engineer", &body).await;
+        made["key"].as_str().unwrap().to_owned()
+    }
+
+    /// A call of dave's.
+    pub fn customer(&self, method: Method, path: &str, key: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.customer));
+        request.header("authorization", format!("ApiKey {key}"))
+    }
+
+    /// An import request of dave's that succeeds.
+    pub async fn ask(&self, key: &str, query: &str) -> Value {
+        let response =
+            self.customer(Method::PUT, &format!("{CMK}/import-key-request{query}"), key).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.json().await.unwrap()
+    }
+}
