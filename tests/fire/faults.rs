@@ -165,7 +165,7 @@ async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
     let changes = each_effect_once(&file, &scene.people).await;
     eprintln!(
         "{cut} connections cut, {lost} answers lost, {swallowed} packets in the hole, {} workers gave up; {rows} rows of \
-         history verified, {changes} changes in the ledger, each once",
+         history verified, {changes} changes in the ledger",
         fleet.gave_up
     );
 }

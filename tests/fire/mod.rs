@@ -139,7 +139,7 @@ async fn a_fleet_whose_processes_are_killed_and_whose_server_restarts_finishes_a
     let changes = each_effect_once(&file, &people).await;
     eprintln!(
         "{count} enterprises in {:.0} s: {} workers killed, {} found ended and started again, {restarts} restarts of the \
-         server, {} requests refused; {rows} rows of history verified, {changes} changes in the ledger, each once",
+         server, {} requests refused; {rows} rows of history verified, {changes} changes in the ledger",
         took.as_secs_f64(),
         fleet.kills,
         fleet.gave_up,

@@ -49,6 +49,8 @@ pub struct People {
     refusal: String,
     /// Moves of all runs, children too, at the last look.
     moved: u64,
+    /// These runs.
+    runs: Vec<String>,
     /// Where the runs that have not ended stand.
     standing: BTreeMap<String, String>,
 }
@@ -66,6 +68,7 @@ impl People {
             refused: 0,
             refusal: String::new(),
             moved: 0,
+            runs: Vec::new(),
             standing: BTreeMap::new(),
         }
     }
@@ -218,6 +221,7 @@ impl People {
             }
         }
         self.moved = views.values().filter_map(|view| view["revision"].as_u64()).sum();
+        self.runs = views.keys().cloned().collect();
         for number in 0..self.all.len() {
             let enterprise = &self.all[number];
             let Some(view) = enterprise.run.as_ref().and_then(|run| views.get(run)) else { continue };
@@ -322,15 +326,20 @@ impl People {
         self.moved
     }
 
-    /// Every run's history holds and its report finds everything as it should be. Gives the rows of history.
+    /// Every run's history holds, those of children too, and each enterprise's report finds everything as it should be. Gives the rows of history.
     pub async fn verify(&mut self) -> u64 {
         let mut rows = 0;
-        for number in 0..self.all.len() {
-            let Some(run) = self.all[number].run.clone() else { continue };
-            let id = self.all[number].id.clone();
+        assert!(self.look().await && self.runs.len() > self.all.len(), "an onboarding has children: {:?}", self.runs);
+        for run in self.runs.clone() {
             let found = self.ask(Method::GET, &format!("/api/v1/runs/{run}/verification"), None, "").await.unwrap();
-            assert_eq!(found["ok"], true, "{id}: {found}");
+            assert_eq!(found["ok"], true, "{run}: {found}");
             rows += found["rows"].as_u64().unwrap();
+        }
+        for number in 0..self.all.len() {
+            if self.all[number].run.is_none() {
+                continue;
+            }
+            let id = self.all[number].id.clone();
             let path = format!("/api/v1/enterprises/{id}/records/report/latest");
             let report = self.ask(Method::GET, &path, None, "").await.unwrap();
             assert_eq!(report["body"]["summary"]["conclusion"], "compliant", "{id}");
