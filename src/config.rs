@@ -73,6 +73,8 @@ pub struct Aws {
     /// Seconds for which a key policy may still be spreading before an `AccessDenied` counts as a finding. The sandbox
     /// divides it by its speed.
     pub policy_grace_s: u64,
+    /// Seconds between two looks at the keys that customers imported material into. The sandbox divides it by its speed.
+    pub custody_check_s: u64,
 }
 
 /// The vendor's place in one partition.
@@ -188,6 +190,7 @@ impl Default for Aws {
             instance_tag: "keyferry:instance".to_owned(),
             poll_s: 30,
             policy_grace_s: 300,
+            custody_check_s: 900,
         }
     }
 }

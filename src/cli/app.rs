@@ -76,6 +76,8 @@ pub struct App {
     workflows: BTreeMap<String, Workflow>,
     database: Database,
     imports: Option<Imports>,
+    /// Between two looks at the keys that customers imported material into.
+    custody_check: Duration,
 }
 
 /// The store, with what it brings.
@@ -151,9 +153,22 @@ impl App {
         .map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
+        let custody_check = Duration::from_secs(config.aws.custody_check_s).div_f64(speed.max(1.0));
         let imports = test_cloud
             .map(|test_cloud| imports::desks(&service, &config, keys::import::Cloud { aws, speed }, test_cloud));
-        Ok(Self { service, sandbox, token, config, metrics, transport, forms, workflows, database, imports })
+        Ok(Self {
+            service,
+            sandbox,
+            token,
+            config,
+            metrics,
+            transport,
+            forms,
+            workflows,
+            database,
+            imports,
+            custody_check,
+        })
     }
 
     /// Where the database is, without what is secret of its URL.
@@ -180,6 +195,16 @@ impl App {
             parts.spawn(async move { served.await.map_err(failed) });
         }
         let access = Access::new(self.service.clone(), Arc::new(SystemClock), &self.config);
+        if let Some(imports) = &self.imports {
+            let (watch, stopped) = (imports.production.clone().watch(self.custody_check), stopping.clone());
+            parts.spawn(async move {
+                tokio::select! {
+                    () = super::signals::received(stopped) => {}
+                    () = watch => {}
+                }
+                Ok(())
+            });
+        }
         let customers = self.imports.map(|imports| CustomerApi {
             service: self.service.clone(),
             config: Arc::clone(&self.config),

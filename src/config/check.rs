@@ -104,6 +104,9 @@ fn aws(aws: &Aws, findings: &mut Vec<String>) {
     if aws.poll_s == 0 {
         findings.push("aws.poll_s: must be at least 1 second".to_owned());
     }
+    if aws.custody_check_s < 60 {
+        findings.push("aws.custody_check_s: must be at least 60 seconds".to_owned());
+    }
 }
 
 fn check_partition(name: &str, partition: &Partition, findings: &mut Vec<String>) {

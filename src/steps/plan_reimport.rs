@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Domain, common::input};
 use crate::{
-    keys::import::{KeyMaterial, Realm, Reimport, key_state},
+    keys::import::{KeyMaterial, Realm, Reimport, key_state, serving},
     worker::{Progress, Record, Step, StepContext, StepError},
 };
 
@@ -135,12 +135,7 @@ impl Step for PlanReimport {
 /// The keys that serve the enterprise and hold material of the customer's; while no onboarding has ended, all that hold any.
 async fn held(context: &StepContext) -> Result<Vec<KeyMaterial>, StepError> {
     let custody = context.record("custody", CURRENT).await?.unwrap_or_default();
-    let own = custody["instances"].as_object().into_iter().flat_map(|instances| instances.values());
-    let serving: Vec<&str> = std::iter::once(&custody["keys"])
-        .chain(own)
-        .filter_map(Value::as_object)
-        .flat_map(|keys| keys.values().filter_map(Value::as_str))
-        .collect();
+    let serving = serving(&custody);
     let known = context.records(Realm::Production.materials()).await?;
     let known = known.into_values().filter_map(|body| serde_json::from_value::<KeyMaterial>(body).ok());
     Ok(known.filter(|known| serving.is_empty() || serving.contains(&known.target.arn.as_str())).collect())

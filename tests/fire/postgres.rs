@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
 use crate::support::required;
@@ -79,8 +79,11 @@ impl Postgres {
         format!("postgres://keyferry@127.0.0.1:{port}/postgres")
     }
 
+    /// A connection that may write whatever the database's own settings say.
     pub async fn connect(&self) -> PgConnection {
-        PgConnection::connect(&self.url_at(self.port)).await.expect("the server answers")
+        let options: PgConnectOptions = self.url_at(self.port).parse().expect("a URL");
+        let options = options.options([("default_transaction_read_only", "off")]);
+        PgConnection::connect_with(&options).await.expect("the server answers")
     }
 
     pub async fn run(&self, statement: &str) {

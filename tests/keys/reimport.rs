@@ -306,3 +306,26 @@ async fn nothing_is_asked_for_when_nothing_is_gone_and_an_input_that_cannot_be_m
     }
     it.vendor.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn material_that_is_gone_opens_one_run_by_itself() {
+    let imported = Imported::new().await;
+    let desk = &imported.vendor.production;
+    assert_eq!(desk.open_for_lost().await.unwrap(), Vec::<String>::new(), "every key has its material");
+    imported.west.delete_imported_key_material().key_id(&imported.keys[0]).send().await.unwrap();
+    let opened = desk.open_for_lost().await.unwrap();
+    assert_eq!(opened.len(), 1);
+    let view = imported.vendor.until(&opened[0], |view| stands_in(view, "key-import")).await;
+    assert_eq!((view.workflow.as_str(), view.enterprise.as_str()), ("reimport", "dave"));
+    assert_eq!(desk.open_for_lost().await.unwrap(), opened, "the same loss is the same run, however often it is seen");
+    let request = imported.request().await;
+    upload(desk, "dave", targets(&request, &KEY)).await.unwrap();
+    imported.ended(&opened[0]).await;
+    assert_eq!(desk.open_for_lost().await.unwrap(), Vec::<String>::new());
+    // Another loss is another run.
+    imported.clock.0.fetch_add(10, Ordering::SeqCst);
+    imported.west.delete_imported_key_material().key_id(&imported.keys[0]).send().await.unwrap();
+    let again = desk.open_for_lost().await.unwrap();
+    assert_eq!(again.len(), 1);
+    assert_ne!(again, opened);
+}

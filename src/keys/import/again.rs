@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::session::KeyMaterial;
 
@@ -34,4 +35,11 @@ impl KeyMaterial {
     pub fn is_proven_since(&self, since: DateTime<Utc>) -> bool {
         self.proven_at().is_some_and(|at| at >= since)
     }
+}
+
+/// The ARNs of the keys that an enterprise's record `custody`/current names; none while no onboarding has ended.
+pub fn serving(custody: &Value) -> Vec<&str> {
+    let own = custody["instances"].as_object().into_iter().flat_map(|instances| instances.values());
+    let all = std::iter::once(&custody["keys"]).chain(own);
+    all.filter_map(Value::as_object).flat_map(|keys| keys.values().filter_map(Value::as_str)).collect()
 }

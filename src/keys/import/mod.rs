@@ -20,9 +20,10 @@ mod session;
 mod upload;
 mod vault;
 mod wait;
+mod watch;
 mod wrapping;
 
-pub use again::Reimport;
+pub use again::{Reimport, serving};
 pub use desk::{Cloud, Clouds, Desk, DeskOptions, FORM};
 pub use refusal::{Refusal, RefusalKind};
 pub use relay::{Imported, Receipt, Uploaded};
