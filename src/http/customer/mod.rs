@@ -1,7 +1,7 @@
 //! The customers' API: key import with an API key, in production and in the test environment.
 //!
 //! It faces the internet: it can listen on an address of its own, takes small bodies alone, and every request is
-//! authenticated, limited and put into the trail by [`guard`] before a handler sees it.
+//! authenticated, limited and put into the trail by `guard` before a handler sees it.
 
 mod guard;
 mod handover;

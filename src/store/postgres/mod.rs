@@ -5,7 +5,7 @@
 //! A transaction that met another is tried again, since nothing of it was committed; a COMMIT that was not answered is settled
 //! by asking what became of it.
 //!
-//! A process that works is known to be alive by a lock that its own connection holds ([`presence`]): when the server has let it
+//! A process that works is known to be alive by a lock that its own connection holds (`presence.rs`): when the server has let it
 //! go, what the process had claimed is free at once, long before its leases pass.
 
 mod commit;
