@@ -65,6 +65,8 @@ pub(super) struct Stand {
     pub(super) revision: u64,
     pub(super) status: String,
     pub(super) head: Vec<u8>,
+    /// Another run waits for its end.
+    pub(super) is_child: bool,
 }
 
 /// A claim that stands.
@@ -178,7 +180,7 @@ pub(super) struct Rows<'a> {
     /// Run and frame of the work that turns drop.
     pub(super) no_work: Vec<(i64, i64)>,
     pub(super) ended: Vec<i64>,
-    /// Run and time of its end.
+    /// Child run and time of its end.
     pub(super) ended_at: Vec<(i64, i64)>,
     pub(super) work: Vec<WorkRow<'a>>,
     /// Run and whether its work is held.
@@ -275,7 +277,7 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
         moved.insert(turn.run.clone());
         let Some(start) = &turn.start else { continue };
         let n = found.numbers.pop().ok_or_else(|| StoreError::corrupt("batch", "a new run has no number"))?;
-        let stand = Stand { n, revision: 0, status: String::new(), head: Vec::new() };
+        let stand = Stand { n, revision: 0, status: String::new(), head: Vec::new(), is_child: start.parent.is_some() };
         found.runs.insert(turn.run.clone(), stand);
         if let Some(key) = &start.idempotency {
             found.keys.insert(key.key.clone(), (key.request.clone(), turn.run.clone()));
@@ -401,7 +403,7 @@ fn spread<'a>(turn: &'a Sealed, stand: &Stand, rows: &mut Rows<'a>) -> Result<()
     rows.hold.extend(turn.hold.map(|held| (n, held)));
     if let Some(at) = turn.ended_at {
         rows.ended.push(n);
-        rows.ended_at.push((n, at));
+        rows.ended_at.extend(stand.is_child.then_some((n, at)));
     }
     rows.signals.extend(turn.signals.iter().map(|signal| {
         let (frame, visit) = signal.frame.map(|(frame, visit)| (signed(frame), signed(visit))).unzip();

@@ -14,6 +14,7 @@ mod conformance;
 #[cfg(test)]
 mod differential;
 mod error;
+mod known;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod postgres;

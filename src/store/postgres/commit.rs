@@ -1,72 +1,184 @@
-//! One batch, one transaction, a fixed number of statements: each takes its rows as arrays, one a column.
+//! One batch, one transaction, a fixed number of statements.
 //!
-//! The check locks what the batch will write, runs first and in the order of their numbers, so nothing of it changes between the
-//! check and the writes; those carry their fences all the same, and a count that is not what the check promised takes everything
-//! back.
+//! A batch of runs that this process has just moved is one statement: it is judged by memory, and proves as it writes that the
+//! database agrees. Any other batch, one whose proof failed and one whose answer was lost is checked first. The check locks what
+//! the batch will write, runs first and in the order of their numbers, so nothing of it changes between the check and the writes;
+//! those carry their proofs all the same.
 
-use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use fail::fail_point;
 use sqlx::{PgConnection, Postgres, Row as _, postgres::PgArguments, query::Query};
 
 use super::{
     PostgresStore,
+    parts::{self, all_kept},
     pool::{Ended, PATIENCE, Setback},
     sql,
-    text::kept,
+    together::{Together, is_disproof},
 };
 use crate::store::{
     Say, StoreError, Write,
-    batch::{Asked, Found, Holding, Outcomes, Rows, Stand, WorkRow, plan},
+    batch::{Asked, Found, Holding, Outcomes, Plan, Rows, Stand, WorkRow, plan},
+    known::{Lesson, lesson},
     row::{Stored, number},
 };
 
 /// What a batch left, and how to find out whether it is there.
 pub(super) struct Left {
     outcomes: Outcomes,
+    follows: Follows,
+    lesson: Lesson,
+    proof: Proof,
+}
+
+/// What a batch that is durable means for others.
+#[derive(Debug, Clone, Copy)]
+struct Follows {
     /// There may be work for others.
     wakes: bool,
     /// Somebody has work now.
     leases: bool,
-    proof: Proof,
+}
+
+impl Follows {
+    fn of(rows: &Rows<'_>) -> Self {
+        let free = |row: &WorkRow<'_>| row.owner.is_none() && row.due_at.is_some_and(|due_at| due_at <= row.since);
+        let wakes = rows.work.iter().any(free)
+            || !rows.signals.is_empty()
+            || !rows.ended_at.is_empty()
+            || rows.hold.iter().any(|(_, held)| !held)
+            || rows.words.iter().any(|word| word.free && !word.progressed);
+        Self { wakes, leases: rows.work.iter().any(|row| row.owner.is_some()) }
+    }
+}
+
+/// A row of history that a batch writes: run, revision and hash, which nobody else can have written.
+type Mark = (i64, i64, Vec<u8>);
+
+fn mark(plan: &Plan<'_>) -> Option<Mark> {
+    plan.rows.history.first().map(|row| (row.n, row.seq, row.hash.0.clone()))
 }
 
 /// By what a transaction is known afterwards.
 #[derive(Debug, Clone, Default)]
 struct Proof {
     transaction: i64,
-    /// A row of history that it wrote: run, revision and hash, which nobody else can have written.
-    row: Option<(i64, i64, Vec<u8>)>,
+    mark: Option<Mark>,
+}
+
+/// How a batch that was one statement ended.
+enum AtOnce {
+    Done,
+    /// Nothing is written.
+    Refused,
+    /// It may be done.
+    Unanswered(Mark),
 }
 
 impl PostgresStore {
     /// Commits a batch and, when the answer to that is lost, finds out what became of it.
-    pub(super) async fn commit_batch(&self, batch: std::sync::Arc<[Write]>) -> Result<Outcomes, StoreError> {
+    pub(super) async fn commit_batch(&self, batch: Arc<[Write]>) -> Result<Outcomes, StoreError> {
+        let done = || batch.iter().map(|_| Ok(())).collect();
+        match self.commit_by_memory(&batch).await? {
+            AtOnce::Done => Ok(done()),
+            AtOnce::Refused => self.commit_by_look(batch).await,
+            AtOnce::Unanswered(mark) => {
+                // The look waits for the locks of whatever is still under way, and no statement that comes later finds the runs
+                // where it expects them: what is said now is final.
+                let outcomes = self.commit_by_look(Arc::clone(&batch)).await?;
+                if outcomes.iter().all(Result::is_ok) || !self.is_marked(mark).await? {
+                    return Ok(outcomes);
+                }
+                tracing::info!("a commit that was not answered was found to be done");
+                Ok(done())
+            }
+        }
+    }
+
+    async fn commit_by_memory(&self, batch: &[Write]) -> Result<AtOnce, StoreError> {
+        let Some((mut found, claims)) = self.inner.known.found(batch) else { return Ok(AtOnce::Refused) };
+        let plan = plan(batch, &mut found)?;
+        let Some(mark) = mark(&plan).filter(|_| plan.outcomes.iter().all(Result::is_ok)) else {
+            return Ok(AtOnce::Refused);
+        };
+        let Some(statement) = parts::whole(&plan.rows, &found, &claims)? else { return Ok(AtOnce::Refused) };
+        let follows = Follows::of(&plan.rows);
+        let lesson = lesson(batch, &plan, &found);
+        let statement = Mutex::new(Some(statement));
+        let asked = self.inner.writes.ask(false, move |connection| {
+            let statement = statement.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Box::pin(async move { statement.unwrap_or_default().run(connection).await })
+        });
+        match asked.await {
+            Ok(()) => {
+                self.inner.known.learn(lesson);
+                self.follow(follows);
+                Ok(AtOnce::Done)
+            }
+            Err(setback) if setback.is_cut() => {
+                tracing::debug!(error = %StoreError::from(setback), "a commit was not answered");
+                Ok(AtOnce::Unanswered(mark))
+            }
+            Err(setback) => {
+                // Whatever it was, the look at the database tells it again, and tells it apart for each write.
+                tracing::debug!(error = %StoreError::from(setback), "a batch that was judged by memory is judged again");
+                Ok(AtOnce::Refused)
+            }
+        }
+    }
+
+    async fn commit_by_look(&self, batch: Arc<[Write]>) -> Result<Outcomes, StoreError> {
+        let looked = self.look_and_commit(batch).await;
+        match looked {
+            Ok(left) => {
+                self.inner.known.learn(left.lesson);
+                self.follow(left.follows);
+                Ok(left.outcomes)
+            }
+            Err(error) => {
+                self.inner.known.forget();
+                Err(error)
+            }
+        }
+    }
+
+    async fn look_and_commit(&self, batch: Arc<[Write]>) -> Result<Left, StoreError> {
         let renews = |write: &Write| matches!(write, Write::Word(word) if matches!(word.say, Say::Renew { .. }));
         let pool = if batch.iter().all(renews) { &self.inner.renewals } else { &self.inner.writes };
-        let ended = pool
-            .transact("BEGIN", move |connection| {
-                let batch = std::sync::Arc::clone(&batch);
-                Box::pin(async move { commit(connection, &batch).await })
-            })
-            .await?;
-        let left = match ended {
-            Ended::Committed(left) => left,
+        let ended = pool.transact("BEGIN", move |connection| {
+            let batch = Arc::clone(&batch);
+            Box::pin(async move { commit(connection, &batch).await })
+        });
+        match ended.await? {
+            Ended::Committed(left) => Ok(left),
             Ended::Unanswered(left, error) => {
                 if !self.is_there(&left.proof).await? {
                     return Err(error);
                 }
                 tracing::info!(%error, "a commit that was not answered was found to be done");
-                left
+                Ok(left)
             }
-        };
-        if left.leases {
-            self.inner.leased.store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        if left.wakes {
+    }
+
+    fn follow(&self, follows: Follows) {
+        if follows.leases {
+            self.inner.leased.store(true, Ordering::Relaxed);
+        }
+        if follows.wakes {
             self.hint();
         }
-        Ok(left.outcomes)
+    }
+
+    /// Whether a row of history is there.
+    async fn is_marked(&self, (run, revision, hash): Mark) -> Result<bool, StoreError> {
+        let found = self.look(move |connection| {
+            let query = sqlx::query(sql::MARK).bind(run).bind(revision);
+            Box::pin(async move { Ok(query.fetch_optional(connection).await?) })
+        });
+        let row = found.await?;
+        Ok(row.map(|row| row.bytes("hash")).transpose()? == Some(hash))
     }
 
     /// Whether a transaction whose COMMIT was not answered is durable, once the server has made an end of it.
@@ -91,12 +203,12 @@ impl PostgresStore {
 
     /// `None` as long as the transaction has no end.
     async fn fate(&self, proof: Proof) -> Result<Option<bool>, StoreError> {
-        let wanted = proof.row.as_ref().map(|(_, _, hash)| hash.clone());
+        let wanted = proof.mark.as_ref().map(|(_, _, hash)| hash.clone());
         let asked = self
             .look(move |connection| {
                 let proof = proof.clone();
                 Box::pin(async move {
-                    let (run, revision) = proof.row.map(|(run, revision, _)| (run, revision)).unzip();
+                    let (run, revision) = proof.mark.map(|(run, revision, _)| (run, revision)).unzip();
                     let query = sqlx::query(sql::FATE).bind(proof.transaction).bind(run).bind(revision);
                     let row = query.fetch_one(connection).await?;
                     let status: Option<String> = row.try_get("status")?;
@@ -123,24 +235,40 @@ impl PostgresStore {
 async fn commit(connection: &mut PgConnection, batch: &[Write]) -> Result<Left, Setback> {
     let (mut found, transaction) = look(connection, &Asked::of(batch)).await?;
     let plan = plan(batch, &mut found)?;
-    let rows = &plan.rows;
-    // Words come first: a turn of the same batch may replace the work that they are about.
-    write_words(connection, rows).await?;
-    fail_point!("commit::inside");
-    write_turns(connection, rows).await?;
-    let free = |row: &WorkRow<'_>| row.owner.is_none() && row.due_at.is_some_and(|due_at| due_at <= row.since);
-    let wakes = rows.work.iter().any(free)
-        || !rows.signals.is_empty()
-        || !rows.ended.is_empty()
-        || rows.hold.iter().any(|(_, held)| !held)
-        || rows.words.iter().any(|word| word.free && !word.progressed);
-    let row = rows.history.first().map(|row| (row.n, row.seq, row.hash.0.clone()));
-    let leases = rows.work.iter().any(|row| row.owner.is_some());
-    Ok(Left { outcomes: plan.outcomes, wakes, leases, proof: Proof { transaction, row } })
+    write(connection, &plan.rows, &found).await.map_err(|setback| {
+        let broken = || StoreError::corrupt("batch", "a row that was locked does not stand where the check saw it");
+        if is_disproof(&setback) { Setback::Store(broken()) } else { setback }
+    })?;
+    let (follows, lesson) = (Follows::of(&plan.rows), lesson(batch, &plan, &found));
+    let proof = Proof { transaction, mark: mark(&plan) };
+    Ok(Left { outcomes: plan.outcomes, follows, lesson, proof })
 }
 
-fn all_kept<'a>(texts: &[&'a str]) -> Vec<Cow<'a, str>> {
-    texts.iter().copied().map(kept).collect()
+/// Rows that several of these write are written by a statement after the other.
+async fn write(connection: &mut PgConnection, rows: &Rows<'_>, found: &Found) -> Result<(), Setback> {
+    // Words come first: a turn of the same batch may replace the work that they are about.
+    let mut words = Together::default();
+    parts::words(&mut words, rows)?;
+    parts::no_work(&mut words, &rows.dropped)?;
+    words.run(connection).await?;
+    fail_point!("commit::inside");
+    let mut gone = Together::default();
+    parts::no_work(&mut gone, &rows.no_work)?;
+    parts::no_work_of(&mut gone, &rows.ended, &rows.no_work)?;
+    gone.run(connection).await?;
+    let mut held = Together::default();
+    parts::hold(&mut held, rows)?;
+    held.run(connection).await?;
+    let mut all = Together::default();
+    parts::runs(&mut all, rows, found)?;
+    parts::work(&mut all, &rows.work)?;
+    all.run(connection).await?;
+    let mut signals = Together::default();
+    parts::signals(&mut signals, rows)?;
+    signals.run(connection).await?;
+    let mut parents = Together::default();
+    parts::parents(&mut parents, rows)?;
+    parents.run(connection).await
 }
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -157,7 +285,8 @@ async fn look(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<(Found
         for row in fetch(connection, query).await? {
             transaction = row.int("xact")?;
             let revision = number(&row, "revision")?;
-            let stand = Stand { n: row.int("n")?, revision, status: row.text("status")?, head: row.bytes("head")? };
+            let (status, head) = (row.text("status")?, row.bytes("head")?);
+            let stand = Stand { n: row.int("n")?, revision, status, head, is_child: row.flag("is_child")? };
             found.runs.insert(row.plain("run")?, stand);
         }
     }
@@ -194,194 +323,4 @@ async fn look(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<(Found
     }
     found.numbers.sort_unstable_by(|one, next| next.cmp(one));
     Ok((found, transaction))
-}
-
-/// A column of rows.
-fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
-}
-
-async fn write_words(connection: &mut PgConnection, rows: &Rows<'_>) -> Result<(), Setback> {
-    let words = &rows.words;
-    if !words.is_empty() {
-        let query = sqlx::query(sql::UPDATE_WORK)
-            .bind(column(words, |row| row.n))
-            .bind(column(words, |row| row.frame))
-            .bind(column(words, |row| row.visit))
-            .bind(column(words, |row| row.fence))
-            .bind(column(words, |row| row.due_at))
-            .bind(column(words, |row| row.free))
-            .bind(column(words, |row| row.lease_until))
-            .bind(column(words, |row| row.checkpoint.as_deref()))
-            .bind(column(words, |row| row.waiting_for.map(kept)))
-            .bind(column(words, |row| row.progressed));
-        promised("pieces of work", query.execute(&mut *connection).await?.rows_affected(), words.len())?;
-    }
-    pairs(connection, sql::DELETE_WORK, &rows.dropped).await
-}
-
-/// What the check locked cannot have changed since.
-fn promised(what: &str, written: u64, wanted: usize) -> Result<(), StoreError> {
-    if u64::try_from(wanted).is_ok_and(|wanted| wanted == written) {
-        return Ok(());
-    }
-    Err(StoreError::corrupt("batch", format!("{written} of {wanted} {what} stood where the check saw them")))
-}
-
-async fn pairs(connection: &mut PgConnection, statement: &'static str, rows: &[(i64, i64)]) -> Result<(), Setback> {
-    if !rows.is_empty() {
-        let query = sqlx::query(statement).bind(column(rows, |row| row.0)).bind(column(rows, |row| row.1));
-        query.execute(connection).await?;
-    }
-    Ok(())
-}
-
-async fn write_turns(connection: &mut PgConnection, rows: &Rows<'_>) -> Result<(), Setback> {
-    write_runs(connection, rows).await?;
-    write_frames(connection, rows).await?;
-    pairs(connection, sql::DELETE_WORK, &rows.no_work).await?;
-    if !rows.ended.is_empty() {
-        sqlx::query(sql::DELETE_WORK_OF_RUNS).bind(&rows.ended).execute(&mut *connection).await?;
-    }
-    if !rows.hold.is_empty() {
-        let query =
-            sqlx::query(sql::HOLD_WORK).bind(column(&rows.hold, |row| row.0)).bind(column(&rows.hold, |row| row.1));
-        query.execute(&mut *connection).await?;
-    }
-    write_work(connection, &rows.work).await?;
-    if !rows.signals.is_empty() {
-        let query = sqlx::query(sql::SIGNAL_CHILDREN)
-            .bind(column(&rows.signals, |row| kept(row.parent)))
-            .bind(column(&rows.signals, |row| row.frame))
-            .bind(column(&rows.signals, |row| row.visit))
-            .bind(column(&rows.signals, |row| row.word))
-            .bind(column(&rows.signals, |row| row.input.as_str()))
-            .bind(column(&rows.signals, |row| row.at))
-            .bind(column(&rows.signals, |row| row.fence));
-        query.execute(&mut *connection).await?;
-    }
-    pairs(connection, sql::WAKE_PARENTS, &rows.ended_at).await?;
-    write_rest(connection, rows).await
-}
-
-async fn write_runs(connection: &mut PgConnection, rows: &Rows<'_>) -> Result<(), Setback> {
-    if !rows.blobs.is_empty() {
-        let query = sqlx::query(sql::INSERT_PAYLOADS)
-            .bind(column(&rows.blobs, |row| row.hash))
-            .bind(column(&rows.blobs, |row| row.body));
-        query.execute(&mut *connection).await?;
-    }
-    if !rows.new.is_empty() {
-        let new = &rows.new;
-        let query = sqlx::query(sql::INSERT_RUNS)
-            .bind(column(new, |row| row.n))
-            .bind(column(new, |row| kept(row.id)))
-            .bind(column(new, |row| kept(row.enterprise)))
-            .bind(column(new, |row| kept(row.workflow)))
-            .bind(column(new, |row| row.definition))
-            .bind(column(new, |row| row.parent.map(kept)))
-            .bind(column(new, |row| row.parent_frame))
-            .bind(column(new, |row| row.parent_visit))
-            .bind(column(new, |row| row.exclusive))
-            .bind(column(new, |row| row.revision))
-            .bind(column(new, |row| row.status))
-            .bind(column(new, |row| row.ended_at))
-            .bind(column(new, |row| row.head.0.as_slice()))
-            .bind(column(new, |row| row.state));
-        query.execute(&mut *connection).await?;
-    }
-    if !rows.old.is_empty() {
-        let old = &rows.old;
-        let query = sqlx::query(sql::UPDATE_RUNS)
-            .bind(column(old, |row| row.n))
-            .bind(column(old, |row| row.expected))
-            .bind(column(old, |row| row.revision))
-            .bind(column(old, |row| row.head.0.as_slice()))
-            .bind(column(old, |row| row.state));
-        promised("runs", query.execute(&mut *connection).await?.rows_affected(), old.len())?;
-    }
-    if !rows.status.is_empty() {
-        let query = sqlx::query(sql::UPDATE_STATUS)
-            .bind(column(&rows.status, |row| row.n))
-            .bind(column(&rows.status, |row| row.status))
-            .bind(column(&rows.status, |row| row.ended_at));
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn write_frames(connection: &mut PgConnection, rows: &Rows<'_>) -> Result<(), Setback> {
-    if !rows.frames.is_empty() {
-        let query = sqlx::query(sql::UPSERT_FRAMES)
-            .bind(column(&rows.frames, |row| row.n))
-            .bind(column(&rows.frames, |row| row.frame))
-            .bind(column(&rows.frames, |row| row.revision))
-            .bind(column(&rows.frames, |row| row.body));
-        query.execute(&mut *connection).await?;
-    }
-    pairs(connection, sql::DELETE_FRAMES, &rows.no_frames).await?;
-    if !rows.history.is_empty() {
-        let query = sqlx::query(sql::INSERT_HISTORY)
-            .bind(column(&rows.history, |row| row.n))
-            .bind(column(&rows.history, |row| row.seq))
-            .bind(column(&rows.history, |row| row.hash.0.as_slice()))
-            .bind(column(&rows.history, |row| row.event))
-            .bind(column(&rows.history, |row| row.entered));
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-async fn write_work(connection: &mut PgConnection, work: &[WorkRow<'_>]) -> Result<(), Setback> {
-    if work.is_empty() {
-        return Ok(());
-    }
-    let query = sqlx::query(sql::UPSERT_WORK)
-        .bind(column(work, |row| row.n))
-        .bind(column(work, |row| row.frame))
-        .bind(column(work, |row| row.visit))
-        .bind(column(work, |row| row.kind))
-        .bind(column(work, |row| kept(row.name)))
-        .bind(column(work, |row| row.input))
-        .bind(column(work, |row| row.due_at))
-        .bind(column(work, |row| row.held))
-        .bind(column(work, |row| row.fence))
-        .bind(column(work, |row| row.attempt))
-        .bind(column(work, |row| row.timeout_s))
-        .bind(column(work, |row| row.heartbeat_s))
-        .bind(column(work, |row| row.deadline))
-        .bind(column(work, |row| row.owner.map(kept)))
-        .bind(column(work, |row| row.lease_until))
-        .bind(column(work, |row| row.since));
-    query.execute(connection).await?;
-    Ok(())
-}
-
-async fn write_rest(connection: &mut PgConnection, rows: &Rows<'_>) -> Result<(), Setback> {
-    if !rows.outbox.is_empty() {
-        let query = sqlx::query(sql::INSERT_OUTBOX)
-            .bind(column(&rows.outbox, |row| row.n))
-            .bind(column(&rows.outbox, |row| row.at))
-            .bind(column(&rows.outbox, |row| row.notice));
-        query.execute(&mut *connection).await?;
-    }
-    if !rows.records.is_empty() {
-        let query = sqlx::query(sql::UPSERT_RECORDS)
-            .bind(column(&rows.records, |row| kept(row.enterprise)))
-            .bind(column(&rows.records, |row| kept(row.collection)))
-            .bind(column(&rows.records, |row| kept(row.key)))
-            .bind(column(&rows.records, |row| kept(row.run)))
-            .bind(column(&rows.records, |row| row.at))
-            .bind(column(&rows.records, |row| row.body.as_str()))
-            .bind(column(&rows.records, |row| row.versions));
-        query.execute(&mut *connection).await?;
-    }
-    if !rows.keys.is_empty() {
-        let query = sqlx::query(sql::INSERT_KEYS)
-            .bind(column(&rows.keys, |row| kept(row.key)))
-            .bind(column(&rows.keys, |row| row.request))
-            .bind(column(&rows.keys, |row| kept(row.run)));
-        query.execute(connection).await?;
-    }
-    Ok(())
 }

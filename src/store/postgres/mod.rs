@@ -10,6 +10,7 @@
 
 mod commit;
 mod open;
+mod parts;
 mod pool;
 mod presence;
 mod read;
@@ -17,6 +18,7 @@ mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
 mod text;
+mod together;
 mod write;
 
 use std::{
@@ -32,7 +34,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgConnectOptions;
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::StoreError;
+use super::{StoreError, known::Known};
 use pool::{Body, Ended, Pool};
 
 /// Hints to other processes are at least so far apart: each is a lock of the whole server's notification queue.
@@ -55,6 +57,7 @@ struct Inner {
     writes: Pool,
     renewals: Pool,
     aside: Pool,
+    known: Known,
     /// Other processes should look for work.
     tell: Arc<Notify>,
     /// Another process said that this one should.
@@ -81,6 +84,7 @@ impl Inner {
             writes,
             renewals,
             aside,
+            known: Known::default(),
             tell: Arc::default(),
             told: Arc::default(),
             owner: Owner::default(),

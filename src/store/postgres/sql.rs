@@ -35,6 +35,7 @@ pub(super) const LAST_RUN: &str = include_str!("queries/last_run.sql");
 pub(super) const LOAD_FRAMES: &str = include_str!("queries/load_frames.sql");
 pub(super) const LOAD_PAYLOADS: &str = include_str!("queries/load_payloads.sql");
 pub(super) const LOAD_RUN: &str = include_str!("queries/load_run.sql");
+pub(super) const MARK: &str = include_str!("queries/mark.sql");
 pub(super) const NEXT_DUE: &str = include_str!("queries/next_due.sql");
 pub(super) const NOW: &str = include_str!("queries/now.sql");
 pub(super) const OUTBOX_FAILED: &str = include_str!("queries/outbox_failed.sql");
@@ -45,14 +46,15 @@ pub(super) const PROBE_DROP: &str = include_str!("queries/probe_drop.sql");
 pub(super) const PROBE_MAKE: &str = include_str!("queries/probe_make.sql");
 pub(super) const RECORD: &str = include_str!("queries/record.sql");
 pub(super) const RECORDS_PAGE: &str = include_str!("queries/records_page.sql");
+pub(super) const REMOVE_WORK: &str = include_str!("queries/remove_work.sql");
 pub(super) const REPLACE_RECORD: &str = include_str!("queries/replace_record.sql");
+pub(super) const REPLACE_WORK: &str = include_str!("queries/replace_work.sql");
 pub(super) const RUNS_PAGE: &str = include_str!("queries/runs_page.sql");
 pub(super) const RUNS_PAGE_BY_STATUS: &str = include_str!("queries/runs_page_by_status.sql");
 pub(super) const RUNS_PAGE_OF_ENTERPRISE: &str = include_str!("queries/runs_page_of_enterprise.sql");
 pub(super) const SIGNAL_CHILDREN: &str = include_str!("queries/signal_children.sql");
 pub(super) const STATS: &str = include_str!("queries/stats.sql");
 pub(super) const UPDATE_RUNS: &str = include_str!("queries/update_runs.sql");
-pub(super) const UPDATE_STATUS: &str = include_str!("queries/update_status.sql");
 pub(super) const UPDATE_WORK: &str = include_str!("queries/update_work.sql");
 pub(super) const UPSERT_FRAMES: &str = include_str!("queries/upsert_frames.sql");
 pub(super) const UPSERT_RECORDS: &str = include_str!("queries/upsert_records.sql");
@@ -98,6 +100,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("load_frames", LOAD_FRAMES),
     ("load_payloads", LOAD_PAYLOADS),
     ("load_run", LOAD_RUN),
+    ("mark", MARK),
     ("next_due", NEXT_DUE),
     ("now", NOW),
     ("outbox_failed", OUTBOX_FAILED),
@@ -108,14 +111,15 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("probe_make", PROBE_MAKE),
     ("record", RECORD),
     ("records_page", RECORDS_PAGE),
+    ("remove_work", REMOVE_WORK),
     ("replace_record", REPLACE_RECORD),
+    ("replace_work", REPLACE_WORK),
     ("runs_page", RUNS_PAGE),
     ("runs_page_by_status", RUNS_PAGE_BY_STATUS),
     ("runs_page_of_enterprise", RUNS_PAGE_OF_ENTERPRISE),
     ("signal_children", SIGNAL_CHILDREN),
     ("stats", STATS),
     ("update_runs", UPDATE_RUNS),
-    ("update_status", UPDATE_STATUS),
     ("update_work", UPDATE_WORK),
     ("upsert_frames", UPSERT_FRAMES),
     ("upsert_records", UPSERT_RECORDS),

@@ -43,8 +43,9 @@ async fn every_statement_prepares_and_has_a_twin() {
     };
     let all: Vec<&str> = sql::ALL.iter().map(|(name, _)| *name).collect();
     assert_eq!(all, files("src/store/postgres/queries"));
-    // Guards are for a store that judges by memory: this one locks what it will write and looks.
-    for twin in files("src/store/sqlite/queries").iter().filter(|name| !name.starts_with("guard_")) {
+    // Guards are statements of their own there and part of the writes here, and so is a run's status.
+    let apart = |name: &String| name.starts_with("guard_") || name == "update_status";
+    for twin in files("src/store/sqlite/queries").iter().filter(|name| !apart(name)) {
         assert!(all.contains(&twin.as_str()), "{twin}.sql has no twin");
     }
     assert_eq!(files("migrations/sqlite"), files("migrations/postgres"));

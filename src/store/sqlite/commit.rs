@@ -11,15 +11,11 @@ use fail::fail_point;
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    SqliteStore,
-    known::{Lesson, lesson},
-    sql,
-    together::Together,
-};
+use super::{SqliteStore, sql, together::Together};
 use crate::store::{
     Claim, Outcomes, StoreError, Write,
     batch::{self, Asked, Found, Holding, Rows, Stand, plan},
+    known::{Lesson, lesson},
     row::number,
 };
 
@@ -160,8 +156,8 @@ async fn look(connection: &mut SqliteConnection, asked: &Asked<'_>) -> Result<Fo
     let mut found = Found::default();
     for row in fetch(connection, sql::CHECK_RUNS, &asked.runs).await? {
         let revision = number(&row, "revision")?;
-        let stand =
-            Stand { n: row.try_get("n")?, revision, status: row.try_get("status")?, head: row.try_get("head")? };
+        let (status, head) = (row.try_get("status")?, row.try_get("head")?);
+        let stand = Stand { n: row.try_get("n")?, revision, status, head, is_child: row.try_get("is_child")? };
         found.runs.insert(row.try_get("run")?, stand);
     }
     for row in fetch(connection, sql::CHECK_WORK, &asked.held).await? {

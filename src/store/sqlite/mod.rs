@@ -6,7 +6,6 @@
 
 mod checkup;
 mod commit;
-mod known;
 mod open;
 mod read;
 mod sql;
@@ -28,7 +27,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
-use super::{Pool, StoreError, Vitals};
+use super::{Pool, StoreError, Vitals, known::Known};
 
 /// The store on a SQLite file.
 #[derive(Clone)]
@@ -40,7 +39,7 @@ struct Inner {
     path: PathBuf,
     writer: Connections,
     readers: Connections,
-    known: known::Known,
+    known: Known,
     checkup: checkup::Checkup,
     /// Held until the store is closed or dropped; the system lets it go when the process dies.
     lock: std::fs::File,

@@ -13,7 +13,7 @@ use sqlx::{
 };
 
 use super::{Connections, Inner, SqliteStore, checkup::Checkup};
-use crate::store::StoreError;
+use crate::store::{StoreError, known::Known};
 
 /// Bytes to which the write-ahead log is cut back after a checkpoint.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
@@ -62,7 +62,7 @@ impl SqliteStore {
                 path: path.to_owned(),
                 writer: Connections::new(writer),
                 readers: Connections::new(readers),
-                known: super::known::Known::default(),
+                known: Known::default(),
                 checkup: Checkup::start(reading),
                 lock,
             }),

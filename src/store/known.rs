@@ -8,8 +8,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::super::batch::{Asked, Found, Holding, Plan, Stand};
-use crate::store::Write;
+use super::{
+    Write,
+    batch::{Asked, Found, Holding, Plan, Stand},
+};
 
 /// Runs that are remembered.
 const MOST: usize = 4_096;
@@ -90,13 +92,14 @@ pub(super) fn lesson(batch: &[Write], plan: &Plan<'_>, found: &Found) -> Lesson 
     for (write, _) in batch.iter().zip(&plan.outcomes).filter(|(_, outcome)| outcome.is_ok()) {
         let Write::Turns(group) = write else { continue };
         for turn in group {
-            let n = found.runs.get(&turn.run).map(|stand| stand.n);
-            let head = n.and_then(|n| heads.get(&n)).filter(|_| turn.ended_at.is_none());
-            let stand = n.zip(head).map(|(n, head)| Stand {
-                n,
+            let before = found.runs.get(&turn.run).filter(|_| turn.ended_at.is_none());
+            let stand = before.and_then(|before| heads.get(&before.n).map(|head| (before, head)));
+            let stand = stand.map(|(before, head)| Stand {
+                n: before.n,
                 revision: turn.revision,
                 status: turn.status.to_owned(),
                 head: head.0.clone(),
+                is_child: before.is_child,
             });
             lesson.push((turn.run.clone(), stand));
         }
