@@ -16,7 +16,7 @@ pub enum Fault {
     Nothing,
     /// Each connection is cut after some bytes, which are others for each: within a message as well as between two.
     Cut,
-    /// Every other COMMIT is done, and its answer does not come back.
+    /// Every other commit is done, and its answer does not come back.
     LoseAnswers,
     /// Nothing goes through in either direction; it arrives when the hole is gone.
     BlackHole,
@@ -42,7 +42,14 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
                 number += 1;
-                let way = Way { fault: fault.clone(), reached: Arc::clone(&reached), number, carried: 0, commits: 0 };
+                let way = Way {
+                    fault: fault.clone(),
+                    reached: Arc::clone(&reached),
+                    number,
+                    carried: 0,
+                    in_transaction: false,
+                    commits: 0,
+                };
                 tokio::spawn(way.carry(client, server));
             }
         });
@@ -61,6 +68,7 @@ struct Way {
     reached: Arc<AtomicU64>,
     number: u64,
     carried: u64,
+    in_transaction: bool,
     commits: u64,
 }
 
@@ -121,11 +129,13 @@ impl Way {
         }
     }
 
+    /// Whether these bytes are a commit whose answer is to be lost: COMMIT, or a statement that writes history outside of a
+    /// transaction, and so is one by itself.
     fn loses(&mut self, bytes: &[u8]) -> bool {
-        if *self.fault.borrow() != Fault::LoseAnswers || !bytes.windows(7).any(|part| part == b"COMMIT\0") {
-            return false;
-        }
-        self.commits += 1;
-        self.commits.is_multiple_of(2)
+        let says = |words: &[u8]| bytes.windows(words.len()).any(|part| part == words);
+        let commits = says(b"COMMIT\0") || (!self.in_transaction && says(b"{\"event\":\""));
+        self.in_transaction = says(b"BEGIN\0") || (self.in_transaction && !commits && !says(b"ROLLBACK\0"));
+        self.commits += u64::from(commits);
+        commits && *self.fault.borrow() == Fault::LoseAnswers && self.commits.is_multiple_of(2)
     }
 }

@@ -1,6 +1,6 @@
 //! All workloads in a row, each part in a process of its own on a fresh database; medians of the repetitions.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -13,6 +13,7 @@ use super::{
     place::Place,
     process::Part,
     raw,
+    step_log::{Lines, StepLog, of, seconds, word},
 };
 use crate::worker::{Clock as _, SystemClock};
 
@@ -45,6 +46,9 @@ pub struct Command {
     /// Runs in w1
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     runs: usize,
+    /// Worker processes in w1; of more than one, on a server that they share, by what they note in a file
+    #[arg(long, value_name = "N", default_values_t = [1])]
+    workers: Vec<usize>,
     /// Runs that wait in w5
     #[arg(long, value_name = "N", default_values_t = [0, 20_000, 100_000])]
     parked: Vec<usize>,
@@ -74,7 +78,14 @@ impl Command {
         for workload in chosen {
             say(&format!("{workload:?}, {} times", self.repeat));
             let (name, figure) = match workload {
-                Workload::W1 => ("w1", self.repeated(&place, || self.w1(&place)).await?),
+                Workload::W1 if self.workers == [1] => ("w1", self.repeated(&place, || self.w1(&place)).await?),
+                Workload::W1 => {
+                    let mut each = Vec::new();
+                    for workers in &self.workers {
+                        each.push(self.repeated(&place, || self.fleet(&place, *workers)).await?);
+                    }
+                    ("w1", Value::Array(each))
+                }
                 Workload::W2 => ("w2", self.repeated(&place, || line(&place, &["w2", "200"])).await?),
                 Workload::W3 => ("w3", self.repeated(&place, || line(&place, &["w3", "200"])).await?),
                 Workload::W4 => ("w4", self.repeated(&place, || kill::half_way(&place)).await?),
@@ -119,6 +130,29 @@ impl Command {
         Ok(figure)
     }
 
+    /// The same by several processes: from the first step that one of them begins to the last end of a run.
+    fn fleet(&self, place: &Place, workers: usize) -> Result<Value, Failure> {
+        let runs = self.runs.to_string();
+        line(place, &["enq", &runs, &STEPS.to_string(), "0"])?;
+        let log = StepLog::begin(place)?;
+        let start = |_| Part::start(&place.url, &["work", &runs], Some(log.path()));
+        let parts: Vec<Part> = (0..workers).map(start).collect::<Result<_, _>>()?;
+        log.until(|lines| ends(lines).len() >= self.runs)?;
+        parts.into_iter().try_for_each(Part::kill)?;
+        let lines = log.end()?;
+        let first = of(&lines, "S").map(|line| seconds(line)).fold(f64::INFINITY, f64::min);
+        let last = ends(&lines).into_values().fold(0.0, f64::max);
+        let by_process = of(&lines, "S").fold(BTreeMap::<&str, u32>::new(), |mut counts, line| {
+            *counts.entry(word(line, 1)).or_default() += 1;
+            counts
+        });
+        Ok(json!({
+            "steps_per_s": count(self.runs * STEPS) / (last - first),
+            "workers": workers,
+            "steps_of_the_idlest": by_process.values().min(),
+        }))
+    }
+
     async fn w5(&self, place: &Place, parked: usize) -> Result<Value, Failure> {
         let mut part = Part::start(&place.url, &["park", &parked.to_string()], None)?;
         let done = tokio::task::block_in_place(|| part.line())?;
@@ -143,6 +177,16 @@ fn line(place: &Place, arguments: &[&str]) -> Result<Value, Failure> {
     let line = part.line()?;
     part.end()?;
     Ok(line)
+}
+
+/// When each run's end was noted first.
+fn ends(lines: &Lines) -> BTreeMap<&str, f64> {
+    let mut ends = BTreeMap::new();
+    for line in of(lines, "C") {
+        let at = seconds(line);
+        ends.entry(word(line, 2)).and_modify(|first: &mut f64| *first = first.min(at)).or_insert(at);
+    }
+    ends
 }
 
 fn number(value: &Value, name: &str) -> f64 {

@@ -13,6 +13,7 @@ mod marks;
 mod place;
 mod process;
 mod raw;
+mod step_log;
 mod workloads;
 
 use std::process::ExitCode;

@@ -60,12 +60,11 @@ pub(super) async fn bodies(
     Ok(row::bodies(&sqlx::query(sql::LOAD_PAYLOADS).bind(hashes).fetch_all(connection).await?)?)
 }
 
+/// One statement sees one moment; the big values that it refers to never change.
 async fn run(connection: &mut PgConnection, run: &str) -> Result<Loaded, Setback> {
     let found = sqlx::query(sql::LOAD_RUN).bind(kept(run)).fetch_optional(&mut *connection).await?;
     let found = found.ok_or_else(|| StoreError::NotFound { what: "run", id: run.to_owned() })?;
-    let frames: Vec<String> =
-        sqlx::query_scalar(sql::LOAD_FRAMES).bind(found.int("n")?).fetch_all(&mut *connection).await?;
-    let state = found.text("state")?;
+    let (state, frames) = (found.text("state")?, found.try_get::<Vec<String>, _>("frames")?);
     let bodies = bodies(connection, frames.iter().map(String::as_str).chain([state.as_str()])).await?;
     Ok(row::run(&found, &state, &frames, &bodies)?)
 }
@@ -100,7 +99,7 @@ pub(super) async fn claimed(connection: &mut PgConnection, rows: Vec<PgRow>) -> 
 impl PostgresStore {
     pub(super) async fn read_run(&self, id: &str) -> Result<Loaded, StoreError> {
         let id = id.to_owned();
-        self.read(move |connection| {
+        self.look(move |connection| {
             let id = id.clone();
             Box::pin(async move { run(connection, &id).await })
         })

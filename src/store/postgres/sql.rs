@@ -32,7 +32,6 @@ pub(super) const INSERT_OUTBOX: &str = include_str!("queries/insert_outbox.sql")
 pub(super) const INSERT_PAYLOADS: &str = include_str!("queries/insert_payloads.sql");
 pub(super) const INSERT_RUNS: &str = include_str!("queries/insert_runs.sql");
 pub(super) const LAST_RUN: &str = include_str!("queries/last_run.sql");
-pub(super) const LOAD_FRAMES: &str = include_str!("queries/load_frames.sql");
 pub(super) const LOAD_PAYLOADS: &str = include_str!("queries/load_payloads.sql");
 pub(super) const LOAD_RUN: &str = include_str!("queries/load_run.sql");
 pub(super) const MARK: &str = include_str!("queries/mark.sql");
@@ -97,7 +96,6 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("insert_payloads", INSERT_PAYLOADS),
     ("insert_runs", INSERT_RUNS),
     ("last_run", LAST_RUN),
-    ("load_frames", LOAD_FRAMES),
     ("load_payloads", LOAD_PAYLOADS),
     ("load_run", LOAD_RUN),
     ("mark", MARK),

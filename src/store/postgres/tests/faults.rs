@@ -11,10 +11,12 @@ use super::*;
 use crate::store::{Claim, Write, conformance::Hand};
 
 const OPEN: u8 = 0;
-/// COMMIT reaches the server, its answer does not come back.
+/// A commit reaches the server, its answer does not come back.
 const LOSE_ANSWER: u8 = 1;
-/// COMMIT does not reach the server.
+/// A commit does not reach the server.
 const LOSE_COMMIT: u8 = 2;
+/// A commit reaches the server when its sender has long given it up.
+const DELAY_COMMIT: u8 = 3;
 
 /// A way to the server that can be disturbed.
 struct Proxy {
@@ -43,25 +45,48 @@ impl Proxy {
     }
 }
 
+/// Sees commits go by: COMMIT, and the writing of history by a statement that is a transaction by itself.
+#[derive(Default)]
+struct Sees {
+    in_transaction: bool,
+}
+
+impl Sees {
+    fn commits(&mut self, bytes: &[u8]) -> bool {
+        let says = |words: &[u8]| bytes.windows(words.len()).any(|part| part == words);
+        let commit = says(b"COMMIT\0") || (!self.in_transaction && says(b"\"event\":\"step-succeeded\""));
+        self.in_transaction = says(b"BEGIN\0") || (self.in_transaction && !commit && !says(b"ROLLBACK\0"));
+        commit
+    }
+}
+
 async fn carry(mut client: TcpStream, mut server: TcpStream, fault: &AtomicU8, reached: &AtomicU8) {
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut sees = Sees::default();
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(read @ 1..) = read else { return };
-                let commits = up[..read].windows(7).any(|bytes| bytes == b"COMMIT\0");
-                match fault.load(Ordering::SeqCst) {
-                    LOSE_ANSWER if commits => {
+                let fault = if sees.commits(&up[..read]) { fault.swap(OPEN, Ordering::SeqCst) } else { OPEN };
+                if fault != OPEN {
+                    reached.fetch_add(1, Ordering::SeqCst);
+                }
+                match fault {
+                    LOSE_ANSWER => {
                         server.write_all(&up[..read]).await.unwrap();
                         // The server has done it when it answers.
                         let _ = server.read(&mut down).await;
-                        reached.fetch_add(1, Ordering::SeqCst);
-                        fault.store(OPEN, Ordering::SeqCst);
                         return;
                     }
-                    LOSE_COMMIT if commits => {
+                    LOSE_COMMIT => return,
+                    DELAY_COMMIT => {
+                        drop(client);
+                        pause(Duration::from_millis(500)).await;
+                        server.write_all(&up[..read]).await.unwrap();
+                        let read = server.read(&mut down).await.unwrap();
+                        // 22012: it did not find what it was to prove.
+                        assert!(down[..read].windows(5).any(|code| code == b"22012"), "a late commit was done");
                         reached.fetch_add(1, Ordering::SeqCst);
-                        fault.store(OPEN, Ordering::SeqCst);
                         return;
                     }
                     _ => if server.write_all(&up[..read]).await.is_err() { return },
@@ -113,6 +138,47 @@ async fn a_commit_that_never_reached_the_server_is_an_error_and_leaves_nothing()
         assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]), "it can be done again");
     }
     assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
+}
+
+/// A run whose step is held, and the turn that the step's success makes.
+async fn at_work(store: &PostgresStore, run: &str) -> Write {
+    let (mut hand, begin) = Hand::begin(run, false, None);
+    store.commit(Arc::from([conformance::group(vec![begin])])).await.unwrap();
+    let now = chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap();
+    let claim = Claim { owner: "one".to_owned(), now, lease_until: now + chrono::TimeDelta::seconds(60), limit: 1 };
+    let claimed = store.claim(claim).await.unwrap();
+    assert_eq!(claimed[0].run, run);
+    conformance::group(vec![hand.end(claimed[0].fence)])
+}
+
+/// A turn of a run that this process has just moved is one statement, of which nobody knows what became of it.
+#[tokio::test]
+async fn a_turn_whose_statement_is_lost_done_or_late_is_written_once_and_acknowledged() {
+    let Some((database, proxy, store)) = behind_a_proxy().await else { return };
+    for (number, fault) in [LOSE_ANSWER, LOSE_COMMIT, DELAY_COMMIT].into_iter().cycle().take(6).enumerate() {
+        let run = format!("r{number}");
+        let write = at_work(&store, &run).await;
+        proxy.fault.store(fault, Ordering::SeqCst);
+        assert_eq!(store.commit(Arc::from([write])).await, Ok(vec![Ok(())]), "{fault}");
+        pause(Duration::from_millis(if fault == DELAY_COMMIT { 800 } else { 0 })).await;
+        assert_eq!(store.load(&run).await.unwrap().snapshot.header.revision, 2);
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        let rows = format!("SELECT count(*) FROM history JOIN runs ON runs.n = history.run WHERE runs.id = '{run}'");
+        let rows: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(rows, 2, "{fault}");
+    }
+    // A late statement is reached when it is sent and when it is refused.
+    assert_eq!(proxy.reached.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
+async fn a_turn_that_another_process_has_overtaken_is_refused_whatever_is_remembered() {
+    let Some((database, store)) = fresh().await else { return };
+    let other = PostgresStore::open(database.url()).await.unwrap();
+    let write = at_work(&store, "r").await;
+    assert_eq!(other.commit(Arc::from([write.clone()])).await, Ok(vec![Ok(())]));
+    let late = store.commit(Arc::from([write])).await;
+    assert!(matches!(late.as_deref(), Ok([Err(StoreError::Conflict { expected: 1, found: 2, .. })])), "{late:?}");
 }
 
 #[tokio::test]

@@ -88,6 +88,36 @@ async fn no_statement_walks_over_a_table_of_a_million_rows() {
             assert!(!found.contains("Sort"), "{name}.sql sorts:\n{found}");
         }
     }
+    let mut together = together::Together::default();
+    for statement in [
+        sql::UPDATE_WORK,
+        sql::REPLACE_WORK,
+        sql::REMOVE_WORK,
+        sql::DELETE_WORK,
+        sql::DELETE_WORK_OF_RUNS,
+        sql::UPSERT_WORK,
+        sql::INSERT_PAYLOADS,
+        sql::UPDATE_RUNS,
+        sql::UPSERT_FRAMES,
+        sql::DELETE_FRAMES,
+        sql::INSERT_HISTORY,
+        sql::INSERT_OUTBOX,
+        sql::UPSERT_RECORDS,
+    ] {
+        together.say(statement);
+        let parameters = statement.split('$').skip(1).filter_map(|rest| {
+            let end = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+            rest[..end].parse::<u32>().ok()
+        });
+        for _ in 0..parameters.max().unwrap() {
+            together.bind(0_i64).unwrap();
+        }
+        if statement.contains("RETURNING") {
+            together.expect(1);
+        }
+    }
+    let found = plan(&mut connection, "together", &together.text()).await;
+    assert!(!walks(&found), "a batch as one statement walks over a whole table:\n{found}");
     let whole = plan(&mut connection, "whole", "SELECT * FROM runs WHERE ended_at = $1").await;
     assert!(walks(&whole), "the check sees nothing:\n{whole}");
 }

@@ -1,1 +1,0 @@
-SELECT body FROM frames WHERE run = $1 ORDER BY frame
