@@ -79,6 +79,14 @@ impl Known {
         }
     }
 
+    /// Learns where a run that was just read stands, unless more is known.
+    pub(super) fn meet(&self, run: &str, stand: Stand) {
+        let is_newer = self.runs().get(run).is_none_or(|known| known.revision < stand.revision);
+        if is_newer {
+            self.learn(vec![(run.to_owned(), Some(stand))]);
+        }
+    }
+
     pub(super) fn forget(&self) {
         self.runs().clear();
     }

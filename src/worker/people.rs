@@ -50,9 +50,12 @@ impl Service {
     /// # Errors
     /// `form-not-open` (says what the run waits for), `answer-invalid` (the findings are the details).
     pub async fn answer(&self, run: &str, form: &str, answer: Value, actor: Actor) -> Result<RunView, ServiceError> {
-        let (place, input) = self.open_form(run, form).await?;
-        let enterprise = self.core.store.load(run).await?.snapshot.header.enterprise;
-        let enterprise = self.enterprise(&enterprise).await?;
+        // The run that is looked at stays at hand for the act.
+        let enterprise = async {
+            let id = self.core.look(run, |snapshot| Some(snapshot.header.enterprise.clone())).await?;
+            self.enterprise(&id.unwrap_or_default()).await
+        };
+        let ((place, input), enterprise) = futures_util::try_join!(self.open_form(run, form), enterprise)?;
         let context = CheckContext {
             config: &self.core.config,
             input: &input,

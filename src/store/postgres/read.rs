@@ -10,6 +10,7 @@ use super::{
 };
 use crate::store::{
     Child, ClaimedWork, HistoryPage, HistoryRecord, Loaded, Page, RunsPage, Seen, StoreError, StoredWork,
+    batch::Stand,
     codec::Bodies,
     row::{self, Stored},
 };
@@ -61,12 +62,20 @@ pub(super) async fn bodies(
 }
 
 /// One statement sees one moment; the big values that it refers to never change.
-async fn run(connection: &mut PgConnection, run: &str) -> Result<Loaded, Setback> {
+async fn run(connection: &mut PgConnection, run: &str) -> Result<(Loaded, Stand), Setback> {
     let found = sqlx::query(sql::LOAD_RUN).bind(kept(run)).fetch_optional(&mut *connection).await?;
     let found = found.ok_or_else(|| StoreError::NotFound { what: "run", id: run.to_owned() })?;
     let (state, frames) = (found.text("state")?, found.try_get::<Vec<String>, _>("frames")?);
     let bodies = bodies(connection, frames.iter().map(String::as_str).chain([state.as_str()])).await?;
-    Ok(row::run(&found, &state, &frames, &bodies)?)
+    let loaded = row::run(&found, &state, &frames, &bodies)?;
+    let stand = Stand {
+        n: found.int("n")?,
+        revision: loaded.snapshot.header.revision,
+        status: found.text("status")?,
+        head: found.bytes("head")?,
+        is_child: found.maybe_text("parent")?.is_some(),
+    };
+    Ok((loaded, stand))
 }
 
 async fn work(connection: &mut PgConnection, run: &str) -> Result<Vec<StoredWork>, Setback> {
@@ -98,12 +107,16 @@ pub(super) async fn claimed(connection: &mut PgConnection, rows: Vec<PgRow>) -> 
 
 impl PostgresStore {
     pub(super) async fn read_run(&self, id: &str) -> Result<Loaded, StoreError> {
-        let id = id.to_owned();
-        self.look(move |connection| {
-            let id = id.clone();
-            Box::pin(async move { run(connection, &id).await })
-        })
-        .await
+        let asked = id.to_owned();
+        let read = self.look(move |connection| {
+            let asked = asked.clone();
+            Box::pin(async move { run(connection, &asked).await })
+        });
+        let (loaded, stand) = read.await?;
+        if loaded.snapshot.header.outcome.is_none() {
+            self.inner.known.meet(id, stand);
+        }
+        Ok(loaded)
     }
 
     pub(super) async fn read_all(&self, id: &str) -> Result<Seen, StoreError> {
@@ -112,7 +125,7 @@ impl PostgresStore {
             let id = id.clone();
             Box::pin(async move {
                 Ok(Seen {
-                    loaded: run(connection, &id).await?,
+                    loaded: run(connection, &id).await?.0,
                     work: work(connection, &id).await?,
                     children: children(connection, &id).await?,
                 })
