@@ -39,6 +39,12 @@ impl Failure {
         self.error == "Keyferry.AccessDenied"
     }
 
+    /// A region has as many copies of snapshots in progress as AWS allows: the code is the one of a quota that is used up, but
+    /// this one frees itself.
+    pub fn copies_in_progress(&self) -> bool {
+        self.is(&["SnapshotQuotaExceeded"]) && self.cause.contains("progress")
+    }
+
     /// Nobody knows whether the call took effect: its answer was lost, or was an error of AWS's own.
     pub fn lost(&self) -> bool {
         self.error == "Keyferry.Unavailable"

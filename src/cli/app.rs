@@ -318,7 +318,7 @@ async fn open_sandbox(config: &Config, data_dir: &Path, speed: Option<f64>) -> R
 async fn open_cloud(config: &Config, data: PathBuf, speed: f64) -> Result<Sandbox, Failure> {
     let vendor = config.aws.partitions.get("aws").or_else(|| config.aws.partitions.values().next());
     let default_account = vendor.map(|partition| partition.account.clone()).unwrap_or_default();
-    let options = Options { data: Some(data), speed, wall: Arc::new(|| SystemClock.now()), default_account };
+    let options = Options { data: Some(data), speed, wall: Arc::new(|| SystemClock.now()), default_account, quotas: 1 };
     Sandbox::open(options).await.map_err(failed)
 }
 

@@ -26,6 +26,9 @@ pub struct Command {
     /// Whose administrator all made-up credentials are, 12 digits; the vendor's account if left out
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
+    /// How many times the quotas of a new account RDS grants in every region: instances, clusters, snapshots and storage
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    quotas: u16,
 }
 
 impl Command {
@@ -41,6 +44,7 @@ impl Command {
             speed: self.speed.unwrap_or(config.sandbox.speed),
             wall: Arc::new(|| crate::worker::Clock::now(&crate::worker::SystemClock)),
             default_account: account.clone(),
+            quotas: self.quotas,
         };
         let sandbox = Sandbox::open(options).await.map_err(|error| Failure::from_error(&error))?;
         let listener = listen(&self.listen).await?;

@@ -38,6 +38,8 @@ pub struct Options {
     pub wall: Wall,
     /// Whose administrator all made-up credentials are: 12 digits, the same in every partition.
     pub default_account: String,
+    /// How many times the quotas that RDS gives to a new account.
+    pub quotas: u16,
 }
 
 /// Why a sandbox cannot be opened or cannot keep what it did.
@@ -103,6 +105,7 @@ struct Inner {
     clock: SandboxClock,
     faults: Faults,
     default_account: String,
+    quotas: rds::Quotas,
 }
 
 /// An emulated cloud; clones share it.
@@ -157,6 +160,7 @@ impl Sandbox {
             clock: SandboxClock::new(anchor, options.wall),
             faults: Faults::default(),
             default_account: options.default_account,
+            quotas: rds::Quotas::default().raised(options.quotas),
         })))
     }
 
@@ -239,6 +243,7 @@ impl Sandbox {
             .map_err(|error| spelled(error, decoded.protocol))?;
         let call = Call { now, caller, region: decoded.scope.region, action: decoded.action, params: decoded.params };
         live.world.kms.set_policy_delay(self.0.faults.policy_delay());
+        live.world.rds.set_quotas(self.0.quotas);
         let outcome = match decoded.service {
             "kms" => kms::handle(&mut live.world.kms, &call, prepared),
             "sts" => sts::handle(&mut live.world.sts, &call),

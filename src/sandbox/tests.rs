@@ -27,6 +27,7 @@ impl TestWall {
                 DateTime::from_timestamp(1_790_000_000 + seconds.load(Ordering::SeqCst), 0).unwrap()
             }),
             default_account: "127450652264".to_owned(),
+            quotas: 1,
         }
     }
 }

@@ -263,6 +263,10 @@ pub async fn ensure_copy(
         .set_tags(Some(systems::sdk(&tags)));
     let tried = format!("copy snapshot {} to {} under {}", copy.source, copy.name, copy.key);
     match call.customize().config_override(once()).send().await.map_err(|error| failure(&tried, &error)) {
+        Err(failure) if failure.copies_in_progress() => Ok(Wait::For(format!(
+            "RDS: copy {} waits for others to end, of which AWS makes twenty at a time",
+            copy.name
+        ))),
         Err(failure) if !exists(&failure) => Err(failure.into()),
         Ok(_) | Err(_) => Ok(Wait::For(format!("RDS: copy {} begins", copy.name))),
     }

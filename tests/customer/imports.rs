@@ -61,6 +61,7 @@ async fn opened(file: &Path) -> Sandbox {
         speed: 1.0,
         wall: Arc::new(|| SystemClock.now()),
         default_account: "127450652264".to_owned(),
+        quotas: 1,
     };
     Sandbox::open(options).await.unwrap()
 }

@@ -94,6 +94,7 @@ fn effects(folder: &Path) -> BTreeMap<String, usize> {
             speed: 1.0,
             wall: Arc::new(|| SystemClock.now()),
             default_account: "127450652264".to_owned(),
+            quotas: 1,
         };
         Sandbox::open(options).await.unwrap().ledger()
     });

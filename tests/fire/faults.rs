@@ -148,7 +148,7 @@ impl Scene {
 async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
     let Some(server) = Postgres::start() else { return };
     let proxy = Proxy::start(server.port).await;
-    let fleet = Fleet::start(server.url_at(proxy.port), SPEED);
+    let fleet = Fleet::start(server.url_at(proxy.port), SPEED, 2);
     let mut people = People::of(&fleet, SPEED);
     people.settle(1).await;
     people.start(1).await;

@@ -73,14 +73,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    pub fn start(database: String, speed: f64) -> Self {
+    /// The cloud's quotas are raised `quotas` times, as a vendor's with as many customers are.
+    pub fn start(database: String, speed: f64, quotas: u16) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("keyferry.toml"), CONFIG).expect("written");
         let data = folder.path().join("cloud.db");
-        let speed_text = speed.to_string();
-        let arguments = ["sandbox", "--listen", "127.0.0.1:0", "--speed", &speed_text, "--output", "json", "--data"];
-        let mut command = keyferry(&arguments);
-        command.arg(data).stdout(Stdio::piped()).stderr(log(folder.path(), "sandbox"));
+        let mut command = keyferry(&["sandbox", "--listen", "127.0.0.1:0", "--output", "json"]);
+        command.args(["--speed", &speed.to_string(), "--quotas", &quotas.to_string()]);
+        command.arg("--data").arg(data).stdout(Stdio::piped()).stderr(log(folder.path(), "sandbox"));
         let mut sandbox = command.spawn().expect("the program runs");
         let sandbox_url = format!("http://{}", listening(&mut sandbox));
         let sandbox = Process(sandbox);

@@ -29,7 +29,8 @@ use fleet::{Fleet, WORKERS};
 use people::People;
 use postgres::Postgres;
 
-/// How many of the sandbox's seconds pass in one of the wall's.
+/// How many of the sandbox's seconds pass in one of the wall's, for as many enterprises as the short form has: more of them are
+/// slower, and their maintenance windows end by the sandbox's clock.
 const SPEED: f64 = 1_200.0;
 /// Enterprises of the short form, beside the undisturbed one.
 const ENTERPRISES: usize = 6;
@@ -68,6 +69,7 @@ async fn ledger(file: &Path) -> Vec<LedgerEntry> {
         speed: 1.0,
         wall: Arc::new(|| SystemClock.now()),
         default_account: "127450652264".to_owned(),
+        quotas: 1,
     };
     Sandbox::open(options).await.unwrap().ledger()
 }
@@ -114,11 +116,13 @@ async fn a_fleet_whose_processes_are_killed_and_whose_server_restarts_finishes_a
     let Some(server) = Postgres::start() else { return };
     let count = enterprises();
     let limit = LIMIT_EACH * u32::try_from(count).unwrap();
-    let fleet = Mutex::new(Fleet::start(server.url_at(server.port), SPEED));
-    let mut people = People::of(&*fleet.lock().await, SPEED);
+    let times = u16::try_from(count.div_ceil(ENTERPRISES)).unwrap();
+    let speed = SPEED / f64::from(times);
+    let fleet = Mutex::new(Fleet::start(server.url_at(server.port), speed, times));
+    let mut people = People::of(&*fleet.lock().await, speed);
     people.settle(1 + count).await;
     people.start(1).await;
-    until_ended(&mut people, Some(&fleet), LIMIT_EACH).await;
+    until_ended(&mut people, Some(&fleet), LIMIT_EACH * u32::from(times)).await;
     let (began, restarts) = (Instant::now(), std::sync::atomic::AtomicU32::new(0));
     // The second restart comes before the short form's end.
     let every = if count <= ENTERPRISES { 2 } else { 10 };

@@ -17,7 +17,7 @@ use super::fleet::Fleet;
 const PRIMARY: &str = "us-west-2";
 const RECOVERY: &str = "us-east-1";
 /// Enterprises that are made or asked about at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 64;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -36,6 +36,7 @@ async fn imports(folder: &Path) -> usize {
         speed: 1.0,
         wall: Arc::new(|| SystemClock.now()),
         default_account: "127450652264".to_owned(),
+        quotas: 1,
     };
     let ledger = Sandbox::open(options).await.unwrap().ledger();
     ledger.iter().filter(|entry| entry.action == "ImportKeyMaterial").count()

@@ -216,6 +216,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
         speed: SPEED,
         wall: Arc::new(|| SystemClock.now()),
         default_account: "127450652264".to_owned(),
+        quotas: 1,
     })
     .await
     .unwrap();

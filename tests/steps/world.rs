@@ -81,6 +81,7 @@ impl World {
             speed: 1.0,
             wall: Arc::new(move || clock.time()),
             default_account: "000000000000".to_owned(),
+            quotas: 1,
         };
         let sandbox = Sandbox::open(options).await.unwrap();
         let config = Arc::new(Config::default());

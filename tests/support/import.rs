@@ -44,8 +44,13 @@ fn actor(role: &str) -> Actor {
 }
 
 async fn sandbox(speed: f64) -> Sandbox {
-    let options =
-        Options { data: None, speed, wall: Arc::new(|| SystemClock.now()), default_account: "127450652264".to_owned() };
+    let options = Options {
+        data: None,
+        speed,
+        wall: Arc::new(|| SystemClock.now()),
+        default_account: "127450652264".to_owned(),
+        quotas: 1,
+    };
     Sandbox::open(options).await.unwrap()
 }
 

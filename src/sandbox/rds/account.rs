@@ -8,7 +8,6 @@ use super::engines::{self, ENGINES, Engine};
 use super::error::fault;
 use super::groups::MOST_GROUPS;
 use super::params::list_of;
-use super::placement::{MOST_CLUSTERS, MOST_INSTANCES, MOST_SNAPSHOTS, MOST_STORAGE_GB};
 use super::rows::{GroupBody, Snapshot};
 use super::validate;
 
@@ -113,23 +112,24 @@ fn quotas(cx: &Context<'_>) -> Answer {
     let subscriptions =
         cx.state.subscriptions.iter().filter(|(key, _)| key.starts_with(&cx.place.prefix("es"))).count();
     let manual_cluster = cx.state.cluster_snapshots.iter().filter(|(_, row)| own(row)).count();
+    let most = cx.state.quotas;
     let quotas: Vec<Value> = [
-        ("DBInstances", count(cx.instances().count()), count(MOST_INSTANCES)),
+        ("DBInstances", count(cx.instances().count()), count(most.instances)),
         ("ReservedDBInstances", 0, 40),
-        ("AllocatedStorage", cx.instances().map(|row| row.gb).sum(), MOST_STORAGE_GB),
+        ("AllocatedStorage", cx.instances().map(|row| row.gb).sum(), most.storage_gb),
         ("DBSecurityGroups", 0, 25),
         ("AuthorizationsPerDBSecurityGroup", 0, 20),
         ("DBParameterGroups", count(parameter_groups), count(MOST_GROUPS)),
-        ("ManualSnapshots", count(manual), count(MOST_SNAPSHOTS)),
+        ("ManualSnapshots", count(manual), count(most.snapshots)),
         ("EventSubscriptions", count(subscriptions), 20),
         ("DBSubnetGroups", count(subnet_groups), count(MOST_GROUPS)),
         ("OptionGroups", count(option_groups), count(MOST_GROUPS)),
         ("SubnetsPerDBSubnetGroup", 3, 20),
         ("ReadReplicasPerMaster", count(most_replicas.unwrap_or_default()), 15),
-        ("DBClusters", count(cx.clusters().count()), count(MOST_CLUSTERS)),
+        ("DBClusters", count(cx.clusters().count()), count(most.clusters)),
         ("DBClusterParameterGroups", count(cluster_groups), count(MOST_GROUPS)),
         ("DBClusterRoles", 0, 5),
-        ("ManualClusterSnapshots", count(manual_cluster), count(MOST_SNAPSHOTS)),
+        ("ManualClusterSnapshots", count(manual_cluster), count(most.snapshots)),
     ]
     .into_iter()
     .map(|(name, used, max)| json!({ "AccountQuotaName": name, "Used": used, "Max": max }))

@@ -9,7 +9,7 @@ use super::error::{self, fault, invalid_combination, invalid_value};
 use super::ids::digest;
 use super::instances::{self, names};
 use super::params::Tags;
-use super::placement::{self, MOST_CLUSTERS};
+use super::placement;
 use super::rows::{Change, Cluster, Planned, becoming, then};
 use super::snapshots::{self, CLUSTER};
 use super::{lifecycle, settings, shape, timing, validate};
@@ -108,8 +108,9 @@ fn member_ids(row: &Cluster) -> Vec<String> {
 /// # Errors
 /// `DBClusterQuotaExceededFault`, the instances' quotas, or a name that one of its instances needs is taken.
 pub fn may_add(cx: &Context<'_>, row: &Cluster) -> Result<(), AwsError> {
-    if cx.clusters().count() >= MOST_CLUSTERS {
-        let text = format!("Cannot create more than {MOST_CLUSTERS} DB clusters");
+    let most = cx.state.quotas.clusters;
+    if cx.clusters().count() >= most {
+        let text = format!("Cannot create more than {most} DB clusters");
         return Err(fault("DBClusterQuotaExceededFault", text));
     }
     let members = member_ids(row);

@@ -47,6 +47,7 @@ mod tests;
 
 use super::{Answer, AwsError, Call, Changes, Rows, Table, kms};
 use context::Context;
+pub use placement::Quotas;
 use rows::{Backup, Cluster, Group, Instance, Snapshot};
 
 /// All instances, clusters, snapshots and groups, over all accounts and regions. Rows stand under their ARN.
@@ -63,6 +64,8 @@ pub struct State {
     subscriptions: Table<subscriptions::Subscription>,
     /// Under `resource`: how many resource ids were given out.
     counters: Table<u64>,
+    /// Of every account in every region; not kept with the rows.
+    quotas: Quotas,
 }
 
 impl Default for State {
@@ -78,11 +81,17 @@ impl Default for State {
             exports: Table::new("rds.export"),
             subscriptions: Table::new("rds.subscription"),
             counters: Table::new("rds.counter"),
+            quotas: Quotas::default(),
         }
     }
 }
 
 impl State {
+    /// What every account may have in every region from now on.
+    pub fn set_quotas(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
+    }
+
     /// The fingerprint (hex) and the size in GB of the data in an instance, cluster, snapshot or automated backup, by its
     /// ARN. Two resources with one fingerprint hold the same data. No operation of RDS answers it: it is for tests and for
     /// verification.

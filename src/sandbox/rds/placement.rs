@@ -10,11 +10,34 @@ use super::rows::{GroupBody, Instance};
 use super::settings;
 use super::{shape, validate};
 
-/// Quotas of an account in a region, as AWS sets them for a new account.
-pub const MOST_INSTANCES: usize = 40;
-pub const MOST_CLUSTERS: usize = 40;
-pub const MOST_SNAPSHOTS: usize = 100;
-pub const MOST_STORAGE_GB: i64 = 100_000;
+/// What an account may have in a region, of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    pub instances: usize,
+    pub clusters: usize,
+    pub snapshots: usize,
+    pub storage_gb: i64,
+}
+
+impl Default for Quotas {
+    /// As AWS sets them for a new account.
+    fn default() -> Self {
+        Self { instances: 40, clusters: 40, snapshots: 100, storage_gb: 100_000 }
+    }
+}
+
+impl Quotas {
+    /// As AWS raises them when it is asked to: so many times the first ones.
+    pub fn raised(self, times: u16) -> Self {
+        let many = usize::from(times);
+        Self {
+            instances: self.instances * many,
+            clusters: self.clusters * many,
+            snapshots: self.snapshots * many,
+            storage_gb: self.storage_gb * i64::from(times),
+        }
+    }
+}
 
 /// A fresh instance of an engine with every default of AWS.
 pub fn fresh(cx: &Context<'_>, id: String, class: String, version: &Version) -> Instance {
@@ -206,14 +229,14 @@ pub fn option_group(cx: &Context<'_>, name: &str, version: &Version) -> Result<S
 /// # Errors
 /// `InstanceQuotaExceeded`, `StorageQuotaExceeded`.
 pub fn within_quota(cx: &Context<'_>, instances: usize, gb: i64) -> Result<(), AwsError> {
-    if cx.instances().count() + instances > MOST_INSTANCES {
-        return Err(fault("InstanceQuotaExceeded", format!("Cannot create more than {MOST_INSTANCES} DB instances")));
+    let most = cx.state.quotas;
+    if cx.instances().count() + instances > most.instances {
+        let text = format!("Cannot create more than {} DB instances", most.instances);
+        return Err(fault("InstanceQuotaExceeded", text));
     }
-    if cx.instances().map(|row| row.gb).sum::<i64>() + gb > MOST_STORAGE_GB {
-        return Err(fault(
-            "StorageQuotaExceeded",
-            format!("Cannot allocate more than {MOST_STORAGE_GB} GB of storage"),
-        ));
+    if cx.instances().map(|row| row.gb).sum::<i64>() + gb > most.storage_gb {
+        let text = format!("Cannot allocate more than {} GB of storage", most.storage_gb);
+        return Err(fault("StorageQuotaExceeded", text));
     }
     Ok(())
 }

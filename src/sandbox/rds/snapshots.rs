@@ -11,7 +11,7 @@ use super::error::{self, fault, invalid_value};
 use super::ids::Place;
 use super::instances::names;
 use super::params::Tags;
-use super::placement::{MOST_SNAPSHOTS, option_group, version_of};
+use super::placement::{option_group, version_of};
 use super::rows::{Cluster, Instance, Snapshot, then};
 use super::{settings, shape, timing, validate};
 
@@ -120,8 +120,9 @@ impl Family {
             return Err(fault(self.exists, text));
         }
         let manual = self.table(cx.state).iter().filter(|(_, row)| row.place == cx.place && !row.automated).count();
-        if manual >= MOST_SNAPSHOTS {
-            let text = format!("Cannot create more than {MOST_SNAPSHOTS} manual snapshots");
+        let most = cx.state.quotas.snapshots;
+        if manual >= most {
+            let text = format!("Cannot create more than {most} manual snapshots");
             return Err(fault("SnapshotQuotaExceeded", text));
         }
         Ok(())
