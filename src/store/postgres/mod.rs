@@ -13,6 +13,7 @@ mod open;
 mod pool;
 mod presence;
 mod read;
+mod silence;
 mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,7 +35,15 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::StoreError;
 use pool::{Body, Ended, Pool};
+use silence::{Silence, silent};
 
+/// Connections for commits and claims. One commit is under way at a time in a worker; the others are for people and claims.
+const WRITERS: usize = 6;
+const READERS: usize = 6;
+/// Lease renewals have their own, so that nothing else that waits can starve them.
+const RENEWERS: usize = 1;
+/// For what is said beside the work: hints to other processes, and a look at who is dead.
+const ASIDE: usize = 1;
 /// Hints to other processes are at least so far apart: each is a lock of the whole server's notification queue.
 const HINT_PAUSE: Duration = Duration::from_millis(250);
 
@@ -55,6 +64,7 @@ struct Inner {
     writes: Pool,
     renewals: Pool,
     aside: Pool,
+    silence: Silence,
     /// Other processes should look for work.
     tell: Arc<Notify>,
     /// Another process said that this one should.
@@ -73,14 +83,17 @@ impl std::fmt::Debug for PostgresStore {
 }
 
 impl Inner {
-    fn new(place: String, options: PgConnectOptions, reads: Pool, writes: Pool, renewals: Pool, aside: Pool) -> Self {
+    fn new(place: String, options: PgConnectOptions) -> Self {
+        let silence = Silence::default();
+        let pool = |most| Pool::new(options.clone(), silence.clone(), most);
         Self {
             place,
+            reads: pool(READERS),
+            writes: pool(WRITERS),
+            renewals: pool(RENEWERS),
+            aside: pool(ASIDE),
             options,
-            reads,
-            writes,
-            renewals,
-            aside,
+            silence,
             tell: Arc::default(),
             told: Arc::default(),
             owner: Owner::default(),
@@ -145,7 +158,7 @@ impl PostgresStore {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
     {
-        match self.inner.writes.transact("BEGIN", body).await? {
+        match self.unless_silent(self.inner.writes.transact("BEGIN", body)).await? {
             Ended::Committed(value) => Ok(value),
             Ended::Unanswered(_, error) => Err(error),
         }
@@ -158,7 +171,7 @@ impl PostgresStore {
         F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
     {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        match self.inner.reads.transact(begin, body).await? {
+        match self.unless_silent(self.inner.reads.transact(begin, body)).await? {
             Ended::Committed(value) | Ended::Unanswered(value, _) => Ok(value),
         }
     }
@@ -169,7 +182,20 @@ impl PostgresStore {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
     {
-        Ok(self.inner.reads.ask(true, body).await?)
+        self.unless_silent(async { Ok(self.inner.reads.ask(true, body).await?) }).await
+    }
+
+    /// What `asked` comes to, unless the server is silent or falls silent meanwhile: then it goes on, and nobody knows yet what
+    /// becomes of it.
+    async fn unless_silent<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.inner.silence.lasts() {
+            return Err(silent());
+        }
+        tokio::select! {
+            biased;
+            outcome = asked => outcome,
+            () = self.inner.silence.lasting() => Err(silent()),
+        }
     }
 
     /// Tells other processes that there may be work, soon and not too often.

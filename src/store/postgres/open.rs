@@ -7,19 +7,11 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use super::{Inner, PostgresStore, pool::Pool};
+use super::{Inner, PostgresStore};
 use crate::store::StoreError;
 
 /// Server versions that are known to do: `server_version_num`.
 const OLDEST: i64 = 140_000;
-/// Connections for commits and claims. One commit is under way at a time in a worker; the others are for people and claims.
-const WRITERS: usize = 6;
-const READERS: usize = 6;
-/// Lease renewals have their own, so that nothing else that waits can starve them.
-const RENEWERS: usize = 1;
-/// For what is said beside the work: hints to other processes, and a look at who is dead.
-const ASIDE: usize = 1;
-
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Each statement of keyferry's touches few rows of tables that grow: the planner is told to go by indexes whatever its
@@ -98,8 +90,7 @@ impl PostgresStore {
         settle(&mut connection).await?;
         check_settings(&mut connection).await?.map_err(unfit)?;
         let _: Result<(), sqlx::Error> = connection.close().await;
-        let pool = |most| Pool::new(options.clone(), most);
-        Ok(Self::start(Inner::new(place, options.clone(), pool(READERS), pool(WRITERS), pool(RENEWERS), pool(ASIDE))))
+        Ok(Self::start(Inner::new(place, options)))
     }
 }
 

@@ -1,81 +1,10 @@
 //! Two processes on one database, and connections that are cut.
 
-use std::sync::atomic::AtomicU8;
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+use super::{
+    proxy::{HOLE, LOSE_ANSWER, LOSE_COMMIT, OPEN, Proxy},
+    *,
 };
-
-use super::*;
-use crate::store::{Claim, Write, conformance::Hand};
-
-const OPEN: u8 = 0;
-/// COMMIT reaches the server, its answer does not come back.
-const LOSE_ANSWER: u8 = 1;
-/// COMMIT does not reach the server.
-const LOSE_COMMIT: u8 = 2;
-
-/// A way to the server that can be disturbed.
-struct Proxy {
-    port: u16,
-    fault: Arc<AtomicU8>,
-    /// Times that a fault was reached.
-    reached: Arc<AtomicU8>,
-}
-
-impl Proxy {
-    async fn start(address: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (fault, reached) = (Arc::new(AtomicU8::new(OPEN)), Arc::new(AtomicU8::new(0)));
-        let proxy = Self { port, fault: Arc::clone(&fault), reached: Arc::clone(&reached) };
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (address, fault, reached) = (address.clone(), Arc::clone(&fault), Arc::clone(&reached));
-                tokio::spawn(async move {
-                    let server = TcpStream::connect(address).await.unwrap();
-                    carry(client, server, &fault, &reached).await;
-                });
-            }
-        });
-        proxy
-    }
-}
-
-async fn carry(mut client: TcpStream, mut server: TcpStream, fault: &AtomicU8, reached: &AtomicU8) {
-    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-    loop {
-        tokio::select! {
-            read = client.read(&mut up) => {
-                let Ok(read @ 1..) = read else { return };
-                let commits = up[..read].windows(7).any(|bytes| bytes == b"COMMIT\0");
-                match fault.load(Ordering::SeqCst) {
-                    LOSE_ANSWER if commits => {
-                        server.write_all(&up[..read]).await.unwrap();
-                        // The server has done it when it answers.
-                        let _ = server.read(&mut down).await;
-                        reached.fetch_add(1, Ordering::SeqCst);
-                        fault.store(OPEN, Ordering::SeqCst);
-                        return;
-                    }
-                    LOSE_COMMIT if commits => {
-                        reached.fetch_add(1, Ordering::SeqCst);
-                        fault.store(OPEN, Ordering::SeqCst);
-                        return;
-                    }
-                    _ => if server.write_all(&up[..read]).await.is_err() { return },
-                }
-            }
-            read = server.read(&mut down) => {
-                let Ok(read @ 1..) = read else { return };
-                if client.write_all(&down[..read]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
+use crate::store::{Claim, conformance::Hand};
 
 async fn behind_a_proxy() -> Option<(Database, Proxy, PostgresStore)> {
     let database = Database::make().await?;
@@ -85,17 +14,13 @@ async fn behind_a_proxy() -> Option<(Database, Proxy, PostgresStore)> {
     Some((database, proxy, store))
 }
 
-fn starts(run: &str) -> Write {
-    conformance::group(vec![Hand::begin(run, false, None).1])
-}
-
 #[tokio::test]
 async fn a_commit_that_was_done_and_not_answered_is_found_done() {
     let Some((_database, proxy, store)) = behind_a_proxy().await else { return };
     for number in 0..5 {
         proxy.fault.store(LOSE_ANSWER, Ordering::SeqCst);
         let run = format!("r{number}");
-        assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]));
+        assert_eq!(store.commit(Arc::from([conformance::start(&run)])).await, Ok(vec![Ok(())]));
         assert_eq!(store.load(&run).await.unwrap().snapshot.header.revision, 1);
     }
     assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
@@ -107,12 +32,41 @@ async fn a_commit_that_never_reached_the_server_is_an_error_and_leaves_nothing()
     for number in 0..5 {
         proxy.fault.store(LOSE_COMMIT, Ordering::SeqCst);
         let run = format!("r{number}");
-        let outcome = store.commit(Arc::from([starts(&run)])).await;
+        let outcome = store.commit(Arc::from([conformance::start(&run)])).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
         assert!(matches!(store.load(&run).await, Err(StoreError::NotFound { .. })));
-        assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]), "it can be done again");
+        assert_eq!(store.commit(Arc::from([conformance::start(&run)])).await, Ok(vec![Ok(())]), "it can be done again");
     }
     assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_silent_is_told_within_seconds_and_heard_as_soon_as_it_answers() {
+    let Some((_database, proxy, store)) = behind_a_proxy().await else { return };
+    assert!(store.key("nothing").await.unwrap().is_none());
+    proxy.fault.store(HOLE, Ordering::SeqCst);
+    // The first waits for an answer; those behind it need not.
+    for longest in [silence::LIMIT + Duration::from_secs(1), Duration::from_millis(200), Duration::from_millis(200)] {
+        for asked in [store.key("nothing").await.map(|_| ()), store.probe().await] {
+            let told = asked.unwrap_err();
+            assert!(told.to_string().contains("has answered nothing for 3 seconds"), "{told}");
+        }
+        let began = std::time::Instant::now();
+        assert!(store.load("r").await.is_err());
+        assert!(began.elapsed() < longest, "{:?}", began.elapsed());
+    }
+    store.silent().await;
+    assert!(proxy.reached.load(Ordering::SeqCst) >= 1);
+    proxy.fault.store(OPEN, Ordering::SeqCst);
+    let healed = std::time::Instant::now();
+    while store.probe().await.is_err() {
+        assert!(healed.elapsed() < Duration::from_secs(1), "nothing is heard of it");
+        pause(Duration::from_millis(5)).await;
+    }
+    assert!(store.key("nothing").await.unwrap().is_none());
+    assert_eq!(store.commit(Arc::from([conformance::start("r")])).await, Ok(vec![Ok(())]));
+    let calm = tokio::time::timeout(silence::LIMIT + Duration::from_millis(500), store.silent());
+    assert!(calm.await.is_err(), "nobody asks, and nobody is silent");
 }
 
 #[tokio::test]
@@ -124,7 +78,7 @@ async fn connections_that_the_server_ends_are_replaced() {
         let mut connection = PgConnection::connect(database.url()).await.unwrap();
         assert!(count(&mut connection, end).await > 0);
         assert!(store.key("nothing").await.unwrap().is_none());
-        assert_eq!(store.commit(Arc::from([starts(&format!("r{number}"))])).await, Ok(vec![Ok(())]));
+        assert_eq!(store.commit(Arc::from([conformance::start(&format!("r{number}"))])).await, Ok(vec![Ok(())]));
     }
 }
 
@@ -182,7 +136,7 @@ async fn leases_of_the_living_stay_and_those_of_the_dead_end_within_two_seconds(
     let now = chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap();
     let lease_until = now + chrono::TimeDelta::seconds(60);
     for (store, owner, run) in [(&store, "alive", "r1"), (&other, "dying", "r2")] {
-        store.commit(Arc::from([starts(run)])).await.unwrap();
+        store.commit(Arc::from([conformance::start(run)])).await.unwrap();
         let claim = Claim { owner: owner.to_owned(), now, lease_until, limit: 1 };
         assert_eq!(store.claim(claim).await.unwrap()[0].run, run);
     }
@@ -218,7 +172,7 @@ async fn work_that_one_process_makes_due_is_heard_of_by_another_and_not_by_itsel
             let other = other.clone();
             async move { other.hinted().await }
         });
-        store.commit(Arc::from([starts(&format!("r{number}"))])).await.unwrap();
+        store.commit(Arc::from([conformance::start(&format!("r{number}"))])).await.unwrap();
         tokio::time::timeout(Duration::from_secs(1), heard).await.expect("heard within a second").unwrap();
     }
     assert!(tokio::time::timeout(Duration::from_millis(600), store.hinted()).await.is_err(), "it heard itself");
