@@ -11,10 +11,11 @@ use super::{
     LIMIT_EACH, SPEED, each_effect_once,
     fleet::{Fleet, WORKERS},
     people::People,
-    postgres::Postgres,
     proxy::{Fault, Proxy},
     until_ended,
 };
+
+use crate::support::postgres::Postgres;
 
 /// After a fault has healed, work must go on within this.
 const HEALED: Duration = Duration::from_secs(30);

@@ -8,7 +8,6 @@
 mod faults;
 mod fleet;
 mod people;
-mod postgres;
 mod proxy;
 
 use std::{
@@ -24,10 +23,12 @@ use keyferry::{
 };
 use tokio::sync::Mutex;
 
-use crate::support::effects::{counts, differing};
+use crate::support::{
+    effects::{counts, differing},
+    postgres::Postgres,
+};
 use fleet::{Fleet, WORKERS};
 use people::People;
-use postgres::Postgres;
 
 /// How many of the sandbox's seconds pass in one of the wall's.
 const SPEED: f64 = 1_200.0;

@@ -129,7 +129,7 @@ impl Lent {
 }
 
 /// What is asked of the server, if it answers within the patience there is.
-async fn in_time<T>(what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+pub(super) async fn in_time<T>(what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     tokio::time::timeout(PATIENCE, what).await.unwrap_or_else(|_| {
         let said = format!("the database has not answered for {} seconds", PATIENCE.as_secs());
         Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said)))
