@@ -127,17 +127,17 @@ impl PostgresStore {
         }
     }
 
-    /// How far the server's clock is ahead of `wall`, half the way to it and back taken off.
+    /// How far the server's clock is ahead of the caller's, half the way to it and back taken off.
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn ahead(&self, wall: impl Fn() -> DateTime<Utc> + Send) -> Result<TimeDelta, StoreError> {
-        let before = wall();
+    pub async fn ahead(&self, own: impl Fn() -> DateTime<Utc> + Send) -> Result<TimeDelta, StoreError> {
+        let before = own();
         let asked = self.look(|connection| {
             Box::pin(async move { Ok(sqlx::query_scalar::<_, i64>(sql::NOW).fetch_one(connection).await?) })
         });
         let now = asked.await?;
-        let after = wall();
+        let after = own();
         Ok(super::time(now) - (before + (after - before) / 2))
     }
 
