@@ -186,9 +186,7 @@ async fn a_result_whose_work_another_has_taken_is_dropped_and_counted() {
     let claim = crate::store::Claim { owner: "another".to_owned(), now, lease_until, limit: 1 };
     assert_eq!(house.store.claim(claim).await.unwrap().len(), 1);
     seen.gate.notify_one();
-    while house.metered("keyferry_leases_lost_total", "taken").await < 0.5 {
-        real_pause().await;
-    }
+    house.until_metered("keyferry_leases_lost_total", "taken").await;
     assert!(house.metered("keyferry_leases_lost_total", "gone").await < 0.5);
     assert_eq!(house.service.run(&run).await.unwrap().revision, 1, "the late result is not there");
 }
@@ -220,9 +218,7 @@ async fn the_same_worker_that_claims_its_own_work_again_ends_its_older_attempt()
     house.until_counted(&seen.dropped, 1).await;
     seen.gate.notify_one();
     assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 2);
-    while house.metered("keyferry_leases_lost_total", "taken").await < 0.5 {
-        real_pause().await;
-    }
+    house.until_metered("keyferry_leases_lost_total", "taken").await;
     house.start_loops();
     house.drain().await;
 }
@@ -258,9 +254,7 @@ async fn a_step_that_meets_a_store_that_is_down_is_done_again_and_its_definition
     house.store.limit_pages(Some(8)).await;
     house.clock.advance(Duration::from_secs(30));
     house.until_counted(&tries, 1).await;
-    while house.metered("keyferry_step_outcomes_total", "released").await < 0.5 {
-        real_pause().await;
-    }
+    house.until_metered("keyferry_step_outcomes_total", "released").await;
     let work = house.store.work(&run).await.unwrap().remove(0);
     assert_eq!((work.crashes, work.checkpoint), (0, None), "its work is given back, and nothing half saved");
     house.store.limit_pages(None).await;
