@@ -71,7 +71,7 @@ fn is_remote(options: &PgConnectOptions) -> bool {
 
 impl PostgresStore {
     /// Opens the database that a `postgres://` URL names and brings its tables up to date. How far TLS is asked for is the
-    /// URL's `sslmode`; only `verify-full` (with `sslrootcert` where the system does not know the authority) proves the server.
+    /// URL's `sslmode`; only `verify-full` (with `sslrootcert` for an authority that is not a public one) proves the server.
     ///
     /// # Errors
     /// [`StoreError::Unfit`] when the URL cannot be read, or the server is too old, a standby, not durable or behind a pooler
