@@ -13,5 +13,6 @@ mod keys;
 mod packet;
 mod sandbox;
 mod steps;
+mod store;
 mod support;
 mod telemetry;

@@ -87,6 +87,16 @@ enum Database {
     Shared(PostgresStore, SteeredClock),
 }
 
+impl Database {
+    /// By which everything goes that is kept there.
+    fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::File(_) => Arc::new(SystemClock),
+            Self::Shared(_, clock) => Arc::new(clock.clone()),
+        }
+    }
+}
+
 /// How often a process asks what time it is at the database.
 const STEERING: Duration = Duration::from_secs(30);
 
@@ -194,7 +204,8 @@ impl App {
             let served = http::serve(listener, http::machines_router(machines), Limits::default(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
-        let access = Access::new(self.service.clone(), Arc::new(SystemClock), &self.config);
+        let clock = self.database.clock();
+        let access = Access::new(self.service.clone(), Arc::clone(&clock), &self.config);
         if let Some(imports) = &self.imports {
             let (watch, stopped) = (imports.production.clone().watch(self.custody_check), stopping.clone());
             parts.spawn(async move {
@@ -240,7 +251,7 @@ impl App {
         let (service, working) = (self.service.clone(), stopping.clone());
         parts.spawn(async move { service.run_worker(working, DRAIN).await.map_err(failed) });
         let postman =
-            Postman::new(self.service.clone(), self.transport, self.config, letters, Arc::new(|| SystemClock.now()));
+            Postman::new(self.service.clone(), self.transport, self.config, letters, Arc::new(move || clock.now()));
         let posting = stopping.clone();
         parts.spawn(async move {
             postman.run(posting).await;
@@ -291,7 +302,7 @@ async fn open_store(data_dir: &Path, url: Option<&str>) -> Result<(Arc<dyn Store
     };
     let store = PostgresStore::open(url).await.map_err(failed)?;
     let clock = SteeredClock::default();
-    clock.steer(store.ahead(|| SystemClock.now()).await.map_err(failed)?);
+    clock.steer(store.ahead(|| clock.now()).await.map_err(failed)?);
     Ok((Arc::new(store.clone()), Arc::new(clock.clone()), Database::Shared(store, clock)))
 }
 
@@ -303,9 +314,9 @@ async fn steer(store: &PostgresStore, clock: &SteeredClock, mut shutdown: watch:
         if tokio::time::timeout(STEERING, stopped).await.is_ok() {
             return;
         }
-        match store.ahead(|| SystemClock.now()).await {
+        match store.ahead(|| clock.now()).await {
             Ok(ahead) => clock.steer(ahead),
-            // The difference that was found before still holds.
+            // What it was set by before still holds.
             Err(error) => tracing::debug!(%error, "the database's clock could not be read"),
         }
     }

@@ -128,4 +128,11 @@ mod tests {
         assert_eq!(body["type"], "urn:keyferry:problem:answer-refused");
         assert_eq!(body["findings"], findings);
     }
+
+    #[test]
+    fn a_store_that_cannot_be_used_is_unavailable_and_may_be_asked_again_later() {
+        let error = ServiceError::new(ErrorKind::Unavailable, "store-unavailable", "restore a backup");
+        let response = Problem::from(error).into_response();
+        assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &HeaderValue::from(5)));
+    }
 }

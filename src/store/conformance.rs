@@ -138,6 +138,11 @@ pub(super) fn group(transitions: Vec<Transition>) -> Write {
     Write::Turns(transitions.into_iter().map(|transition| seal(transition, &mut Blobs::default()).unwrap()).collect())
 }
 
+/// The beginning of a run.
+pub(super) fn start(run: &str) -> Write {
+    group(vec![Hand::begin(run, false, None).1])
+}
+
 async fn commit(store: &dyn Store, batch: Vec<Write>) -> Vec<Result<(), StoreError>> {
     store.commit(Arc::from(batch)).await.unwrap()
 }

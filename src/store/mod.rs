@@ -185,6 +185,12 @@ pub trait Store: Send + Sync + 'static {
         std::future::pending().await
     }
 
+    /// Returns when the database has answered nothing to anybody for some seconds: a person need not wait for it. What was asked
+    /// may be done all the same.
+    async fn silent(&self) {
+        std::future::pending().await
+    }
+
     /// When something will next be there to claim; `None` if nothing is.
     async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError>;
 

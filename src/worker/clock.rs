@@ -1,11 +1,16 @@
 //! Time, identifiers and chance. This is the one file that asks the system for them, so that a test, a simulation and a
 //! replay can say them instead.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
+
+use super::core::later;
 
 /// Where time, identifiers and chance come from.
 #[async_trait]
@@ -52,24 +57,42 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system's clock, set by another: by the database's, when processes on several machines share it. Leases and due times are
-/// then one clock's, however far the machines' own are apart.
-#[derive(Debug, Clone, Default)]
+/// A clock set by another: by the database's, when processes on several machines share it. Leases and due times are then one
+/// clock's, however far the machines' own are apart. Between two settings it goes by the time that passes and not by the
+/// system's clock, which somebody may set while the process runs.
+#[derive(Debug, Clone)]
 pub struct SteeredClock {
-    /// Microseconds by which the other clock is ahead.
-    ahead: Arc<std::sync::atomic::AtomicI64>,
+    set: Arc<Mutex<Set>>,
+}
+
+/// What the clock showed at a moment.
+#[derive(Debug, Clone, Copy)]
+struct Set {
+    shown: DateTime<Utc>,
+    at: Instant,
+}
+
+impl Set {
+    fn now(shown: DateTime<Utc>) -> Self {
+        Self { shown, at: Instant::now() }
+    }
 }
 
 /// Differences below this are the way's length rather than the clocks'.
 const STEADY: TimeDelta = TimeDelta::milliseconds(50);
 
+impl Default for SteeredClock {
+    fn default() -> Self {
+        Self { set: Arc::new(Mutex::new(Set::now(SystemClock.now()))) }
+    }
+}
+
 impl SteeredClock {
-    /// Goes by a clock that is `ahead` of the system's.
+    /// Goes by a clock that is `ahead` of this one.
     pub fn steer(&self, ahead: TimeDelta) {
-        let before = TimeDelta::microseconds(self.ahead.load(std::sync::atomic::Ordering::Relaxed));
-        if (ahead - before).abs() >= STEADY {
-            let ahead = ahead.num_microseconds().unwrap_or(0);
-            self.ahead.store(ahead, std::sync::atomic::Ordering::Relaxed);
+        if ahead.abs() >= STEADY {
+            let set = Set::now(self.now() + ahead);
+            *self.set.lock().unwrap_or_else(PoisonError::into_inner) = set;
         }
     }
 }
@@ -77,7 +100,8 @@ impl SteeredClock {
 #[async_trait]
 impl Clock for SteeredClock {
     fn now(&self) -> DateTime<Utc> {
-        SystemClock.now() + TimeDelta::microseconds(self.ahead.load(std::sync::atomic::Ordering::Relaxed))
+        let set = *self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        later(set.shown, set.at.elapsed())
     }
 
     fn new_id(&self) -> String {
@@ -157,5 +181,7 @@ mod tests {
         assert!(ahead(&clock).abs() < 10);
         clock.steer(TimeDelta::hours(-1));
         assert!((ahead(&clock) + 3_600_000).abs() < 1_000);
+        clock.steer(TimeDelta::hours(2));
+        assert!((ahead(&clock) - 3_600_000).abs() < 1_000, "each time it is told by how much it is wrong itself");
     }
 }

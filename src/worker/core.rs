@@ -7,6 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{Clock, Definitions, FormBook, Registry, committer::Committer, held::Held, meters::Meters, runs::Hot};
@@ -102,6 +103,25 @@ impl Core {
 
     pub(super) fn in_trouble(&self) -> bool {
         lock(&self.trouble).is_some()
+    }
+
+    /// Makes a change on a task of its own: a caller that goes away does not cut it off half-way. Nobody waits for a store that
+    /// is silent: then nothing is begun, and what was begun before goes on.
+    pub(super) async fn apart<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let unavailable = |reason: &str| StoreError::Unavailable { reason: reason.to_owned() };
+        if self.store.silent().now_or_never().is_some() {
+            return Err(unavailable("the database does not answer; nothing was done"));
+        }
+        tokio::select! {
+            biased;
+            ended = tokio::spawn(change) => ended.map_err(|failure| unavailable(&failure.to_string())),
+            () = self.store.silent() => {
+                Err(unavailable("the database does not answer; what was asked may still be done: look before you ask again"))
+            }
+        }
     }
 
     /// Wakes who watches a run.

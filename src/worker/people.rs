@@ -18,19 +18,12 @@ struct Place {
 }
 
 impl Service {
-    /// Folds what a person did into a run, on a task of its own: a caller that goes away does not cut it off half-way.
+    /// Folds what a person did into a run.
     async fn act(&self, run: &str, kind: EventKind) -> Result<(), ServiceError> {
         let core = Arc::clone(&self.core);
         let run = run.to_owned();
-        let acted = tokio::spawn(async move { core.happen(&run, Happening::from(kind)).await });
-        match acted.await {
-            Ok(outcome) => Ok(outcome.map(|_| ())?),
-            Err(failure) => Err(ServiceError::new(
-                ErrorKind::Unavailable,
-                "store-unavailable",
-                format!("the act was cut off: {failure}"),
-            )),
-        }
+        let acted = self.core.apart(async move { core.happen(&run, Happening::from(kind)).await }).await?;
+        Ok(acted.map(|_| ())?)
     }
 
     /// The run and all that it has started and that are still open, itself first.

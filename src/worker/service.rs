@@ -227,16 +227,14 @@ impl Service {
             start: Start { parent: None, exclusive, idempotency },
         };
         let core = Arc::clone(&self.core);
-        // On a task of its own: a caller that goes away must not leave work that is claimed and executed by nobody.
-        let started = tokio::spawn(async move {
+        let started = self.core.apart(async move {
             let Beginning { folded, mut state } = turns::begin(&core, definition, begin)?;
             let run = state.snapshot.header.run.clone();
             let flushed = core.flush_new(&run, folded, &mut state).await;
             core.note(flushed.as_ref());
             flushed.map(|()| run)
         });
-        let started = started.await.map_err(|failure| StoreError::Unavailable { reason: failure.to_string() })?;
-        match started {
+        match started.await? {
             Ok(run) | Err(StoreError::AlreadyStarted { run }) => self.run(&run).await,
             Err(error) => Err(error.into()),
         }

@@ -172,6 +172,17 @@ impl House {
         metered(&self.service, name, value).await
     }
 
+    /// Waits until this process has counted one.
+    async fn until_metered(&self, name: &str, value: &str) {
+        for _ in 0..4_000 {
+            if self.metered(name, value).await > 0.5 {
+                return;
+            }
+            real_pause().await;
+        }
+        panic!("nothing was counted as {name} with {value}");
+    }
+
     /// Waits, on the wall's clock, until the run's view is as wanted.
     async fn until(&self, run: &str, wanted: impl Fn(&RunView) -> bool) -> RunView {
         let mut last = None;

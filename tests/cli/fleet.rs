@@ -2,18 +2,13 @@
 
 use std::{process::Stdio, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 
 use super::{Server, ask, keyferry, listening, text};
-use crate::support::required;
+use crate::support::postgres::Database;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
-}
-
-async fn run(maintenance: &str, statement: String) {
-    let mut connection = PgConnection::connect(maintenance).await.expect("the server answers");
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.expect("done");
 }
 
 /// Transactions that a database has seen, as counted from beside it.
@@ -29,29 +24,27 @@ async fn idle_for(time: Duration) {
 
 #[test]
 fn a_worker_and_a_server_share_a_database_and_cost_it_little_when_idle() {
-    let Some(maintenance) = required("KEYFERRY_TEST_POSTGRES", "PostgreSQL") else { return };
     let runtime = runtime();
-    let name = format!("keyferry_suite_{}", std::process::id());
-    let url = format!("{}/{name}", maintenance.rsplit_once('/').expect("a URL with a database").0);
-    runtime.block_on(run(&maintenance, format!("CREATE DATABASE {name}")));
+    let Some(database) = runtime.block_on(Database::make()) else { return };
+    let (url, name) = (&database.url, &database.name);
     let folder = tempfile::tempdir().expect("a folder");
     let start = |arguments: &[&str], data: &str| {
         let data = folder.path().join(data);
         let mut command = keyferry(arguments);
-        command.args(["--output", "json", "--database", &url, "--data-dir", &data.to_string_lossy()]);
+        command.args(["--output", "json", "--database", url, "--data-dir", &data.to_string_lossy()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
     };
     let mut worker = start(&["worker"], "worker");
     let working = super::first_line(&mut worker);
-    assert!(working["working"].as_str().is_some_and(|place| place.ends_with(&name)), "{working}");
+    assert!(working["working"].as_str().is_some_and(|place| place.ends_with(name)), "{working}");
     let mut worker = Server(worker);
     let idle = runtime.block_on(async {
-        let mut connection = PgConnection::connect(&maintenance).await.expect("the server answers");
+        let mut connection = PgConnection::connect(&database.maintenance).await.expect("the server answers");
         // A connection that lies idle tells its part of the start ten seconds later.
         idle_for(Duration::from_secs(12)).await;
-        let before = transactions(&mut connection, &name).await;
+        let before = transactions(&mut connection, name).await;
         idle_for(Duration::from_secs(8)).await;
-        transactions(&mut connection, &name).await - before
+        transactions(&mut connection, name).await - before
     });
     eprintln!("an idle worker cost {idle} queries in 8 seconds");
     assert!((4..16).contains(&idle), "{idle} queries in 8 seconds");
@@ -62,7 +55,6 @@ fn a_worker_and_a_server_share_a_database_and_cost_it_little_when_idle() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(server.terminate(), Some(0));
     assert_eq!(worker.terminate(), Some(0));
-    runtime.block_on(run(&maintenance, format!("DROP DATABASE {name} WITH (FORCE)")));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn run(arguments: &[&str]) -> Output {
     keyferry(arguments).output().expect("the program runs")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -1,23 +1,28 @@
 //! Faults that heal: a worker that is stopped, connections that are cut or lead nowhere, a server that takes no writes, a
-//! transaction that stays open, workers that are told to end.
+//! transaction that stays open, workers that are told to end, once or twice.
 
 use std::time::{Duration, Instant};
 
 use keyferry::worker::{Clock as _, SystemClock};
+use reqwest::Method;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Mutex;
 
 use super::{
     LIMIT_EACH, SPEED, each_effect_once,
     fleet::{Fleet, WORKERS},
+    is_long,
     people::People,
-    postgres::Postgres,
     proxy::{Fault, Proxy},
     until_ended,
 };
 
+use crate::support::postgres::Postgres;
+
 /// After a fault has healed, work must go on within this.
 const HEALED: Duration = Duration::from_secs(30);
+/// A person is told within this that the database does not answer.
+const TOLD: Duration = Duration::from_secs(5);
 
 struct Scene {
     server: Postgres,
@@ -97,6 +102,80 @@ impl Scene {
         eprintln!("stopped for 12 s: {moves} moves by the others");
     }
 
+    /// A server that neither answers nor refuses: people are told at once, and nothing has to be started again when it answers.
+    async fn black_hole(&mut self) -> u64 {
+        self.one_more().await;
+        let time = Duration::from_secs(if is_long() { 60 } else { 15 });
+        let gave_up = self.fleet.lock().await.gave_up;
+        self.proxy.set(Fault::BlackHole);
+        // What was on its way may still arrive.
+        SystemClock.sleep(Duration::from_millis(500)).await;
+        let (began, mut slowest, mut told) = (Instant::now(), Duration::ZERO, 0);
+        while began.elapsed() < time {
+            for (method, path) in
+                [(Method::GET, "/readyz"), (Method::GET, "/api/v1/runs?limit=1"), (Method::POST, "/api/v1/enterprises")]
+            {
+                let asked = Instant::now();
+                let status = self.people.knock(method, path).await;
+                assert_eq!(status, Some(503), "{path}, {:.1} s into the hole", began.elapsed().as_secs_f64());
+                slowest = slowest.max(asked.elapsed());
+                told += 1;
+            }
+            self.fleet.lock().await.supervise();
+            self.people.rest().await;
+        }
+        assert!(slowest < TOLD, "people waited {slowest:?} for a 503");
+        let reached = self.proxy.set(Fault::Nothing);
+        let healed = Instant::now();
+        self.moves_on("after the black hole").await;
+        let after = healed.elapsed().as_secs_f64();
+        assert_eq!(self.people.ready().await, Some(200));
+        assert_eq!(self.fleet.lock().await.gave_up, gave_up, "a process had to be started again");
+        let slowest = slowest.as_secs_f64();
+        eprintln!(
+            "black hole of {} s: {reached} packets held, {told} times told 503, in {slowest:.1} s at most; moves again {after:.1} s \
+             after the healing, nothing started again",
+            time.as_secs()
+        );
+        reached
+    }
+
+    /// Waits until somebody has a step in hand.
+    async fn at_work(&self) {
+        let mut beside: PgConnection = self.server.connect().await;
+        let held = "SELECT count(*) FROM work WHERE owner IS NOT NULL AND lease_until > 0";
+        let began = Instant::now();
+        while sqlx::query_scalar::<_, i64>(held).fetch_one(&mut beside).await.unwrap() == 0 {
+            assert!(began.elapsed() < HEALED, "nobody has anything in hand");
+            SystemClock.sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Told twice to end, workers end at once, in the middle of what they do. Gives how many did.
+    async fn insist(&mut self) -> u32 {
+        self.moves_on("before the signals").await;
+        // Steps wait for a cloud that does not answer.
+        self.fleet.lock().await.sandbox().signal("-STOP");
+        self.at_work().await;
+        let mut cut_off = 0;
+        let mut fleet = self.fleet.lock().await;
+        for number in 0..WORKERS {
+            let worker = fleet.worker(number);
+            worker.signal("-TERM");
+            SystemClock.sleep(Duration::from_secs(2)).await;
+            if !worker.has_ended() {
+                worker.signal("-TERM");
+                assert_eq!(worker.ends(Duration::from_secs(1)).await, Some(130), "it does not end at once");
+                cut_off += 1;
+            }
+            fleet.replace(number);
+        }
+        fleet.sandbox().signal("-CONT");
+        drop(fleet);
+        self.moves_on("after workers have ended at once").await;
+        cut_off
+    }
+
     /// A transaction that sees the past for as long as it is open, as a backup's does.
     async fn read_for_long(&mut self) {
         self.one_more().await;
@@ -144,9 +223,9 @@ impl Scene {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
-    let Some(server) = Postgres::start() else { return };
+/// Everything runs, and the first enterprise has been onboarded in peace.
+async fn set() -> Option<Scene> {
+    let server = Postgres::start()?;
     let proxy = Proxy::start(server.port).await;
     let fleet = Fleet::start(server.url_at(proxy.port), SPEED, 2);
     let mut people = People::of(&fleet, SPEED);
@@ -154,22 +233,46 @@ async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
     people.start(1).await;
     let mut scene = Scene { server, proxy, fleet: Mutex::new(fleet), people };
     until_ended(&mut scene.people, Some(&scene.fleet), LIMIT_EACH).await;
-    scene.stop_one().await;
-    let cut = scene.disturb(Fault::Cut, Duration::from_secs(8)).await;
-    let lost = scene.disturb(Fault::LoseAnswers, Duration::from_secs(8)).await;
-    scene.relieve().await;
-    let swallowed = scene.disturb(Fault::BlackHole, Duration::from_secs(15)).await;
-    scene.read_for_long().await;
-    scene.write_nothing().await;
-    assert!(cut >= 10 && lost >= 5 && swallowed >= 5, "{cut} cut, {lost} answers lost, {swallowed} swallowed");
+    Some(scene)
+}
+
+/// All comes to its end, as it does in peace. Says what it saw.
+async fn end(mut scene: Scene) {
     until_ended(&mut scene.people, Some(&scene.fleet), LIMIT_EACH * 3).await;
     let rows = scene.people.verify().await;
     let mut fleet = scene.fleet.into_inner();
     let file = fleet.end().await;
     let changes = each_effect_once(&file, &scene.people).await;
-    eprintln!(
-        "{cut} connections cut, {lost} answers lost, {swallowed} packets in the hole, {} workers gave up; {rows} rows of \
-         history verified, {changes} changes in the ledger",
-        fleet.gave_up
-    );
+    let gave_up = fleet.gave_up;
+    eprintln!("{gave_up} workers gave up; {rows} rows of history verified, {changes} changes in the ledger");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_survives_each_fault_and_works_on_when_it_has_healed() {
+    let Some(mut scene) = set().await else { return };
+    scene.stop_one().await;
+    let cut = scene.disturb(Fault::Cut, Duration::from_secs(8)).await;
+    let lost = scene.disturb(Fault::LoseAnswers, Duration::from_secs(8)).await;
+    scene.relieve().await;
+    let swallowed = scene.black_hole().await;
+    scene.read_for_long().await;
+    scene.write_nothing().await;
+    assert!(cut >= 10 && lost >= 5 && swallowed >= 5, "{cut} cut, {lost} answers lost, {swallowed} swallowed");
+    end(scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_are_told_twice_to_end_do_so_at_once_and_nothing_is_lost() {
+    let Some(mut scene) = set().await else { return };
+    scene.one_more().await;
+    let mut cut_off = 0;
+    // What is due may be taken by the server all alone; then there is another time.
+    for _ in 0..10 {
+        if cut_off < 2 {
+            cut_off += scene.insist().await;
+        }
+    }
+    assert!(cut_off >= 2, "{cut_off} workers had anything in hand");
+    eprintln!("{cut_off} workers that waited for the cloud ended at once at the second SIGTERM");
+    end(scene).await;
 }

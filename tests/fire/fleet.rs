@@ -41,19 +41,24 @@ impl Process {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
     }
 
-    fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         self.0.try_wait().expect("a child").is_some()
+    }
+
+    /// The exit code, when it has ended within that time.
+    pub async fn ends(&mut self, within: Duration) -> Option<i32> {
+        let began = Instant::now();
+        while !self.has_ended() {
+            assert!(began.elapsed() < within, "it does not end");
+            SystemClock.sleep(Duration::from_millis(5)).await;
+        }
+        self.0.wait().expect("it has ended").code()
     }
 
     /// Sends SIGTERM and waits for the exit code, which must be that of an end in order.
     pub async fn terminate(&mut self) {
         self.signal("-TERM");
-        let began = Instant::now();
-        while !self.has_ended() {
-            assert!(began.elapsed() < LIMIT, "it does not end at SIGTERM");
-            SystemClock.sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(self.0.wait().expect("it has ended").code(), Some(0), "it did not end in order");
+        assert_eq!(self.ends(LIMIT).await, Some(0), "it did not end in order");
     }
 }
 
@@ -64,6 +69,7 @@ pub struct Fleet {
     pub token: String,
     database: String,
     speed: f64,
+    clocks: Option<PathBuf>,
     sandbox: Process,
     serve: Process,
     workers: Vec<Process>,
@@ -75,6 +81,11 @@ pub struct Fleet {
 impl Fleet {
     /// The cloud's quotas are raised `quotas` times, as a vendor's with as many customers are.
     pub fn start(database: String, speed: f64, quotas: u16) -> Self {
+        Self::start_by(database, speed, quotas, None)
+    }
+
+    /// The same; where there is a library for it, workers go by clocks of their own.
+    pub fn start_by(database: String, speed: f64, quotas: u16, clocks: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("keyferry.toml"), CONFIG).expect("written");
         let data = folder.path().join("cloud.db");
@@ -96,6 +107,7 @@ impl Fleet {
             token,
             database,
             speed,
+            clocks,
             sandbox,
             serve: Process(serve),
             workers: Vec::new(),
@@ -112,7 +124,32 @@ impl Fleet {
     fn spawn(&self, number: usize) -> Process {
         let mut command = member(self.folder.path(), "worker", &self.database, &self.sandbox_url, self.speed);
         command.arg("--data-dir").arg(self.folder.path().join(format!("worker-{number}"))).stdout(Stdio::null());
+        if let Some(library) = &self.clocks {
+            by_a_clock_of_its_own(&mut command, library, &self.clock(number));
+            command
+                .env("RUST_LOG", "keyferry=info,aws_smithy_runtime=debug")
+                .stderr(log(self.folder.path(), &format!("worker-{number}")));
+        }
         Process(command.spawn().expect("the program runs"))
+    }
+
+    /// The file that says how far a worker's clock is off; the worker reads it again each time it asks what time it is.
+    fn clock(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("clock-{number}"))
+    }
+
+    /// Sets a worker's clock, from one moment to the next.
+    pub fn set_clock(&self, number: usize, off: &str) {
+        fs::write(self.clock(number), off).expect("written");
+    }
+
+    /// What a worker with a clock of its own has logged.
+    pub fn log_of(&self, number: usize) -> String {
+        fs::read_to_string(self.folder.path().join(format!("worker-{number}.log"))).expect("a log")
+    }
+
+    pub fn sandbox(&self) -> &Process {
+        &self.sandbox
     }
 
     pub fn worker(&mut self, number: usize) -> &mut Process {
@@ -166,6 +203,15 @@ impl Fleet {
         }
         all
     }
+}
+
+/// libfaketime stands between the process and the system's clock, and leaves the time that passes as it is.
+fn by_a_clock_of_its_own(command: &mut Command, library: &Path, file: &Path) {
+    if !file.exists() {
+        fs::write(file, "+0").expect("written");
+    }
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
+    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }
 
 fn log(folder: &Path, name: &str) -> File {

@@ -2,13 +2,14 @@
 //! off. Each fault is seen to be reached, work goes on after it has healed, and in the end every enterprise is compliant,
 //! every history verifies, and the cloud's ledger shows each change as often as an undisturbed run makes it.
 //!
-//! The short form is a test like others. The long one is the same test with more enterprises:
+//! The short form is a test like others. The long one is the same test with more enterprises and a longer black hole:
 //! `KEYFERRY_FIRE_ENTERPRISES=300 scripts/test --test suite fire:: -- --nocapture`.
 
+mod clocks;
+mod disk;
 mod faults;
 mod fleet;
 mod people;
-mod postgres;
 mod proxy;
 
 use std::{
@@ -24,10 +25,12 @@ use keyferry::{
 };
 use tokio::sync::Mutex;
 
-use crate::support::effects::{counts, differing};
+use crate::support::{
+    effects::{counts, differing},
+    postgres::Postgres,
+};
 use fleet::{Fleet, WORKERS};
 use people::People;
-use postgres::Postgres;
 
 /// How many of the sandbox's seconds pass in one of the wall's, for as many enterprises as the short form has: more of them are
 /// slower, and their maintenance windows end by the sandbox's clock.
@@ -41,6 +44,11 @@ const LIMIT_EACH: Duration = Duration::from_secs(60);
 
 fn enterprises() -> usize {
     std::env::var("KEYFERRY_FIRE_ENTERPRISES").map_or(ENTERPRISES, |count| count.parse().expect("a number"))
+}
+
+/// Whether the long form was asked for.
+fn is_long() -> bool {
+    enterprises() > ENTERPRISES
 }
 
 /// Answers until all that were started have ended.
@@ -125,7 +133,7 @@ async fn a_fleet_whose_processes_are_killed_and_whose_server_restarts_finishes_a
     until_ended(&mut people, Some(&fleet), LIMIT_EACH * u32::from(times)).await;
     let (began, restarts) = (Instant::now(), std::sync::atomic::AtomicU32::new(0));
     // The second restart comes before the short form's end.
-    let every = if count <= ENTERPRISES { 2 } else { 10 };
+    let every = if is_long() { 10 } else { 2 };
     let work = async {
         people.start(1 + count).await;
         until_ended(&mut people, Some(&fleet), limit).await;

@@ -354,6 +354,14 @@ impl People {
         response.ok().map(|response| response.status().as_u16())
     }
 
+    /// The status of an answer to somebody who wants something that changes nothing more than once; `None` without an answer.
+    pub async fn knock(&self, method: Method, path: &str) -> Option<u16> {
+        let request = self.client.request(method.clone(), format!("{}{path}", self.api)).bearer_auth(&self.token);
+        let body = json!({ "id": "knock", "name": "Knock" });
+        let request = if method == Method::POST { request.json(&body) } else { request };
+        request.send().await.ok().map(|response| response.status().as_u16())
+    }
+
     pub async fn rest(&self) {
         SystemClock.sleep(LOOK).await;
     }

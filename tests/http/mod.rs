@@ -1,6 +1,7 @@
 //! The operators' API over a socket.
 
 mod customer;
+mod disorder;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -9,7 +10,7 @@ use keyferry::{
     config::Config,
     forms::Forms,
     http::{AdminToken, Api, Limits, Workflow, router, serve},
-    store::SqliteStore,
+    store::{SqliteStore, Store},
     telemetry::Metrics,
     worker::{Definitions, Registry, Service, ServiceOptions, SystemClock},
 };
@@ -23,17 +24,23 @@ const TOKEN: &str = "kfa_0000000000000000000000000000000000000000000000000000000
 struct Server {
     address: SocketAddr,
     client: Client,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 /// A service over a store in a folder that lives as long as the process.
 async fn service() -> Service {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let store = SqliteStore::open(&folder.join("keyferry.db")).await.expect("a store");
+    service_over(Arc::new(store), &[("noop", NOOP)]).await
+}
+
+async fn service_over(store: Arc<dyn Store>, workflows: &[(&str, &str)]) -> Service {
     let mut definitions = Definitions::new();
-    definitions.add("noop", NOOP).expect("a definition");
+    for (name, source) in workflows {
+        definitions.add(name, source).expect("a definition");
+    }
     Service::open(ServiceOptions {
-        store: Arc::new(store),
+        store,
         definitions,
         steps: Registry::new(),
         forms: Arc::new(Forms::shipped().expect("forms")),
@@ -48,23 +55,29 @@ async fn service() -> Service {
 const NOOP: &str = r#"{"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}"#;
 
 async fn start() -> Server {
+    start_over(service().await).await
+}
+
+async fn start_over(service: Service) -> Server {
     let (stop, shutdown) = watch::channel(false);
-    let source = NOOP.to_owned();
-    let (service, config) = (service().await, Arc::new(Config::default()));
+    let config = Arc::new(Config::default());
+    let noop = Workflow { definition: "0".repeat(64), source: NOOP.to_owned() };
+    let roles =
+        [("window", "csm"), ("purge-approval", "engineer")].map(|(form, role)| (form.to_owned(), role.to_owned()));
     let api = Api {
         access: Access::new(service.clone(), Arc::new(SystemClock), &config),
         service,
         config,
         token: AdminToken::from_secret(TOKEN),
         metrics: Metrics::new().expect("names differ"),
-        workflows: Arc::new(BTreeMap::from([("noop".to_owned(), Workflow { definition: "0".repeat(64), source })])),
-        form_roles: Arc::new(BTreeMap::from([("window".to_owned(), "csm".to_owned())])),
+        workflows: Arc::new(BTreeMap::from([("noop".to_owned(), noop)])),
+        form_roles: Arc::new(BTreeMap::from(roles)),
         shutdown: shutdown.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(serve(listener, router(api), Limits::default(), shutdown));
-    Server { address, client: Client::new(), _stop: stop }
+    Server { address, client: Client::new(), stop }
 }
 
 impl Server {

@@ -2,6 +2,7 @@
 
 pub mod effects;
 pub mod import;
+pub mod postgres;
 pub mod serving;
 
 use std::env;

@@ -14,6 +14,7 @@ mod parts;
 mod pool;
 mod presence;
 mod read;
+mod silence;
 mod sql;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,7 +37,15 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{StoreError, known::Known};
 use pool::{Body, Ended, Pool};
+use silence::{Silence, silent};
 
+/// Connections for commits and claims. One commit is under way at a time in a worker; the others are for people and claims.
+const WRITERS: usize = 6;
+const READERS: usize = 6;
+/// Lease renewals have their own, so that nothing else that waits can starve them.
+const RENEWERS: usize = 1;
+/// For what is said beside the work: hints to other processes, and a look at who is dead.
+const ASIDE: usize = 1;
 /// Hints to other processes are at least so far apart: each is a lock of the whole server's notification queue.
 const HINT_PAUSE: Duration = Duration::from_millis(250);
 
@@ -58,6 +67,7 @@ struct Inner {
     renewals: Pool,
     aside: Pool,
     known: Known,
+    silence: Silence,
     /// Other processes should look for work.
     tell: Arc<Notify>,
     /// Another process said that this one should.
@@ -76,14 +86,17 @@ impl std::fmt::Debug for PostgresStore {
 }
 
 impl Inner {
-    fn new(place: String, options: PgConnectOptions, reads: Pool, writes: Pool, renewals: Pool, aside: Pool) -> Self {
+    fn new(place: String, options: PgConnectOptions) -> Self {
+        let silence = Silence::default();
+        let pool = |most| Pool::new(options.clone(), silence.clone(), most);
         Self {
             place,
+            reads: pool(READERS),
+            writes: pool(WRITERS),
+            renewals: pool(RENEWERS),
+            aside: pool(ASIDE),
             options,
-            reads,
-            writes,
-            renewals,
-            aside,
+            silence,
             known: Known::default(),
             tell: Arc::default(),
             told: Arc::default(),
@@ -118,17 +131,17 @@ impl PostgresStore {
         }
     }
 
-    /// How far the server's clock is ahead of `wall`, half the way to it and back taken off.
+    /// How far the server's clock is ahead of the caller's, half the way to it and back taken off.
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn ahead(&self, wall: impl Fn() -> DateTime<Utc> + Send) -> Result<TimeDelta, StoreError> {
-        let before = wall();
+    pub async fn ahead(&self, own: impl Fn() -> DateTime<Utc> + Send) -> Result<TimeDelta, StoreError> {
+        let before = own();
         let asked = self.look(|connection| {
             Box::pin(async move { Ok(sqlx::query_scalar::<_, i64>(sql::NOW).fetch_one(connection).await?) })
         });
         let now = asked.await?;
-        let after = wall();
+        let after = own();
         Ok(super::time(now) - (before + (after - before) / 2))
     }
 
@@ -149,7 +162,7 @@ impl PostgresStore {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
     {
-        match self.inner.writes.transact("BEGIN", body).await? {
+        match self.unless_silent(self.inner.writes.transact("BEGIN", body)).await? {
             Ended::Committed(value) => Ok(value),
             Ended::Unanswered(_, error) => Err(error),
         }
@@ -162,7 +175,7 @@ impl PostgresStore {
         F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
     {
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        match self.inner.reads.transact(begin, body).await? {
+        match self.unless_silent(self.inner.reads.transact(begin, body)).await? {
             Ended::Committed(value) | Ended::Unanswered(value, _) => Ok(value),
         }
     }
@@ -173,7 +186,20 @@ impl PostgresStore {
         T: Send + 'static,
         F: for<'c> Fn(&'c mut sqlx::PgConnection) -> Body<'c, T> + Send + Sync + 'static,
     {
-        Ok(self.inner.reads.ask(true, body).await?)
+        self.unless_silent(async { Ok(self.inner.reads.ask(true, body).await?) }).await
+    }
+
+    /// What `asked` comes to, unless the server is silent or falls silent meanwhile: then it goes on, and nobody knows yet what
+    /// becomes of it.
+    async fn unless_silent<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.inner.silence.lasts() {
+            return Err(silent());
+        }
+        tokio::select! {
+            biased;
+            outcome = asked => outcome,
+            () = self.inner.silence.lasting() => Err(silent()),
+        }
     }
 
     /// Tells other processes that there may be work, soon and not too often.

@@ -1,25 +1,28 @@
 //! Opening: what the server must be, the session's settings and their check, the migrations.
 
-use std::{path::PathBuf, str::FromStr as _};
+use std::{
+    path::PathBuf,
+    str::FromStr as _,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, Row as _,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use super::{Inner, PostgresStore, pool::Pool};
+use super::{Inner, PostgresStore, pool::in_time};
 use crate::store::StoreError;
 
 /// Server versions that are known to do: `server_version_num`.
 const OLDEST: i64 = 140_000;
-/// Connections for commits and claims. One commit is under way at a time in a worker; the others are for people and claims.
-const WRITERS: usize = 6;
-const READERS: usize = 6;
-/// Lease renewals have their own, so that nothing else that waits can starve them.
-const RENEWERS: usize = 1;
-/// For what is said beside the work: hints to other processes, and a look at who is dead.
-const ASIDE: usize = 1;
-
+/// A lock that is a session's own: its name is the number of the server's process, beside one for what it is.
+const TAKE: &str = "SELECT pg_backend_pid() AS session, pg_advisory_lock(1801812326, pg_backend_pid())";
+/// Finds the lock of the session whose number follows.
+const LOCKED: &str = "SELECT pid = pg_backend_pid() AS own FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = 1801812326 \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND objid = pid AND pid =";
+/// How long a server may take to see that a connection has gone.
+const GOODBYE: Duration = Duration::from_secs(5);
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Each statement of keyferry's touches few rows of tables that grow: the planner is told to go by indexes whatever its
@@ -68,7 +71,7 @@ fn is_remote(options: &PgConnectOptions) -> bool {
 
 impl PostgresStore {
     /// Opens the database that a `postgres://` URL names and brings its tables up to date. How far TLS is asked for is the
-    /// URL's `sslmode`; only `verify-full` (with `sslrootcert` where the system does not know the authority) proves the server.
+    /// URL's `sslmode`; only `verify-full` (with `sslrootcert` for an authority that is not a public one) proves the server.
     ///
     /// # Errors
     /// [`StoreError::Unfit`] when the URL cannot be read, or the server is too old, a standby, not durable or behind a pooler
@@ -82,25 +85,43 @@ impl PostgresStore {
                 "the connection to the database does not prove whom it reaches: add sslmode=verify-full to its URL"
             );
         }
-        let unreachable = |error: sqlx::Error| {
-            let reason = format!("{place}: {error}");
-            StoreError::Unavailable { reason }
-        };
-        let mut connection = options.connect().await.map_err(unreachable)?;
         let unfit = |reason: String| StoreError::Unfit { path: PathBuf::from(&place), reason };
+        let connect = async || in_time(options.connect()).await.map_err(|error| told(&options, &place, &error));
+        let (one, mut connection) = (connect().await?, connect().await?);
+        check_sessions(one, &mut connection).await?.map_err(unfit)?;
         check_server(&mut connection).await?.map_err(unfit)?;
-        let mut other = options.connect().await.map_err(unreachable)?;
-        check_sessions(&mut connection, &mut other).await?.map_err(unfit)?;
-        // No error of a goodbye changes what was found.
-        drop(other);
         sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut connection).await?;
         MIGRATIONS.run(&mut connection).await.map_err(|error| unfit(error.to_string()))?;
         settle(&mut connection).await?;
         check_settings(&mut connection).await?.map_err(unfit)?;
+        // No error of a goodbye changes what was found.
         let _: Result<(), sqlx::Error> = connection.close().await;
-        let pool = |most| Pool::new(options.clone(), most);
-        Ok(Self::start(Inner::new(place, options.clone(), pool(READERS), pool(WRITERS), pool(RENEWERS), pool(ASIDE))))
+        Ok(Self::start(Inner::new(place, options)))
     }
+}
+
+/// Why a server cannot be reached, with what to do where its certificate is the reason: that passes by no waiting.
+fn told(options: &PgConnectOptions, place: &str, error: &sqlx::Error) -> StoreError {
+    let said = error.to_string();
+    let is_file = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let cure = match error {
+        sqlx::Error::Io(error) if is_file(error) && options.get_socket().is_none() => {
+            "a file that the URL names is not there: look at sslrootcert, sslcert and sslkey"
+        }
+        sqlx::Error::Tls(_) if said.contains("does not support TLS") => {
+            "switch TLS on at the server (ssl = on, with ssl_cert_file and ssl_key_file)"
+        }
+        _ if said.contains("UnknownIssuer") => {
+            "who signed the server's certificate is not known here: name that authority's certificate with \
+             sslrootcert=FILE in the URL, or find out who answers there"
+        }
+        _ if said.contains("not valid for name") => {
+            "name the server by a host name that its certificate is for, or find out who answers there"
+        }
+        _ if said.contains("invalid peer certificate") => "the server needs another certificate",
+        _ => return StoreError::Unavailable { reason: format!("{place}: {said}") },
+    };
+    StoreError::Unfit { path: PathBuf::from(place), reason: format!("{said}; {cure}") }
 }
 
 /// Reads a URL; the error does not repeat it, for it may hold a password.
@@ -156,30 +177,39 @@ async fn check_server(connection: &mut PgConnection) -> Result<Verdict, StoreErr
     Ok(Ok(()))
 }
 
-/// Whether each connection is a session of its own. A pooler in transaction mode gives the session that one connection has left
-/// to the next that asks: leases of presence, LISTEN and prepared statements would be somebody else's.
-async fn check_sessions(one: &mut PgConnection, other: &mut PgConnection) -> Result<Verdict, StoreError> {
-    async fn process(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
-        let rows = sqlx::raw_sql("SELECT pg_backend_pid() AS pid").fetch_one(connection).await?;
-        rows.try_get("pid")
+/// Whether what a connection has locked is its own, for as long as it is there and no longer: processes are known to be alive by
+/// that, and LISTEN and prepared statements need it too. A pooler in transaction mode gives the session that one connection has
+/// left to the next that asks, and keeps it when the connection has gone. All of it is said as plain text, which such a pooler
+/// takes.
+async fn check_sessions(mut one: PgConnection, other: &mut PgConnection) -> Result<Verdict, StoreError> {
+    let row = in_time(sqlx::raw_sql(TAKE).fetch_one(&mut one)).await?;
+    let session: i32 = row.try_get("session")?;
+    let shared = "a pooler in front of it does not keep a session for each connection (pgbouncer's pool_mode = transaction or \
+                  statement): use pool_mode = session, or the server's own address";
+    let beside = in_time(sqlx::raw_sql("SELECT pg_backend_pid() AS session").fetch_one(&mut *other)).await?;
+    if beside.try_get::<i32, _>("session")? == session || locked(&mut one, session).await? != Some(true) {
+        return Ok(Err(shared.to_owned()));
     }
-    let before = process(one).await?;
-    sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
-    let beside = process(other).await?;
-    let after = process(one).await?;
-    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
-    Ok(if is_one_session_each(before, beside, after) {
-        Ok(())
-    } else {
-        Err("a pooler in front of it does not keep a session for each connection (pgbouncer's transaction mode): \
-             use session mode, or the server's own address"
-            .to_owned())
-    })
+    in_time(one.close()).await?;
+    let gone = Instant::now();
+    while locked(other, session).await?.is_some() {
+        if gone.elapsed() > GOODBYE {
+            return Ok(Err(format!(
+                "what a connection had locked was still locked {} seconds after its end: {shared}, with \
+                 server_reset_query = DISCARD ALL",
+                GOODBYE.as_secs()
+            )));
+        }
+        super::pause(Duration::from_millis(2)).await;
+    }
+    Ok(Ok(()))
 }
 
-/// From the server's processes that answered one connection, then another that stays in a transaction, then the first again.
-fn is_one_session_each(before: i32, beside: i32, after: i32) -> bool {
-    before == after && before != beside
+/// Whether that session still has its lock, and is the one that answers; `None` if nobody has the lock.
+async fn locked(connection: &mut PgConnection, session: i32) -> Result<Option<bool>, sqlx::Error> {
+    let text = sqlx::AssertSqlSafe(format!("{LOCKED} {session}"));
+    let row = in_time(sqlx::raw_sql(text).fetch_optional(connection)).await?;
+    row.map(|row| row.try_get("own")).transpose()
 }
 
 async fn check_settings(connection: &mut PgConnection) -> Result<Verdict, StoreError> {
@@ -195,13 +225,6 @@ async fn check_settings(connection: &mut PgConnection) -> Result<Verdict, StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_session_that_moves_or_is_shared_is_seen() {
-        assert!(is_one_session_each(1, 2, 1));
-        assert!(!is_one_session_each(1, 1, 2), "the other got what the first had left");
-        assert!(!is_one_session_each(1, 3, 2), "the first got another");
-    }
 
     #[test]
     fn a_url_is_named_without_its_password() {

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::open::settle;
+use super::{open::settle, silence::Silence};
 use crate::store::{self, StoreError};
 
 /// What the server has for one statement (its own limit is ten seconds), and what is waited for a connection.
@@ -101,6 +101,7 @@ pub(super) struct Pool(Arc<Inner>);
 
 struct Inner {
     options: PgConnectOptions,
+    silence: Silence,
     /// Most connections, for messages.
     most: usize,
     room: Arc<Semaphore>,
@@ -127,36 +128,19 @@ impl Lent {
     }
 }
 
-async fn in_time<T>(what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+/// What is asked of the server, if it answers within the patience there is.
+pub(super) async fn in_time<T>(what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     tokio::time::timeout(PATIENCE, what).await.unwrap_or_else(|_| {
         let said = format!("the database has not answered for {} seconds", PATIENCE.as_secs());
         Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said)))
     })
 }
 
-async fn say(connection: &mut PgConnection, statement: &'static str) -> Result<(), sqlx::Error> {
-    in_time(async { sqlx::raw_sql(statement).execute(connection).await.map(|_| ()) }).await
-}
-
-/// Runs statements that are each answered within the patience there is.
-async fn run<'c, T, F>(connection: &'c mut PgConnection, body: &F) -> Result<T, Setback>
-where
-    F: for<'a> Fn(&'a mut PgConnection) -> Body<'a, T>,
-{
-    match tokio::time::timeout(PATIENCE * 2, body(connection)).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let said = std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer");
-            Err(Setback::Database(sqlx::Error::Io(said)))
-        }
-    }
-}
-
 impl Pool {
-    pub(super) fn new(options: PgConnectOptions, most: usize) -> Self {
+    pub(super) fn new(options: PgConnectOptions, silence: Silence, most: usize) -> Self {
         let room = Arc::new(Semaphore::new(most));
         let (lent, waited_us) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { options, most, room, idle: Mutex::default(), lent, waited_us }))
+        Self(Arc::new(Inner { options, silence, most, room, idle: Mutex::default(), lent, waited_us }))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
@@ -208,9 +192,48 @@ impl Pool {
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => in_time(connect(&self.0.options)).await?,
+            None => self.connect().await?,
         };
         Ok(Lent { pool: self.clone(), connection: Some(connection), _permit: permit })
+    }
+
+    /// A connection with the session's settings.
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let asked = self.0.silence.ask();
+        let made = in_time(async {
+            let mut connection = self.0.options.connect().await?;
+            settle(&mut connection).await?;
+            Ok(connection)
+        });
+        let connection = made.await?;
+        asked.answered();
+        Ok(connection)
+    }
+
+    /// Says one statement.
+    async fn say(&self, connection: &mut PgConnection, statement: &'static str) -> Result<(), sqlx::Error> {
+        let asked = self.0.silence.ask();
+        let said = in_time(async { sqlx::raw_sql(statement).execute(connection).await.map(|_| ()) }).await;
+        if said.as_ref().err().is_none_or(|error| !is_cut(error)) {
+            asked.answered();
+        }
+        said
+    }
+
+    /// Runs statements that are each answered within the patience there is.
+    async fn run<'c, T, F>(&self, connection: &'c mut PgConnection, body: &F) -> Result<T, Setback>
+    where
+        F: for<'a> Fn(&'a mut PgConnection) -> Body<'a, T>,
+    {
+        let asked = self.0.silence.ask();
+        let Ok(outcome) = tokio::time::timeout(PATIENCE * 2, body(connection)).await else {
+            let said = std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer");
+            return Err(Setback::Database(sqlx::Error::Io(said)));
+        };
+        if outcome.as_ref().err().is_none_or(|setback| !setback.is_cut()) {
+            asked.answered();
+        }
+        outcome
     }
 
     /// Runs statements outside of a transaction, each its own, on a task of their own. A connection that turns out to be cut is
@@ -226,7 +249,7 @@ impl Pool {
             loop {
                 let mut lent = pool.lend().await?;
                 let Some(connection) = lent.connection.as_mut() else { return Err(gone()) };
-                let outcome = run(connection, &body).await;
+                let outcome = pool.run(connection, &body).await;
                 match outcome {
                     Err(setback) if setback.is_cut() => {
                         pool.distrust();
@@ -276,18 +299,18 @@ impl Pool {
     {
         let mut lent = self.begin(begin).await?;
         let Some(connection) = lent.connection.as_mut() else { return Err(gone()) };
-        let value = match run(connection, body).await {
+        let value = match self.run(connection, body).await {
             Ok(value) => value,
             Err(setback) => {
                 if setback.is_cut() {
                     self.distrust();
-                } else if say(connection, "ROLLBACK").await.is_ok() {
+                } else if self.say(connection, "ROLLBACK").await.is_ok() {
                     lent.give_back();
                 }
                 return Err(setback);
             }
         };
-        match say(connection, "COMMIT").await {
+        match self.say(connection, "COMMIT").await {
             Ok(()) => {
                 lent.give_back();
                 Ok(Ended::Committed(value))
@@ -310,7 +333,7 @@ impl Pool {
     async fn begin(&self, begin: &'static str) -> Result<Lent, Setback> {
         let mut lent = self.lend().await?;
         let Some(connection) = lent.connection.as_mut() else { return Err(gone()) };
-        match say(connection, begin).await {
+        match self.say(connection, begin).await {
             Ok(()) => return Ok(lent),
             Err(error) if is_cut(&error) => self.distrust(),
             Err(error) => return Err(error.into()),
@@ -318,7 +341,7 @@ impl Pool {
         drop(lent);
         let mut lent = self.lend().await?;
         let Some(connection) = lent.connection.as_mut() else { return Err(gone()) };
-        say(connection, begin).await?;
+        self.say(connection, begin).await?;
         Ok(lent)
     }
 }
@@ -332,11 +355,4 @@ async fn on_a_task<T: Send + 'static>(
 ) -> Result<T, Setback> {
     let ended = tokio::spawn(task).await;
     ended.unwrap_or_else(|failure| Err(Setback::Store(StoreError::Unavailable { reason: failure.to_string() })))
-}
-
-/// A connection with the session's settings.
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    let mut connection = options.connect().await?;
-    settle(&mut connection).await?;
-    Ok(connection)
 }

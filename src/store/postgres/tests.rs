@@ -1,5 +1,6 @@
 mod faults;
 mod plans;
+pub(crate) mod proxy;
 mod server;
 
 use serde_json::json;

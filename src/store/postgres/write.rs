@@ -95,6 +95,10 @@ impl Store for PostgresStore {
         self.inner.told.notified().await;
     }
 
+    async fn silent(&self) {
+        self.inner.silence.lasting().await;
+    }
+
     async fn next_due(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
         let row = self
             .look(|connection| Box::pin(async move { Ok(sqlx::query(sql::NEXT_DUE).fetch_one(connection).await?) }))

@@ -53,13 +53,18 @@ impl Checkup {
         checkup
     }
 
-    /// What the store may be asked for as long as no damage is known.
+    /// Whether the file may be written to: as long as no damage is known. What is written into a damaged one may be lost, and
+    /// may damage more; it can still be read, as far as it can be read.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: damage was found. Nothing is claimed then, and the process is not ready.
+    /// [`StoreError::Unavailable`]: damage was found. Nothing is claimed or taken then, and the process is not ready.
     pub fn passed(&self) -> Result<(), StoreError> {
         self.damage.get().map_or(Ok(()), |found| {
-            Err(StoreError::Unavailable { reason: format!("quick_check found damage: {found}; restore a backup") })
+            let reason = format!(
+                "quick_check found damage in the database: {found}; nothing is written to it any more: stop keyferry and \
+                 restore a backup"
+            );
+            Err(StoreError::Unavailable { reason })
         })
     }
 
@@ -106,7 +111,14 @@ mod tests {
     };
 
     use super::*;
-    use crate::store::{Claim, SqliteStore, Store as _};
+    use crate::store::{Claim, SqliteStore, Store as _, conformance};
+
+    impl SqliteStore {
+        /// As after a look that found something.
+        pub(crate) fn be_damaged(&self) {
+            self.inner.checkup.damage.set("row 7 missing from index".to_owned()).unwrap();
+        }
+    }
 
     /// A file with some megabytes in it.
     async fn filled(folder: &tempfile::TempDir) -> std::path::PathBuf {
@@ -127,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_found_and_gives_no_work() {
+    async fn a_damaged_file_is_found_gives_no_work_and_takes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = filled(&folder).await;
         let mut file = std::fs::File::options().write(true).open(&path).unwrap();
@@ -147,7 +159,14 @@ mod tests {
         assert!(found.to_string().contains("quick_check found damage"), "{found}");
         let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let claim = Claim { owner: "one".to_owned(), now, lease_until: now, limit: 1 };
-        assert_eq!(store.claim(claim).await.unwrap_err(), found);
+        assert_eq!(store.claim(claim.clone()).await.unwrap_err(), found);
+        let (committed, claimed) = store.commit_and_claim([conformance::start("r1")].into(), claim).await;
+        assert_eq!((committed.unwrap_err(), claimed.unwrap_err()), (found.clone(), found.clone()));
+        assert_eq!(store.commit([conformance::start("r1")].into()).await.unwrap_err(), found);
+        assert_eq!(store.put_records(Vec::new()).await.unwrap_err(), found);
+        assert_eq!(store.expire_leases().await.unwrap_err(), found);
+        assert_eq!(store.outbox(now, 1).await.unwrap_err(), found, "no mail that cannot be ticked off");
+        assert!(matches!(store.load("r1").await, Err(StoreError::NotFound { .. })), "what can be read is read");
         store.close().await;
     }
 

@@ -120,12 +120,13 @@ impl SqliteStore {
         self.inner.readers.lend().await
     }
 
-    /// Runs `body` in a transaction that has the write lock from its beginning.
+    /// Runs `body` in a transaction that has the write lock from its beginning. A damaged file takes none.
     async fn write<T, F>(&self, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
+        self.inner.checkup.passed()?;
         Self::transact(&self.inner.writer, "BEGIN IMMEDIATE", body).await
     }
 

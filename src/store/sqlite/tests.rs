@@ -1,8 +1,10 @@
+mod power;
+
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Store, conformance};
+use crate::store::{Claim, Store, conformance};
 
 async fn fresh() -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
@@ -237,4 +239,49 @@ async fn a_transaction_has_the_write_lock_from_its_beginning() {
         .await
         .unwrap();
     assert!(refused.as_deref().is_some_and(|error| error.contains("locked")), "{refused:?}");
+}
+
+/// Thirty thousand bytes more.
+async fn grow(store: &SqliteStore, number: i64) {
+    let put = crate::store::RecordPut {
+        enterprise: "dave".to_owned(),
+        collection: "c".to_owned(),
+        key: number.to_string(),
+        expected: 0,
+        body: "x".repeat(30_000).into(),
+        at: conformance::at(0),
+    };
+    store.put_records(vec![put]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_reader_holds_nobody_up_and_the_log_that_it_keeps_is_told_and_used_again() {
+    let (_folder, store) = fresh().await;
+    let log = || store.vitals().files.iter().find(|(name, _)| *name == "wal").unwrap().1;
+    for number in 0..300 {
+        grow(&store, number).await;
+    }
+    let normal = log();
+    assert!(normal < 8_000_000, "the log has {normal} bytes with nobody reading");
+    let mut reader = SqliteConnection::connect(&store.path().to_string_lossy()).await.unwrap();
+    sqlx::query("BEGIN").execute(&mut reader).await.unwrap();
+    let count = "SELECT count(*) FROM records";
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut reader).await.unwrap(), 300);
+    for number in 300..800 {
+        grow(&store, number).await;
+        let run = format!("r{number}");
+        assert_eq!(store.commit([conformance::start(&run)].into()).await, Ok(vec![Ok(())]));
+        let claim =
+            Claim { owner: "one".to_owned(), now: conformance::at(0), lease_until: conformance::at(60), limit: 1 };
+        assert_eq!(store.claim(claim).await.unwrap()[0].run, run, "claims go on beside it");
+    }
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut reader).await.unwrap(), 300, "it sees the past");
+    let held = log();
+    assert!(held > normal + 8_000_000, "the reader kept nothing: {normal}, then {held} bytes");
+    reader.close().await.unwrap();
+    for number in 800..1_300 {
+        grow(&store, number).await;
+    }
+    let after = log();
+    assert!(after <= held + 8_000_000, "the log grows on: {held}, then {after} bytes");
 }

@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::*;
-use crate::store::{PostgresStore, Store as _, postgres::tests::Database};
+use crate::store::{
+    PostgresStore, Store as _,
+    postgres::tests::{
+        Database,
+        proxy::{HOLE, OPEN, Proxy},
+    },
+};
 
 const URL: &str = "KEYFERRY_TEST_FLEET";
 const MARK: &str = "KEYFERRY_TEST_FLEET_MARK";
@@ -188,6 +194,69 @@ async fn a_late_process_is_refused_by_its_fence_and_takes_what_was_recorded() {
     assert_eq!(slow.service.run(&run).await.unwrap().output, Some(json!("in time")));
     quick.leave().await;
     slow.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_silent_server_people_are_told_at_once_and_work_and_its_renewal_go_on_after_it() {
+    let Some(database) = Database::make().await else { return };
+    let proxy = Proxy::start(database.address()).await;
+    let (go, started) = (watch::Sender::new(false), Arc::new(AtomicU64::new(0)));
+    let steps = Registry::new().with(Late { started: Arc::clone(&started), go: go.subscribe(), output: "done" });
+    let clock = Arc::new(SystemClock);
+    let mut member = Member::join(&database.url_at(proxy.port), clock, steps, &one("late")).await;
+    member.work();
+    let run = member.start(json!({})).await;
+    while started.load(Ordering::SeqCst) == 0 {
+        real_pause().await;
+    }
+    let counted = async |value: &'static str| metered(&member.service, "keyferry_lease_renewals_total", value).await;
+    proxy.fault.store(HOLE, Ordering::SeqCst);
+    let began = Instant::now();
+    let mut slowest = Duration::ZERO;
+    let asked = StartRun {
+        enterprise: "dave".to_owned(),
+        workflow: "one".to_owned(),
+        input: json!({}),
+        actor: actor(),
+        idempotency_key: None,
+    };
+    // Longer than anything that is waited for: connections are given up and made anew meanwhile.
+    while began.elapsed() < Duration::from_secs(15) || counted("late").await < 0.5 {
+        assert!(began.elapsed() < Duration::from_secs(30), "the step is not stopped");
+        let asked_at = Instant::now();
+        let told = match began.elapsed().as_secs() % 3 {
+            0 => member.service.run(&run).await.map(|_| ()),
+            1 => member.service.start_run(asked.clone()).await.map(|_| ()),
+            _ => member.service.pause(&run, actor(), "a freeze").await.map(|_| ()),
+        };
+        assert_eq!(told.unwrap_err().kind, ErrorKind::Unavailable);
+        assert!(!member.service.health().await.writable);
+        slowest = slowest.max(asked_at.elapsed());
+        real_pause().await;
+    }
+    assert!(slowest < Duration::from_secs(5), "people waited {slowest:?}");
+    assert!(proxy.reached.load(Ordering::SeqCst) >= 5);
+    proxy.fault.store(OPEN, Ordering::SeqCst);
+    let healed = Instant::now();
+    let within = Duration::from_secs(20);
+    let work = async || member.store.work(&run).await.map(|mut work| work.remove(0));
+    let again = loop {
+        match work().await {
+            Ok(found) if found.attempt == 2 => break found,
+            found => assert!(healed.elapsed() < within, "the step is not done again: {found:?}"),
+        }
+        real_pause().await;
+    };
+    let passed = again.lease_until.unwrap() + Duration::from_secs(LEASE_S);
+    while work().await.unwrap().lease_until.unwrap() < passed {
+        assert!(healed.elapsed() < within, "its lease is not renewed");
+        real_pause().await;
+    }
+    assert_eq!(work().await.unwrap().attempt, 2, "the lease held");
+    eprintln!("people waited {slowest:?} at most; the step held its lease {:?} after the healing", healed.elapsed());
+    go.send_replace(true);
+    assert_eq!(member.until_ended(&run, Duration::from_secs(10)).await.output, Some(json!("done")));
+    member.leave().await;
 }
 
 /// The process that is killed: it takes a step and says so in a file.

@@ -186,11 +186,135 @@ async fn a_result_whose_work_another_has_taken_is_dropped_and_counted() {
     let claim = crate::store::Claim { owner: "another".to_owned(), now, lease_until, limit: 1 };
     assert_eq!(house.store.claim(claim).await.unwrap().len(), 1);
     seen.gate.notify_one();
-    while house.metered("keyferry_leases_lost_total", "taken").await < 0.5 {
-        real_pause().await;
-    }
+    house.until_metered("keyferry_leases_lost_total", "taken").await;
     assert!(house.metered("keyferry_leases_lost_total", "gone").await < 0.5);
     assert_eq!(house.service.run(&run).await.unwrap().revision, 1, "the late result is not there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_worker_that_claims_its_own_work_again_ends_its_older_attempt() {
+    let (_folder, path) = place();
+    let (steps, seen) = gated(1);
+    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    house.halt_loops().await;
+    let older = house.service.core.held.all().remove(0);
+    house.clock.advance(Duration::from_secs(3_600));
+    let now = house.clock.now();
+    let core = Arc::clone(&house.service.core);
+    let lease_until = now + Duration::from_secs(60);
+    let claim = crate::store::Claim { owner: core.owner.clone(), now, lease_until, limit: 1 };
+    let again = house.store.claim(claim).await.unwrap().remove(0);
+    assert_eq!((again.attempt, again.crashes), (2, 1));
+    let refused = house.store.commit([older.word(crate::store::Say::Drop)].into()).await.unwrap().remove(0);
+    assert!(
+        matches!(refused, Err(crate::store::StoreError::LeaseLost { found: Some(found), .. }) if found == again.fence),
+        "the owner's name says nothing: {refused:?}"
+    );
+    let permit = Arc::clone(&core.room).try_acquire_owned().unwrap();
+    core.execute(again, permit, crate::worker::meters::By::Claim);
+    house.until_counted(&seen.begun, 2).await;
+    house.until_counted(&seen.dropped, 1).await;
+    seen.gate.notify_one();
+    assert_eq!(house.until_ended(&run).await.output.unwrap()["attempt"], 2);
+    house.until_metered("keyferry_leases_lost_total", "taken").await;
+    house.start_loops();
+    house.drain().await;
+}
+
+/// Saves more than there is room for, the first time.
+struct Saving(Arc<AtomicU64>);
+
+#[async_trait]
+impl Step for Saving {
+    fn name(&self) -> &'static str {
+        "saving"
+    }
+
+    async fn run(&self, context: &StepContext, _input: Value) -> Result<Progress, StepError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        context.save_checkpoint(json!("x".repeat(300_000))).await?;
+        Ok(Progress::done(json!({ "attempt": context.attempt })))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_meets_a_store_that_is_down_is_done_again_and_its_definition_sees_no_failure() {
+    let (_folder, path) = place();
+    let tries = Arc::new(AtomicU64::new(0));
+    let mut state = task("saving", None);
+    state["Catch"] = json!([{ "ErrorEquals": ["States.ALL"], "Next": "Wrong" }]);
+    let definition = json!({ "StartAt": "Nap", "States": {
+        "Nap": { "Type": "Wait", "Seconds": 30, "Next": "Save" }, "Save": state, "Wrong": { "Type": "Fail", "Error": "Wrong" } } });
+    let steps = Registry::new().with(Saving(Arc::clone(&tries)));
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("save", definition)]).await;
+    let run = house.start("save", json!({})).await;
+    // Room for the claim and for a word about the work, and not for what the step saves.
+    house.store.limit_pages(Some(8)).await;
+    house.clock.advance(Duration::from_secs(30));
+    house.until_counted(&tries, 1).await;
+    house.until_metered("keyferry_step_outcomes_total", "released").await;
+    let work = house.store.work(&run).await.unwrap().remove(0);
+    assert_eq!((work.crashes, work.checkpoint), (0, None), "its work is given back, and nothing half saved");
+    house.store.limit_pages(None).await;
+    for _ in 0..1_000 {
+        house.clock.advance(Duration::from_secs(1));
+        real_pause().await;
+        if house.service.run(&run).await.unwrap().ended_at.is_some() {
+            break;
+        }
+    }
+    let view = house.until_ended(&run).await;
+    assert_eq!(view.status, Standing::Succeeded, "{view:?}");
+    assert!(view.output.unwrap()["attempt"].as_u64() >= Some(2));
+    assert!(tries.load(Ordering::SeqCst) >= 2);
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_takes_nothing_from_anybody_and_says_what_to_do() {
+    let (_folder, path) = place();
+    let (steps, seen) = gated(1);
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    house.store.be_damaged();
+    let new = NewEnterprise {
+        id: "erin".to_owned(),
+        name: "Erin".to_owned(),
+        partition: "aws".to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+    };
+    let asked = StartRun {
+        enterprise: "dave".to_owned(),
+        workflow: "one".to_owned(),
+        input: json!({}),
+        actor: actor(),
+        idempotency_key: None,
+    };
+    for refused in [
+        house.service.add_enterprise(new).await.unwrap_err(),
+        house.service.start_run(asked).await.unwrap_err(),
+        house.service.pause(&run, actor(), "a freeze").await.unwrap_err(),
+        house.service.next_mail(1).await.unwrap_err(),
+    ] {
+        assert_eq!((refused.kind, refused.code), (ErrorKind::Unavailable, "store-unavailable"));
+        assert!(refused.message.contains("row 7 missing from index"), "{refused}");
+        assert!(refused.message.contains("restore a backup"), "{refused}");
+    }
+    let health = house.service.health().await;
+    assert!(!health.writable && health.reason.unwrap().contains("restore a backup"));
+    seen.gate.notify_one();
+    pauses(30).await;
+    let view = house.service.run(&run).await.unwrap();
+    assert_eq!(
+        (view.revision, view.status),
+        (1, Standing::Working),
+        "what can be read is read, and nothing was written"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -205,9 +205,7 @@ async fn a_cancelled_run_stops_its_running_step() {
     }
     house.service.cancel(&run, actor(), "stop").await.unwrap();
     house.until_counted(&dropped, 1).await;
-    while house.metered("keyferry_leases_lost_total", "gone").await < 0.5 {
-        real_pause().await;
-    }
+    house.until_metered("keyferry_leases_lost_total", "gone").await;
     assert!(house.metered("keyferry_leases_lost_total", "taken").await < 0.5, "nobody else has it");
     house.drain().await;
 }

@@ -1,106 +1,10 @@
 //! Two processes on one database, and connections that are cut.
 
-use std::sync::atomic::AtomicU8;
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+use super::{
+    proxy::{DELAY_COMMIT, HOLE, LOSE_ANSWER, LOSE_COMMIT, OPEN, Proxy},
+    *,
 };
-
-use super::*;
 use crate::store::{Claim, Write, conformance::Hand};
-
-const OPEN: u8 = 0;
-/// A commit reaches the server, its answer does not come back.
-const LOSE_ANSWER: u8 = 1;
-/// A commit does not reach the server.
-const LOSE_COMMIT: u8 = 2;
-/// A commit reaches the server when its sender has long given it up.
-const DELAY_COMMIT: u8 = 3;
-
-/// A way to the server that can be disturbed.
-struct Proxy {
-    port: u16,
-    fault: Arc<AtomicU8>,
-    /// Times that a fault was reached.
-    reached: Arc<AtomicU8>,
-}
-
-impl Proxy {
-    async fn start(address: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (fault, reached) = (Arc::new(AtomicU8::new(OPEN)), Arc::new(AtomicU8::new(0)));
-        let proxy = Self { port, fault: Arc::clone(&fault), reached: Arc::clone(&reached) };
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (address, fault, reached) = (address.clone(), Arc::clone(&fault), Arc::clone(&reached));
-                tokio::spawn(async move {
-                    let server = TcpStream::connect(address).await.unwrap();
-                    carry(client, server, &fault, &reached).await;
-                });
-            }
-        });
-        proxy
-    }
-}
-
-/// Sees commits go by: COMMIT, and the writing of history by a statement that is a transaction by itself.
-#[derive(Default)]
-struct Sees {
-    in_transaction: bool,
-}
-
-impl Sees {
-    fn commits(&mut self, bytes: &[u8]) -> bool {
-        let says = |words: &[u8]| bytes.windows(words.len()).any(|part| part == words);
-        let commit = says(b"COMMIT\0") || (!self.in_transaction && says(b"\"event\":\"step-succeeded\""));
-        self.in_transaction = says(b"BEGIN\0") || (self.in_transaction && !commit && !says(b"ROLLBACK\0"));
-        commit
-    }
-}
-
-async fn carry(mut client: TcpStream, mut server: TcpStream, fault: &AtomicU8, reached: &AtomicU8) {
-    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-    let mut sees = Sees::default();
-    loop {
-        tokio::select! {
-            read = client.read(&mut up) => {
-                let Ok(read @ 1..) = read else { return };
-                let fault = if sees.commits(&up[..read]) { fault.swap(OPEN, Ordering::SeqCst) } else { OPEN };
-                if fault != OPEN {
-                    reached.fetch_add(1, Ordering::SeqCst);
-                }
-                match fault {
-                    LOSE_ANSWER => {
-                        server.write_all(&up[..read]).await.unwrap();
-                        // The server has done it when it answers.
-                        let _ = server.read(&mut down).await;
-                        return;
-                    }
-                    LOSE_COMMIT => return,
-                    DELAY_COMMIT => {
-                        drop(client);
-                        pause(Duration::from_millis(500)).await;
-                        server.write_all(&up[..read]).await.unwrap();
-                        let read = server.read(&mut down).await.unwrap();
-                        // 22012: it did not find what it was to prove.
-                        assert!(down[..read].windows(5).any(|code| code == b"22012"), "a late commit was done");
-                        reached.fetch_add(1, Ordering::SeqCst);
-                        return;
-                    }
-                    _ => if server.write_all(&up[..read]).await.is_err() { return },
-                }
-            }
-            read = server.read(&mut down) => {
-                let Ok(read @ 1..) = read else { return };
-                if client.write_all(&down[..read]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
 
 async fn behind_a_proxy() -> Option<(Database, Proxy, PostgresStore)> {
     let database = Database::make().await?;
@@ -110,17 +14,13 @@ async fn behind_a_proxy() -> Option<(Database, Proxy, PostgresStore)> {
     Some((database, proxy, store))
 }
 
-fn starts(run: &str) -> Write {
-    conformance::group(vec![Hand::begin(run, false, None).1])
-}
-
 #[tokio::test]
 async fn a_commit_that_was_done_and_not_answered_is_found_done() {
     let Some((_database, proxy, store)) = behind_a_proxy().await else { return };
     for number in 0..5 {
         proxy.fault.store(LOSE_ANSWER, Ordering::SeqCst);
         let run = format!("r{number}");
-        assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]));
+        assert_eq!(store.commit(Arc::from([conformance::start(&run)])).await, Ok(vec![Ok(())]));
         assert_eq!(store.load(&run).await.unwrap().snapshot.header.revision, 1);
     }
     assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
@@ -132,10 +32,10 @@ async fn a_commit_that_never_reached_the_server_is_an_error_and_leaves_nothing()
     for number in 0..5 {
         proxy.fault.store(LOSE_COMMIT, Ordering::SeqCst);
         let run = format!("r{number}");
-        let outcome = store.commit(Arc::from([starts(&run)])).await;
+        let outcome = store.commit(Arc::from([conformance::start(&run)])).await;
         assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
         assert!(matches!(store.load(&run).await, Err(StoreError::NotFound { .. })));
-        assert_eq!(store.commit(Arc::from([starts(&run)])).await, Ok(vec![Ok(())]), "it can be done again");
+        assert_eq!(store.commit(Arc::from([conformance::start(&run)])).await, Ok(vec![Ok(())]), "it can be done again");
     }
     assert_eq!(proxy.reached.load(Ordering::SeqCst), 5);
 }
@@ -181,6 +81,35 @@ async fn a_turn_that_another_process_has_overtaken_is_refused_whatever_is_rememb
     assert!(matches!(late.as_deref(), Ok([Err(StoreError::Conflict { expected: 1, found: 2, .. })])), "{late:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_silent_is_told_within_seconds_and_heard_as_soon_as_it_answers() {
+    let Some((_database, proxy, store)) = behind_a_proxy().await else { return };
+    assert!(store.key("nothing").await.unwrap().is_none());
+    proxy.fault.store(HOLE, Ordering::SeqCst);
+    // The first waits for an answer; those behind it need not.
+    for longest in [silence::LIMIT + Duration::from_secs(1), Duration::from_millis(200), Duration::from_millis(200)] {
+        for asked in [store.key("nothing").await.map(|_| ()), store.probe().await] {
+            let told = asked.unwrap_err();
+            assert!(told.to_string().contains("has answered nothing for 3 seconds"), "{told}");
+        }
+        let began = std::time::Instant::now();
+        assert!(store.load("r").await.is_err());
+        assert!(began.elapsed() < longest, "{:?}", began.elapsed());
+    }
+    store.silent().await;
+    assert!(proxy.reached.load(Ordering::SeqCst) >= 1);
+    proxy.fault.store(OPEN, Ordering::SeqCst);
+    let healed = std::time::Instant::now();
+    while store.probe().await.is_err() {
+        assert!(healed.elapsed() < Duration::from_secs(1), "nothing is heard of it");
+        pause(Duration::from_millis(5)).await;
+    }
+    assert!(store.key("nothing").await.unwrap().is_none());
+    assert_eq!(store.commit(Arc::from([conformance::start("r")])).await, Ok(vec![Ok(())]));
+    let calm = tokio::time::timeout(silence::LIMIT + Duration::from_millis(500), store.silent());
+    assert!(calm.await.is_err(), "nobody asks, and nobody is silent");
+}
+
 #[tokio::test]
 async fn connections_that_the_server_ends_are_replaced() {
     let Some((database, store)) = fresh().await else { return };
@@ -190,7 +119,7 @@ async fn connections_that_the_server_ends_are_replaced() {
         let mut connection = PgConnection::connect(database.url()).await.unwrap();
         assert!(count(&mut connection, end).await > 0);
         assert!(store.key("nothing").await.unwrap().is_none());
-        assert_eq!(store.commit(Arc::from([starts(&format!("r{number}"))])).await, Ok(vec![Ok(())]));
+        assert_eq!(store.commit(Arc::from([conformance::start(&format!("r{number}"))])).await, Ok(vec![Ok(())]));
     }
 }
 
@@ -248,7 +177,7 @@ async fn leases_of_the_living_stay_and_those_of_the_dead_end_within_two_seconds(
     let now = chrono::DateTime::from_timestamp(1_700_000_100, 0).unwrap();
     let lease_until = now + chrono::TimeDelta::seconds(60);
     for (store, owner, run) in [(&store, "alive", "r1"), (&other, "dying", "r2")] {
-        store.commit(Arc::from([starts(run)])).await.unwrap();
+        store.commit(Arc::from([conformance::start(run)])).await.unwrap();
         let claim = Claim { owner: owner.to_owned(), now, lease_until, limit: 1 };
         assert_eq!(store.claim(claim).await.unwrap()[0].run, run);
     }
@@ -284,7 +213,7 @@ async fn work_that_one_process_makes_due_is_heard_of_by_another_and_not_by_itsel
             let other = other.clone();
             async move { other.hinted().await }
         });
-        store.commit(Arc::from([starts(&format!("r{number}"))])).await.unwrap();
+        store.commit(Arc::from([conformance::start(&format!("r{number}"))])).await.unwrap();
         tokio::time::timeout(Duration::from_secs(1), heard).await.expect("heard within a second").unwrap();
     }
     assert!(tokio::time::timeout(Duration::from_millis(600), store.hinted()).await.is_err(), "it heard itself");
