@@ -267,17 +267,21 @@ pub(super) fn whole(rows: &Rows<'_>, found: &Found, claims: &Claims) -> Result<O
         .map(|(n, frame, visit, fence)| ((*n, *frame), (visit.cast_signed(), fence.cast_signed())))
         .collect();
     let ended: HashSet<i64> = rows.ended.iter().copied().collect();
-    let said: HashSet<_> = rows.words.iter().map(|row| (row.n, row.frame)).collect();
     let (replaced, added): (Vec<_>, Vec<_>) = rows.work.iter().partition(|row| held.contains_key(&(row.n, row.frame)));
-    let gone = || rows.dropped.iter().chain(&rows.no_work).copied();
-    let (removed, deleted): (Vec<_>, Vec<_>) = gone().partition(|place| held.contains_key(place));
-    let kept = said.iter().copied().chain(rows.work.iter().map(|row| (row.n, row.frame)));
+    let said = rows.words.iter().map(|row| (row.n, row.frame));
+    let stay: Vec<_> = said.chain(rows.work.iter().map(|row| (row.n, row.frame))).collect();
+    let go: Vec<_> = rows.dropped.iter().chain(&rows.no_work).copied().collect();
     let mut places = HashSet::new();
-    let each_once = kept.clone().chain(gone()).all(|place| places.insert(place));
-    let all_proven = held.keys().all(|place| places.contains(place));
-    if !each_once || !all_proven || kept.into_iter().any(|(n, _)| ended.contains(&n)) {
+    let each_once = stay.iter().all(|place| places.insert(*place));
+    let staying = places.clone();
+    let each_once = each_once && go.iter().all(|place| places.insert(*place));
+    // What is held and does not stay goes, by itself or with its run.
+    let removed: Vec<_> = held.keys().filter(|place| !staying.contains(place)).copied().collect();
+    let all_go = removed.iter().all(|place| places.contains(place) || ended.contains(&place.0));
+    if !each_once || !all_go || stay.iter().any(|(n, _)| ended.contains(n)) {
         return Ok(None);
     }
+    let deleted: Vec<_> = go.into_iter().filter(|place| !held.contains_key(place)).collect();
     let mut to = Together::default();
     words(&mut to, rows)?;
     if !replaced.is_empty() {
@@ -297,9 +301,8 @@ pub(super) fn whole(rows: &Rows<'_>, found: &Found, claims: &Claims) -> Result<O
         to.bind(column(held(), |held| held.1))?;
         to.expect(removed.len());
     }
-    let gone: Vec<_> = gone().collect();
     no_work(&mut to, &deleted)?;
-    no_work_of(&mut to, &rows.ended, &gone)?;
+    no_work_of(&mut to, &rows.ended, &[removed, deleted].concat())?;
     work(&mut to, added)?;
     runs(&mut to, rows, found)?;
     Ok(Some(to))
