@@ -140,6 +140,8 @@ impl Desk {
         if admitted.iter().all(Admitted::repeats)
             && let Some(first) = admitted.first()
         {
+            // A process that died before it told the run has left that to whoever asks next.
+            self.after(&enterprise, first.session.run.as_deref()).await?;
             return Err(used(&first.session, true));
         }
         let place_run = admitted.first().and_then(|first| first.session.run.clone());
@@ -303,7 +305,9 @@ impl Desk {
             return Err(used(&taken.session, false));
         }
         let passed = (self.0.clock.now() - since).to_std().unwrap_or_default();
-        if !own && passed < RELAY {
+        // A store that is one process's alone: whoever else relayed is dead.
+        let lives = !own && self.0.service.is_shared();
+        if lives && passed < RELAY {
             return Err(Refusal::import_in_progress((RELAY - passed).as_secs()));
         }
         self.write(enterprise, taken, SessionState::Open).await?;
