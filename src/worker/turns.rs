@@ -386,7 +386,7 @@ fn seal_one(
             start: Start {
                 parent: Some(ParentLink { run: header.run.clone(), frame: child.frame, visit: child.visit }),
                 exclusive: false,
-                idempotency: None,
+                idempotency: Vec::new(),
             },
         };
         let Beginning { folded, mut state } = begin(core, Arc::clone(definition), asked)?;
