@@ -266,3 +266,29 @@ fn the_customer_is_told_of_an_import_at_first_and_around_the_expiry_of_tokens_an
     }
     assert!(write(&opened("key-import", input("asked")), Some(("customer", "Import")), |_, _| {}).is_empty());
 }
+
+#[test]
+fn customer_and_engineer_are_told_which_material_has_arrived_and_what_comes_next() {
+    let told = |letter: &str, reimport: Value| Notice::Told {
+        frame: 0,
+        visit: 5,
+        letter: letter.to_owned(),
+        about: Payload::from(json!({
+            "materials": [
+                { "region": "us-west-2", "arn": "arn:1", "key_material_id": "1a".repeat(32) },
+                { "region": "us-west-2", "instance": "sandbox", "arn": "arn:2", "key_material_id": "2b".repeat(32) },
+            ],
+            "reimport": reimport,
+        })),
+    };
+    let letters = write(&told("keys-arrived", Value::Null), None, |_, _| {});
+    let readers: Vec<&str> = letters.iter().map(|letter| letter.to.as_str()).collect();
+    assert_eq!(readers, ["security@dave.example", "eve@replicon.example"]);
+    assert_ne!(letters[0].message_id, letters[1].message_id);
+    same_as_snapshot("keys-arrived", &letters[0]);
+    let again = write(&told("keys-arrived", json!({ "since": "2026-03-02T10:00:00Z" })), None, |_, _| {});
+    same_as_snapshot("keys-arrived-again", &again[0]);
+    let unknown = write(&told("of-another-version", Value::Null), None, |_, _| {});
+    assert_eq!(unknown.len(), 1);
+    assert!(unknown[0].to == "eve@replicon.example" && unknown[0].text().contains("us-west-2"), "{unknown:?}");
+}
