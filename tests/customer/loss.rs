@@ -1,10 +1,14 @@
 //! A key that is lost and comes back, as shipped: material is deleted in KMS, the customer is asked, and their own client gives
 //! the same bytes from its backup, through a socket. Nothing else is taken.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc, time::Duration};
 
 use aws_sdk_kms::{Client as Kms, primitives::Blob};
-use keyferry::{aws::Aws, config::Config};
+use keyferry::{
+    aws::Aws,
+    config::Config,
+    worker::{Clock as _, SystemClock},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -109,12 +113,27 @@ async fn what_kms_lost_is_asked_for_and_every_client_gives_it_back_from_its_back
         assert_eq!(kept.proof(&server, &run).await["drill"], false);
         shown.push(kept);
     }
+    // Each loss was said once, however often it was seen, and once more when it was made good.
+    let mut log = String::new();
+    for _ in 0..100 {
+        log = fs::read_to_string(folder.path().join("stderr.log")).unwrap();
+        if log.matches("imported material is back").count() == shown.len() {
+            break;
+        }
+        SystemClock.sleep(Duration::from_millis(50)).await;
+    }
+    for said in ["imported material is gone", "imported material is back"] {
+        assert_eq!(log.matches(said).count(), shown.len(), "{said}: {log}");
+    }
     let kept = shown.pop().expect("the program needs nothing that could be missing");
     let drill = json!({ "workflow": "reimport", "input": { "drill": true, "regions": [WEST] } });
     let path = format!("/enterprises/{}/runs", kept.name);
     let run = server.operator(Method::POST, &path, "engineer", &drill).await["id"].as_str().unwrap().to_owned();
     assert_eq!(server.asking(&kept.name, "reimport").await, run);
     server.told(&format!("{}@example.com", kept.name), "custody drill").await;
+    let refused = server.refused(Method::POST, &path, &drill).await;
+    assert_eq!((&refused["status"], &refused["code"]), (&json!(409), &json!("reimport-open")), "{refused:#}");
+    assert!(refused["detail"].as_str().unwrap().contains(&run), "{refused:#}");
     kept.offers_other_bytes();
     assert!(kept.decrypts().await, "a drill interrupts nothing");
     kept.gives_back();
@@ -184,6 +203,17 @@ async fn killed_in_the_middle_of_a_re_import_the_program_tells_the_truth_and_the
         }
         kept.proof(&server, &run).await;
         assert!(kept.decrypts().await, "{failpoint}");
+        let to = format!("{}@example.com", kept.name);
+        let told = || server.letters(&to).into_iter().filter(|letter| letter.subject.contains("keys have arrived"));
+        // One of the onboarding, one of the re-import, however often the process died.
+        for _ in 0..200 {
+            if told().count() == 2 {
+                break;
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(told().count(), 2, "{failpoint}: {:#?}", server.letters(&to));
+        assert!(told().all(|letter| letter.text.contains(&kept.material)), "{failpoint}");
         let described = kept.kms.describe_key().key_id(&kept.key).send().await.unwrap().key_metadata.unwrap();
         assert_eq!(described.current_key_material_id(), Some(kept.material.as_str()), "{failpoint}");
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use keyferry::worker::{Clock as _, SystemClock};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::import::{EAST, WEST};
@@ -132,15 +132,25 @@ impl Serving {
     }
 
     pub async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {
+        let (status, body) = self.answered(method, path, role, body).await;
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    }
+
+    /// An engineer's request that is not granted: the problem document.
+    pub async fn refused(&self, method: Method, path: &str, body: &Value) -> Value {
+        let (status, body) = self.answered(method, path, "engineer", body).await;
+        assert!(status.is_client_error(), "{path}: {body}");
+        body
+    }
+
+    async fn answered(&self, method: Method, path: &str, role: &str, body: &Value) -> (StatusCode, Value) {
         let request =
             self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
         let request = request.header("keyferry-actor", role);
         let request = if method == Method::GET { request } else { request.json(body) };
         let response = request.send().await.unwrap();
-        let status = response.status();
-        let body: Value = response.json().await.unwrap();
-        assert!(status.is_success(), "{path}: {body}");
-        body
+        (response.status(), response.json().await.unwrap())
     }
 
     pub async fn metrics(&self) -> String {

@@ -160,16 +160,34 @@ impl Desk {
         Ok(Receipt { first, remaining: remaining?, results })
     }
 
-    /// What is left after an upload; lets the run go on when that is nothing.
+    /// What is left after an upload; lets the run go on when that is nothing, and others that waited for the same.
     async fn after(&self, enterprise: &str, run: Option<&str>) -> Result<Vec<String>, Refusal> {
+        let mut left = Vec::new();
         // Without one the run has gone on already: another upload was the last.
-        let place = self.place_of(enterprise, run).await?;
-        let Some(place) = place else { return Ok(Vec::new()) };
-        let lacking = self.lacking(enterprise, &place).await?;
-        if lacking.is_empty() {
-            self.complete(enterprise, &place).await?;
+        if let Some(place) = self.place_of(enterprise, run).await? {
+            left = self.lacking(enterprise, &place).await?;
+            if left.is_empty() {
+                self.complete(enterprise, &place).await?;
+            }
         }
-        Ok(regions(&lacking))
+        // Those that are not told now look by themselves when their wait is over.
+        if let Some(run) = run
+            && let Err(refusal) = self.tell_others(enterprise, run).await
+        {
+            tracing::warn!(enterprise, code = refusal.code, "key import: other runs were not told: {}", refusal.detail);
+        }
+        Ok(regions(&left))
+    }
+
+    /// An import counts for every run that waits for its key.
+    async fn tell_others(&self, enterprise: &str, run: &str) -> Result<(), Refusal> {
+        let (places, _) = self.waiting(enterprise).await?;
+        for place in places.iter().filter(|place| place.run.as_deref() != Some(run)) {
+            if self.lacking(enterprise, place).await?.is_empty() {
+                self.complete(enterprise, place).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a whole number of floors has passed since `began`.
