@@ -228,7 +228,7 @@ impl Serving {
             assert_ne!(view["status"], "attention", "{view:#}");
             SystemClock.sleep(Duration::from_millis(50)).await;
         }
-        panic!("the run does not end");
+        panic!("the run does not end: {:#}", self.run(run).await);
     }
 
     pub async fn api_key(&self, enterprise: &str, environment: &str) -> String {
