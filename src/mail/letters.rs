@@ -425,7 +425,7 @@ fn report_summary(report: &Value) -> Vec<Block> {
 }
 
 /// The findings with which a form was opened again, one line each: everything under a member `findings` of its input,
-/// however deep (a Map leaves one list for each key), but for what a probe found in order.
+/// however deep (a Map leaves one list for each key), as what was seen and what has to change.
 fn findings(input: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     collect(input, None, false, &mut lines);
@@ -438,16 +438,16 @@ fn collect(value: &Value, region: Option<&str>, inside: bool, lines: &mut Vec<St
         Value::Object(members) => {
             let member = |name: &str| members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
             let region = member("region").or(region);
-            let said: Vec<&str> = ["message", "seen", "cure"].into_iter().filter_map(member).collect();
+            let said: Vec<&str> = ["message", "change"].into_iter().filter_map(member).collect();
             if !inside || said.is_empty() {
                 for (name, value) in members.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
                     collect(value, region, inside || name == "findings", lines);
                 }
-            } else if member("verdict") != Some("passed") {
+            } else {
                 let place: Vec<&str> =
                     region.into_iter().chain(["probe", "pointer"].into_iter().filter_map(member)).collect();
                 let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
-                lines.push(format!("{place}{}", said.join(" ")));
+                lines.push(format!("{place}{}", said.join(": ")));
             }
         }
         Value::String(text) if inside => lines.push(text.clone()),

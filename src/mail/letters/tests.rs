@@ -132,21 +132,14 @@ fn the_customer_gets_the_key_policies_when_their_part_begins() {
 fn the_customer_gets_the_findings_when_a_key_fails() {
     let input = json!({"plan": {"regions": ["us-west-2"]}, "verification": {"findings": [
         {"region": "us-west-2", "findings": [
-            {"probe": "metadata", "verdict": "failed", "seen": "The key is disabled.", "cure": "Enable it."},
-            {"probe": "encrypt", "verdict": "passed", "seen": "It encrypts.", "cure": ""}
+            {"probe": "key-metadata", "code": "key-disabled", "message": "key K is disabled", "change": "enable the key"},
+            {"probe": "re-encrypt", "message": "the key cannot be used", "change": ""}
         ]},
         "A <second> finding"
     ]}});
     let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
     same_as_snapshot("findings", &letters[0]);
     assert!(letters[0].attachments.is_empty());
-}
-
-#[test]
-fn probes_that_passed_are_no_findings() {
-    let input = json!({"findings": [{"probe": "encrypt", "verdict": "passed", "seen": "It encrypts.", "cure": ""}]});
-    let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
-    assert!(letters[0].subject.contains("create your encryption keys"), "{}", letters[0].subject);
 }
 
 #[test]
