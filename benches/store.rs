@@ -39,7 +39,7 @@ fn begin(definition: &Definition, number: u64) -> Write {
     let snapshot = Snapshot::begin(&turn);
     let transition = Transition {
         expected: 0,
-        start: Some(Start { parent: None, exclusive: false, idempotency: None }),
+        start: Some(Start { parent: None, exclusive: false, idempotency: Vec::new() }),
         root: snapshot.frames.get(&0).cloned(),
         status: snapshot.standing(),
         header: snapshot.header,

@@ -57,6 +57,8 @@ pub enum Notice {
     FormOpened { frame: FrameId, visit: u64, state: String, form: String, input: Payload },
     /// An engineer must look: nothing caught this error.
     Attention { frame: FrameId, visit: u64, state: String, error: String, cause: String },
+    /// A step was done, and people are to hear of it: the name of the letter, and what it is about.
+    Told { frame: FrameId, visit: u64, letter: String, about: Payload },
     /// The run ended.
     Ended { outcome: super::Outcome },
 }

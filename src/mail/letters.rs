@@ -6,6 +6,7 @@
 //! | the form `key-import` opens | the customer is told: at first, before and after tokens expire, once a week; not when they asked; of a re-import also why |
 //! | a form opens again with findings | its role gets the findings |
 //! | another form opens | its role is asked |
+//! | a step tells that all keys have arrived | the customer and the engineer |
 //! | attention | the engineer |
 //! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
 
@@ -23,6 +24,8 @@ use crate::{
 const KEY_ARNS: &str = "key-arns";
 /// The form that the key import answers; its `wait` says why it stands open anew.
 const KEY_IMPORT: &str = "key-import";
+/// What the review of an import tells: every key that was waited for has its material.
+const KEYS_ARRIVED: &str = "keys-arrived";
 
 /// What mail has to know about a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,9 @@ pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
         }
         Notice::Attention { frame, visit, state, error, cause } => {
             vec![attention(matter, &Place { frame: *frame, visit: *visit, state }, error, cause)]
+        }
+        Notice::Told { frame, visit, letter, about } => {
+            told(matter, &Place { frame: *frame, visit: *visit, state: "" }, letter, about)
         }
         Notice::Ended { .. } if matter.run.parent.is_some() => Vec::new(),
         Notice::Ended { outcome } => ended(matter, outcome),
@@ -172,11 +178,7 @@ fn key_import(matter: &Matter<'_>, input: &Value) -> (String, Vec<Block>) {
     let name = &matter.enterprise.name;
     let again = input.get("reimport");
     let (subject, said) = import_said(name, input);
-    let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(|target| {
-        let member = |name: &str| target.get(name).and_then(Value::as_str);
-        let region = member("region").unwrap_or_default().to_owned();
-        member("instance").map_or_else(|| region.clone(), |own| format!("{region}, the instance {own}"))
-    });
+    let lines = input.get("remaining").and_then(Value::as_array).into_iter().flatten().map(target_of);
     let path = format!(
         "{}{}/enterprises/{}/cmk",
         matter.config.customer.public_url, matter.config.vendor.customer_api_prefix, matter.enterprise.id
@@ -259,6 +261,59 @@ fn reimport(name: &str, again: &Value) -> (&'static str, String) {
     } else {
         let said = format!("Please import the encryption keys of {name} once more. The keys stay in use all the time.");
         ("import your encryption keys again", said)
+    }
+}
+
+/// What a step tells. One that this version has no words for goes to the engineer as it is.
+fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Vec<Letter> {
+    let enterprise = &matter.enterprise.name;
+    let (roles, subject, mut blocks) = if name == KEYS_ARRIVED {
+        let subject = format!("{enterprise}: all encryption keys have arrived");
+        (&["customer", "engineer"][..], subject, keys_arrived(matter, about))
+    } else {
+        (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))])
+    };
+    blocks.push(Block::Facts(run_facts(matter)));
+    let written = |role: &&str| letter(matter, place.id(matter, name, role), role, subject.clone(), blocks.clone());
+    roles.iter().map(written).collect()
+}
+
+fn keys_arrived(matter: &Matter<'_>, about: &Value) -> Vec<Block> {
+    let name = &matter.enterprise.name;
+    let materials = about.get("materials").and_then(Value::as_array).into_iter().flatten();
+    let lines = materials.map(|material| (target_of(material), member(material, "key_material_id").to_owned()));
+    let next = match about.get("reimport").filter(|reimport| !reimport.is_null()) {
+        None => {
+            "Next, each key is tried. Then the data systems are prepared, and a maintenance window is agreed: until then \
+             nothing is asked of the customer."
+        }
+        Some(_) => {
+            "Next, each key is tried. When all of them work, the audit report says that the customer has shown to have them: \
+             nothing else is asked of the customer."
+        }
+    };
+    vec![
+        Block::Paragraph(format!("Every key of {name} that was waited for has its key material. These are its KeyMaterialIds:")),
+        Block::Facts(lines.collect()),
+        Block::Paragraph(
+            "Keep this letter with the protected copy of the key: by its KeyMaterialId it is known later that the same key \
+             is imported again."
+                .to_owned(),
+        ),
+        Block::Paragraph(next.to_owned()),
+    ]
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The region of a key, and the instance if it is one's own.
+fn target_of(target: &Value) -> String {
+    let region = member(target, "region");
+    match member(target, "instance") {
+        "" => region.to_owned(),
+        own => format!("{region}, the instance {own}"),
     }
 }
 
@@ -370,7 +425,7 @@ fn report_summary(report: &Value) -> Vec<Block> {
 }
 
 /// The findings with which a form was opened again, one line each: everything under a member `findings` of its input,
-/// however deep (a Map leaves one list for each key), but for what a probe found in order.
+/// however deep (a Map leaves one list for each key), as what was seen and what has to change.
 fn findings(input: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     collect(input, None, false, &mut lines);
@@ -383,16 +438,16 @@ fn collect(value: &Value, region: Option<&str>, inside: bool, lines: &mut Vec<St
         Value::Object(members) => {
             let member = |name: &str| members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
             let region = member("region").or(region);
-            let said: Vec<&str> = ["message", "seen", "cure"].into_iter().filter_map(member).collect();
+            let said: Vec<&str> = ["message", "change"].into_iter().filter_map(member).collect();
             if !inside || said.is_empty() {
                 for (name, value) in members.iter().filter(|(_, value)| value.is_array() || value.is_object()) {
                     collect(value, region, inside || name == "findings", lines);
                 }
-            } else if member("verdict") != Some("passed") {
+            } else {
                 let place: Vec<&str> =
                     region.into_iter().chain(["probe", "pointer"].into_iter().filter_map(member)).collect();
                 let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
-                lines.push(format!("{place}{}", said.join(" ")));
+                lines.push(format!("{place}{}", said.join(": ")));
             }
         }
         Value::String(text) if inside => lines.push(text.clone()),

@@ -108,7 +108,7 @@ impl Postman {
                 key_policies = self.all_records(&row.enterprise, "key-policy").await.map_err(said)?;
             }
             Notice::Ended { .. } => reports = self.all_records(&row.enterprise, "report").await.map_err(said)?,
-            Notice::Attention { .. } => {}
+            Notice::Attention { .. } | Notice::Told { .. } => {}
         }
         // A run's report may have been written by the child that ran the audit.
         reports.retain(|report| report.run == run.id || run.children.contains(&report.run));

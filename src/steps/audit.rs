@@ -66,7 +66,7 @@ impl Step for Audit {
             Record { collection: "report", key: context.run.clone(), body: report.clone() },
             Record { collection: "report", key: "latest".to_owned(), body: report },
         ];
-        Ok(Progress::Done { output, records })
+        Ok(Progress::recorded(output, records))
     }
 }
 

@@ -73,5 +73,5 @@ fn told(place: &Input, key: VaultKey) -> Progress {
         body: json!({ "region": region, "arn": arn, "instead": key.arn }),
     });
     let output = json!({ "region": region, "instance": instance, "arn": key.arn, "orphans": key.orphans });
-    Progress::Done { output, records: records.collect() }
+    Progress::recorded(output, records.collect())
 }

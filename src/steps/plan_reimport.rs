@@ -128,7 +128,7 @@ impl Step for PlanReimport {
             "any": !keys.is_empty() && !superseded, "keys": keys, "left_out": left_out, "reimport": reimport,
             "again_after_s": every_s, "superseded": superseded,
         });
-        Ok(Progress::Done { output, records: records.into_iter().collect() })
+        Ok(Progress::recorded(output, records.into_iter().collect()))
     }
 }
 

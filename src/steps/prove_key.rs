@@ -68,6 +68,6 @@ impl Step for ProveKey {
         });
         let Target { region, arn, .. } = target;
         let output = json!({ "region": region, "arn": arn, "verdict": verdict, "probes": battery.probes });
-        Ok(Progress::Done { output, records: record.into_iter().collect() })
+        Ok(Progress::recorded(output, record.into_iter().collect()))
     }
 }

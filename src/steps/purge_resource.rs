@@ -71,7 +71,7 @@ impl Step for PurgeResource {
             "approved_because": approval.reason, "run": context.run, "purged_at": context.now(),
         });
         let record = Record { collection: "purge-ledger", key: resource.arn.clone(), body };
-        Ok(Progress::Done { output: json!({ "purged": resource.arn }), records: vec![record] })
+        Ok(Progress::recorded(json!({ "purged": resource.arn }), vec![record]))
     }
 }
 

@@ -55,6 +55,6 @@ impl Step for RenderKeyPolicies {
             records.push(Record { collection: "key-policy", key: region.clone(), body: policy.clone() });
             policies.insert(region.clone(), policy);
         }
-        Ok(Progress::Done { output: json!({ "policies": policies }), records })
+        Ok(Progress::recorded(json!({ "policies": policies }), records))
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Takes `keys` (what `create-import-key` gave), `waited` (whether the form stood open before) and, where the same material is
 //! imported again, `reimport`. Gives `complete`, `remaining` (targets), the keys as `keys`, `instances` and `list`, and `wait`
-//! (`notice`, `seconds`). Effect: none. Again: KMS is asked again; of a re-import, the evidence.
+//! (`notice`, `seconds`). When nothing is lacking any more it tells the customer and the engineer so, and leaves that as the record
+//! `keys-arrived`/RUN. Effect: none. Again: KMS is asked again; of a re-import, the evidence; a run that has told so tells it no
+//! more, but for another round of a re-import.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +18,11 @@ use crate::{
         KeySet,
         import::{KeyMaterial, Realm, Reimport, Session, Target, current_material, import_wait},
     },
-    worker::{Progress, Step, StepContext, StepError},
+    worker::{Progress, Record, Step, StepContext, StepError, Told},
 };
+
+/// Record and letter: every key that a run waited for has its material.
+const ARRIVED: &str = "keys-arrived";
 
 pub struct ReviewImport(pub Domain);
 
@@ -38,17 +43,15 @@ impl Step for ReviewImport {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Input { keys, waited, reimport } = input(self.name(), value)?;
-        let mut remaining = Vec::new();
+        let (mut remaining, mut held) = (Vec::new(), Vec::new());
         for target in &keys {
-            let done = match &reimport {
+            let material = match &reimport {
                 Some(reimport) => proven(context, target, reimport).await?,
-                None => {
-                    let kms = self.0.aws.kms(&target.region).await?;
-                    current_material(&kms, &target.arn).await?.is_some()
-                }
+                None => current_material(&self.0.aws.kms(&target.region).await?, &target.arn).await?,
             };
-            if !done {
-                remaining.push(target);
+            match material {
+                Some(id) => held.push((target, id)),
+                None => remaining.push(target),
             }
         }
         let sessions = context.records(Realm::Production.sessions()).await?;
@@ -60,21 +63,40 @@ impl Step for ReviewImport {
         };
         let theirs: Vec<&Session> = sessions.iter().filter(asked).collect();
         let set = key_set(&keys);
-        Ok(Progress::done(json!({
-            "complete": !keys.is_empty() && remaining.is_empty(),
+        let complete = !keys.is_empty() && remaining.is_empty();
+        let output = json!({
+            "complete": complete,
             "remaining": remaining,
             "keys": set.keys,
             "instances": set.instances,
             "list": keys,
             "wait": import_wait(&theirs, context.now(), waited),
-        })))
+        });
+        let since = json!(reimport.as_ref().map(|reimport| reimport.since));
+        let told = context.record(ARRIVED, &context.run).await?.is_some_and(|told| told["since"] == since);
+        if !complete || told {
+            return Ok(Progress::done(output));
+        }
+        let materials: Vec<Value> = held.into_iter().map(|(target, id)| arrived(target, &id)).collect();
+        let about = json!({ "materials": materials, "reimport": reimport });
+        let body = json!({ "since": since, "materials": materials, "at": context.now() });
+        let record = Record { collection: ARRIVED, key: context.run.clone(), body };
+        Ok(Progress::Done { output, records: vec![record], told: vec![Told { letter: ARRIVED, about }] })
     }
 }
 
-async fn proven(context: &StepContext, target: &Target, reimport: &Reimport) -> Result<bool, StepError> {
+fn arrived(target: &Target, key_material_id: &str) -> Value {
+    let mut row = json!(target);
+    row["key_material_id"] = json!(key_material_id);
+    row
+}
+
+/// The id of the material that a key was given since it was asked for.
+async fn proven(context: &StepContext, target: &Target, reimport: &Reimport) -> Result<Option<String>, StepError> {
     let evidence = context.record(Realm::Production.materials(), &target.arn).await?;
     let evidence = evidence.and_then(|body| serde_json::from_value::<KeyMaterial>(body).ok());
-    Ok(evidence.is_some_and(|evidence| evidence.is_proven_since(reimport.since)))
+    let evidence = evidence.filter(|evidence| evidence.is_proven_since(reimport.since));
+    Ok(evidence.map(|evidence| evidence.key_material_id))
 }
 
 fn key_set(keys: &[Target]) -> KeySet {

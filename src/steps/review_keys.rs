@@ -49,6 +49,6 @@ impl Step for ReviewKeys {
         let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
         let body = json!({ "verdict": verdict, "findings": findings, "results": results });
         let record = Record { collection: "key-verification", key: context.run.clone(), body };
-        Ok(Progress::Done { output: json!({ "verdict": verdict, "findings": findings }), records: vec![record] })
+        Ok(Progress::recorded(json!({ "verdict": verdict, "findings": findings }), vec![record]))
     }
 }

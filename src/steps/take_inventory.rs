@@ -79,7 +79,7 @@ impl Step for TakeInventory {
             "generation": generation, "systems": found.systems, "replicas": found.replicas, "all": found.all,
             "expected": listed, "fresh": fresh,
         });
-        Ok(Progress::Done { output, records: vec![record] })
+        Ok(Progress::recorded(output, vec![record]))
     }
 }
 

@@ -39,6 +39,6 @@ impl Step for WriteCustody {
             Record { collection: "custody", key: format!("g{generation}"), body: body.clone() },
             Record { collection: "custody", key: "current".to_owned(), body },
         ];
-        Ok(Progress::Done { output: json!({ "generation": generation }), records })
+        Ok(Progress::recorded(json!({ "generation": generation }), records))
     }
 }

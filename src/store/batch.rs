@@ -51,7 +51,7 @@ impl<'a> Asked<'a> {
         let Some(start) = &turn.start else { return };
         self.new += 1;
         self.enterprises.push(&turn.enterprise);
-        self.keys.extend(start.idempotency.as_ref().map(|key| key.key.as_str()));
+        self.keys.extend(start.idempotency.iter().map(|key| key.key.as_str()));
         if start.exclusive {
             self.exclusive.push(&turn.enterprise);
         }
@@ -255,9 +255,8 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
             found.fence(&turn.run, answer.frame, answer.visit, answer.fence)?;
         }
         let Some(start) = &turn.start else { continue };
-        if let Some(key) = &start.idempotency
-            && let Some((request, run)) = found.keys.get(&key.key)
-        {
+        for key in &start.idempotency {
+            let Some((request, run)) = found.keys.get(&key.key) else { continue };
             return Err(if *request == key.request {
                 StoreError::AlreadyStarted { run: run.clone() }
             } else {
@@ -279,7 +278,7 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
         let n = found.numbers.pop().ok_or_else(|| StoreError::corrupt("batch", "a new run has no number"))?;
         let stand = Stand { n, revision: 0, status: String::new(), head: Vec::new(), is_child: start.parent.is_some() };
         found.runs.insert(turn.run.clone(), stand);
-        if let Some(key) = &start.idempotency {
+        for key in &start.idempotency {
             found.keys.insert(key.key.clone(), (key.request.clone(), turn.run.clone()));
         }
         if start.exclusive {

@@ -161,6 +161,7 @@ fn event_payload(kind: &mut EventKind) -> Option<&mut Payload> {
 fn notice_payload(notice: &mut Notice) -> Option<&mut Payload> {
     match notice {
         Notice::FormOpened { input, .. } => Some(input),
+        Notice::Told { about, .. } => Some(about),
         Notice::Ended { outcome: Outcome::Succeeded { output } } => Some(output),
         Notice::Ended { .. } | Notice::Attention { .. } => None,
     }

@@ -74,7 +74,8 @@ impl Hand {
         };
         let turn = advance(&definition, None, &event).unwrap();
         let snapshot = Snapshot::begin(&turn);
-        let idempotency = key.map(|(key, request)| Idempotency { key: key.to_owned(), request: request.to_owned() });
+        let of = |(key, request): (&str, &str)| Idempotency { key: key.to_owned(), request: request.to_owned() };
+        let idempotency = key.map(of).into_iter().collect();
         let order = WorkOrder {
             visit: 1,
             kind: WorkKind::Step,
@@ -385,6 +386,21 @@ pub(super) async fn a_key_starts_one_run_and_one_exclusive_run_is_open(store: &d
     assert_eq!(one(store, begin("r2", true, Some(("k", "a")))).await, outcomes[1]);
     assert_eq!(one(store, begin("r4", true, None)).await, outcomes[3]);
     assert_eq!(store.key("k").await.unwrap(), Some(("r1".to_owned(), "a".to_owned())));
+    // A run that has several keys has each of them, and none when one of them is another's.
+    let several = |run: &str, keys: [&str; 2]| {
+        let mut transition = Hand::begin(run, false, None).1;
+        let of = |key: &str| Idempotency { key: key.to_owned(), request: run.to_owned() };
+        transition.start.as_mut().unwrap().idempotency = keys.map(of).to_vec();
+        group(vec![transition])
+    };
+    let outcomes =
+        commit(store, vec![several("r7", ["m", "n"]), several("r8", ["o", "n"]), several("r9", ["k", "o"])]).await;
+    assert_eq!(outcomes[0], Ok(()));
+    assert_eq!(outcomes[1], Err(StoreError::KeyReused { key: "n".to_owned() }));
+    assert_eq!(outcomes[2], Err(StoreError::KeyReused { key: "k".to_owned() }));
+    for (key, run) in [("m", Some("r7")), ("n", Some("r7")), ("o", None)] {
+        assert_eq!(store.key(key).await.unwrap().map(|(run, _)| run).as_deref(), run, "{key}");
+    }
     let (_, mut nobody) = Hand::begin("r6", false, None);
     nobody.header.enterprise = "nobody".to_owned();
     assert!(matches!(one(store, group(vec![nobody])).await, Err(StoreError::NotFound { what: "enterprise", .. })));
@@ -470,7 +486,7 @@ pub(super) async fn a_later_word_to_a_child_never_has_the_fence_of_an_earlier(st
     let (mut parent, begin) = Hand::begin("p", false, None);
     let (mut child, mut begin_child) = Hand::begin("c", false, None);
     let link = ParentLink { run: "p".to_owned(), frame: 0, visit: 1 };
-    begin_child.start = Some(Start { parent: Some(link), exclusive: false, idempotency: None });
+    begin_child.start = Some(Start { parent: Some(link), exclusive: false, idempotency: Vec::new() });
     one(store, group(vec![begin, begin_child])).await.unwrap();
     let mut fences = Vec::new();
     for (seconds, word) in [(1, Word::Pause), (2, Word::Resume), (3, Word::Pause)] {

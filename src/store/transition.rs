@@ -53,7 +53,8 @@ pub struct Start {
     pub parent: Option<ParentLink>,
     /// At most one open run an enterprise has this set.
     pub exclusive: bool,
-    pub idempotency: Option<Idempotency>,
+    /// Each starts one run; no key twice.
+    pub idempotency: Vec<Idempotency>,
 }
 
 /// The frame that waits for a child run.

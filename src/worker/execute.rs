@@ -26,7 +26,7 @@ use super::{
     turns::child_end,
 };
 use crate::{
-    engine::{Actor, ChildEnd, EventKind, FrameId, Rejected},
+    engine::{Actor, ChildEnd, EventKind, FrameId, Notice, Rejected},
     store::{Answered, ClaimedWork, NewRecord, Say, StoreError, WorkKind},
     telemetry::traces,
 };
@@ -42,6 +42,7 @@ enum Outcome {
     Happened {
         kind: EventKind,
         records: Vec<NewRecord>,
+        notices: Vec<Notice>,
     },
     Said(Say),
     /// Somebody else has it.
@@ -50,7 +51,7 @@ enum Outcome {
 
 impl From<EventKind> for Outcome {
     fn from(kind: EventKind) -> Self {
-        Self::Happened { kind, records: Vec::new() }
+        Self::Happened { kind, records: Vec::new(), notices: Vec::new() }
     }
 }
 
@@ -332,11 +333,12 @@ impl Core {
                     found: None,
                 }),
                 Outcome::Said(say) => self.committer.commit(claim.word(say.clone())).await,
-                Outcome::Happened { kind, records } => {
+                Outcome::Happened { kind, records, notices } => {
                     let answers = Answered { frame: work.frame, visit: work.visit, fence: work.fence };
                     let happening = Happening {
                         kind: kind.clone(),
                         records: records.clone(),
+                        notices: notices.clone(),
                         answers: Some(answers),
                         permit: if self.shares_room() { permit.take() } else { None },
                     };
@@ -411,7 +413,7 @@ fn finished(done: Done, work: &ClaimedWork, frame: FrameId, now: DateTime<Utc>) 
         Err(payload) => return panicked(payload.as_ref(), &work.name, frame, visit),
     };
     match result {
-        Ok(Progress::Done { output, records }) => {
+        Ok(Progress::Done { output, records, told }) => {
             let records = records
                 .into_iter()
                 .map(|record| NewRecord {
@@ -420,7 +422,15 @@ fn finished(done: Done, work: &ClaimedWork, frame: FrameId, now: DateTime<Utc>) 
                     body: record.body,
                 })
                 .collect();
-            Outcome::Happened { kind: EventKind::StepSucceeded { frame, visit, output: output.into() }, records }
+            let notices = told
+                .into_iter()
+                .map(|told| Notice::Told { frame, visit, letter: told.letter.to_owned(), about: told.about.into() })
+                .collect();
+            Outcome::Happened {
+                kind: EventKind::StepSucceeded { frame, visit, output: output.into() },
+                records,
+                notices,
+            }
         }
         Ok(Progress::Pending { poll_after, checkpoint, waiting_for }) => {
             // The time limit holds while the step waits: it is looked at again no later than that.

@@ -39,5 +39,5 @@ pub use form_book::{CheckContext, Finding, FormBook};
 pub use reading::DiagramState;
 pub use registry::Registry;
 pub use service::{Health, NewEnterprise, Service, ServiceOptions, StartRun, Stats};
-pub use step::{Progress, Record, Step, StepContext, StepError, StepHost};
+pub use step::{Progress, Record, Step, StepContext, StepError, StepHost, Told};
 pub use view::{Attention, HistoryRow, RunFilter, RunView, Verification, WaitingFor};

@@ -23,7 +23,7 @@ use super::{
     turns::{self, Folded, InAttention},
 };
 use crate::{
-    engine::{Definition, Event, EventKind, Header, Outcome, Rejected, Snapshot, Standing, advance},
+    engine::{Definition, Event, EventKind, Header, Notice, Outcome, Rejected, Snapshot, Standing, advance},
     store::{Answered, Blobs, NewRecord, StoreError, Write},
     telemetry::traces,
 };
@@ -40,6 +40,7 @@ const TOGETHER: usize = 256;
 pub(super) struct Happening {
     pub(super) kind: EventKind,
     pub(super) records: Vec<NewRecord>,
+    pub(super) notices: Vec<Notice>,
     /// The claim that this is the result of.
     pub(super) answers: Option<Answered>,
     /// Room that is free once this is durable: the next step may take it at once.
@@ -48,7 +49,7 @@ pub(super) struct Happening {
 
 impl From<EventKind> for Happening {
     fn from(kind: EventKind) -> Self {
-        Self { kind, records: Vec::new(), answers: None, permit: None }
+        Self { kind, records: Vec::new(), notices: Vec::new(), answers: None, permit: None }
     }
 }
 

@@ -205,19 +205,41 @@ impl Service {
     /// No such workflow or enterprise; a Task that names what is not registered; another open run that changes the
     /// enterprise's systems; an idempotency key that was used for another request.
     pub async fn start_run(&self, asked: StartRun) -> Result<RunView, ServiceError> {
-        let request = hex::encode(Sha256::digest(
-            serde_json::json!([asked.enterprise, asked.workflow, asked.input]).to_string().as_bytes(),
-        ));
-        if let Some(key) = &asked.idempotency_key
-            && let Some((run, found)) = self.core.store.key(key).await?
-        {
-            if found != request {
-                return Err(StoreError::KeyReused { key: key.clone() }.into());
-            }
-            return self.run(&run).await;
+        self.start(asked, None).await
+    }
+
+    /// Starts a run in a place, which one run can have, ever: of all that want it at once, the first. A place is a text that
+    /// nobody sends as an idempotency key.
+    ///
+    /// # Errors
+    /// `place-taken`: another run has it; and those of [`Service::start_run`].
+    pub async fn start_run_in(&self, place: String, asked: StartRun) -> Result<RunView, ServiceError> {
+        self.start(asked, Some(place)).await
+    }
+
+    /// The run that the same request has started with the same idempotency key.
+    ///
+    /// # Errors
+    /// The key was used for another request.
+    pub async fn started(&self, asked: &StartRun) -> Result<Option<RunView>, ServiceError> {
+        let Some(key) = &asked.idempotency_key else { return Ok(None) };
+        match self.core.store.key(key).await? {
+            Some((run, found)) if found == hash_of(asked) => Ok(Some(self.run(&run).await?)),
+            Some(_) => Err(StoreError::KeyReused { key: key.clone() }.into()),
+            None => Ok(None),
         }
+    }
+
+    async fn start(&self, asked: StartRun, place: Option<String>) -> Result<RunView, ServiceError> {
+        if let Some(run) = self.started(&asked).await? {
+            return Ok(run);
+        }
+        let request = hash_of(&asked);
         let definition = self.startable(&asked.workflow)?;
-        let idempotency = asked.idempotency_key.map(|key| Idempotency { key, request });
+        let key = asked.idempotency_key.map(|key| Idempotency { key, request });
+        // No other request is the same: the place is this run's or somebody else's.
+        let seat = place.clone().map(|key| Idempotency { key, request: self.core.clock.new_id() });
+        let idempotency = key.into_iter().chain(seat).collect();
         let exclusive = self.core.definitions.is_exclusive(&asked.workflow);
         let begin = Begin {
             enterprise: asked.enterprise,
@@ -236,6 +258,9 @@ impl Service {
         });
         match started.await? {
             Ok(run) | Err(StoreError::AlreadyStarted { run }) => self.run(&run).await,
+            Err(StoreError::KeyReused { key }) if place.as_ref() == Some(&key) => {
+                Err(ServiceError::new(ErrorKind::Conflict, "place-taken", "another run was started at the same time"))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -321,6 +346,12 @@ impl Service {
             counted: self.core.meters.gather(),
         }
     }
+}
+
+/// What makes two requests for a run the same.
+fn hash_of(asked: &StartRun) -> String {
+    let request = serde_json::json!([asked.enterprise, asked.workflow, asked.input]).to_string();
+    hex::encode(Sha256::digest(request.as_bytes()))
 }
 
 fn check_enterprise(new: &NewEnterprise, config: &Config) -> Result<(), ServiceError> {

@@ -26,8 +26,8 @@ pub trait Step: Send + Sync + 'static {
 /// How far a step came.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// The work is done. The records become durable in the same commit as the transition.
-    Done { output: Value, records: Vec<Record> },
+    /// The work is done. Records, and what is told, become durable in the same commit as the transition.
+    Done { output: Value, records: Vec<Record>, told: Vec<Told> },
     /// The step waits for something outside. Its worker slot is free until `poll_after` has passed; then the step is run
     /// again with this checkpoint.
     Pending {
@@ -41,7 +41,12 @@ pub enum Progress {
 impl Progress {
     /// Done, with no records.
     pub fn done(output: Value) -> Self {
-        Self::Done { output, records: Vec::new() }
+        Self::recorded(output, Vec::new())
+    }
+
+    /// Done, with records.
+    pub fn recorded(output: Value, records: Vec<Record>) -> Self {
+        Self::Done { output, records, told: Vec::new() }
     }
 }
 
@@ -53,6 +58,14 @@ pub struct Record {
     pub collection: &'static str,
     pub key: String,
     pub body: Value,
+}
+
+/// Something that people are told once the step is done, exactly once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The letter that says it: `keys-arrived`.
+    pub letter: &'static str,
+    pub about: Value,
 }
 
 /// Why a step failed.

@@ -29,7 +29,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::*;
 use crate::{
     config::Config,
-    engine::{Actor, Standing},
+    engine::{Actor, Notice, Standing},
     store::SqliteStore,
 };
 
@@ -103,6 +103,18 @@ fn actor() -> Actor {
     Actor { name: "eve".to_owned(), role: "engineer".to_owned() }
 }
 
+async fn add_dave(service: &Service) {
+    let dave = NewEnterprise {
+        id: "dave".to_owned(),
+        name: "Dave".to_owned(),
+        partition: "aws".to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+    };
+    service.add_enterprise(dave).await.unwrap();
+}
+
 fn start_of_time() -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap()
 }
@@ -142,15 +154,7 @@ impl House {
         })
         .await
         .unwrap();
-        let enterprise = NewEnterprise {
-            id: "dave".to_owned(),
-            name: "Dave".to_owned(),
-            partition: "aws".to_owned(),
-            customer_email: None,
-            csm_email: None,
-            engineer_email: None,
-        };
-        service.add_enterprise(enterprise).await.unwrap();
+        add_dave(&service).await;
         let (stop, stopped) = watch::channel(false);
         let runner = service.clone();
         let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });

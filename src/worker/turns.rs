@@ -131,6 +131,7 @@ impl Folded {
     /// Takes a turn in. `before` is the snapshot that it was made from. Returns whether it must be the last of its commit.
     pub(super) fn add(&mut self, before: &Snapshot, event: Event, turn: &Turn, happening: &Happening) -> bool {
         self.records.extend(happening.records.iter().cloned());
+        self.notices.extend(happening.notices.iter().cloned());
         self.answers.extend(happening.answers.clone());
         // A claim that is no frame's (the run's timer, a word from the parent) is done with as well.
         self.work.extend(happening.answers.iter().map(|answer| (answer.frame, None)));
@@ -356,7 +357,7 @@ fn seal_one(
         Notice::Attention { state, error, .. } => {
             Some(InAttention { run: header.run.clone(), state: state.clone(), error: error.clone() })
         }
-        Notice::FormOpened { .. } | Notice::Ended { .. } => None,
+        Notice::FormOpened { .. } | Notice::Told { .. } | Notice::Ended { .. } => None,
     }));
     let transition = Transition {
         expected: folded.expected,
@@ -386,7 +387,7 @@ fn seal_one(
             start: Start {
                 parent: Some(ParentLink { run: header.run.clone(), frame: child.frame, visit: child.visit }),
                 exclusive: false,
-                idempotency: None,
+                idempotency: Vec::new(),
             },
         };
         let Beginning { folded, mut state } = begin(core, Arc::clone(definition), asked)?;

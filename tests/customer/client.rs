@@ -104,11 +104,6 @@ impl Customer {
         self.folder.path().join(name)
     }
 
-    /// The same folder at another endpoint.
-    pub fn at(&mut self, endpoint: &str) {
-        endpoint.clone_into(&mut self.endpoint);
-    }
-
     /// Imports into every region that waits, from the backup of this name, which is made if it is missing.
     pub fn import(&self, backup: &str) -> Vec<Value> {
         let runs = match self.client {

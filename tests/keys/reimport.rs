@@ -1,137 +1,19 @@
 //! Importing the same material again: after it was lost, and as a drill that interrupts nothing.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
-use async_trait::async_trait;
 use aws_sdk_kms::{Client, primitives::Blob};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyferry::{
-    aws::Aws,
-    config::Config,
-    engine::{Actor, Standing},
+    engine::Standing,
     keys::import::{Algorithm, Opened},
     sandbox::{FaultKind, FaultRule},
-    worker::{Clock, RecordPut, RunView, StartRun, SystemClock},
+    worker::{Clock as _, SystemClock},
 };
 use serde_json::{Value, json};
 
-use crate::support::import::{EAST, Vendor, WEST, asked, body, targets, upload, wrap};
-
-const KEY: [u8; 32] = *b"thirty-two bytes of a customer's";
-
-/// The system's clock, set forward by hand.
-#[derive(Default)]
-struct Ahead(AtomicI64);
-
-#[async_trait]
-impl Clock for Ahead {
-    fn now(&self) -> DateTime<Utc> {
-        SystemClock.now() + TimeDelta::seconds(self.0.load(Ordering::SeqCst))
-    }
-
-    fn new_id(&self) -> String {
-        SystemClock.new_id()
-    }
-
-    fn chance(&self) -> u64 {
-        SystemClock.chance()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        SystemClock.sleep(duration).await;
-    }
-}
-
-/// An enterprise whose keys have their material, and KMS in both regions.
-struct Imported {
-    vendor: Vendor,
-    clock: Arc<Ahead>,
-    west: Client,
-    east: Client,
-    keys: Vec<String>,
-}
-
-impl Imported {
-    async fn new() -> Self {
-        let clock = Arc::new(Ahead::default());
-        let folder = tempfile::tempdir().unwrap().keep();
-        let vendor = Vendor::open(&folder, Arc::clone(&clock) as Arc<dyn Clock>, 1.0).await;
-        let run = vendor.waiting(&[]).await;
-        let opened = vendor.production.request(asked(None)).await.unwrap();
-        let receipt = upload(&vendor.production, "dave", targets(&opened, &KEY)).await.unwrap();
-        vendor.until(&run, |view| !stands_in(view, "key-import")).await;
-        let config = Arc::new(Config::default());
-        let aws = Aws::sandboxed(&config, &vendor.sandbox);
-        let (west, east) = (aws.kms(WEST).await.unwrap(), aws.kms(EAST).await.unwrap());
-        let keys = receipt.results.iter().map(|imported| imported.key_id.clone()).collect();
-        Self { vendor, clock, west, east, keys }
-    }
-
-    async fn start(&self, workflow: &str, input: Value) -> String {
-        let start = StartRun {
-            enterprise: "dave".to_owned(),
-            workflow: workflow.to_owned(),
-            input,
-            actor: Actor { name: "an engineer".to_owned(), role: "engineer".to_owned() },
-            idempotency_key: None,
-        };
-        self.vendor.service.start_run(start).await.unwrap().id
-    }
-
-    /// A re-import that waits for the customer.
-    async fn reimport(&self, input: Value) -> String {
-        let run = self.start("reimport", input).await;
-        self.vendor.until(&run, |view| stands_in(view, "key-import")).await;
-        run
-    }
-
-    /// KMS gives one set of parameters in four seconds: the desk is asked until it is its turn.
-    async fn request(&self) -> Opened {
-        self.clock.0.fetch_add(10, Ordering::SeqCst);
-        self.vendor.production.request(asked(None)).await.unwrap()
-    }
-
-    async fn ended(&self, run: &str) -> RunView {
-        let view = self.vendor.until(run, |view| view.ended_at.is_some()).await;
-        assert_eq!(view.status, Standing::Succeeded, "{view:#?}");
-        view
-    }
-
-    async fn record(&self, collection: &str, key: &str) -> Option<Value> {
-        self.vendor.service.record("dave", collection, key).await.unwrap().map(|record| record.body)
-    }
-
-    /// What an audit says, with these keys in custody and no systems.
-    async fn audit(&self) -> Value {
-        let keys = json!({ WEST: self.keys[0], EAST: self.keys[1] });
-        let plan = json!({
-            "primary": WEST, "disaster_recovery": EAST, "regions": [WEST, EAST], "partition": "aws", "instances": {},
-        });
-        let known = self.vendor.service.record("dave", "custody", "current").await.unwrap();
-        let put = RecordPut {
-            enterprise: "dave".to_owned(),
-            collection: "custody".to_owned(),
-            key: "current".to_owned(),
-            expected: known.map_or(0, |record| record.version),
-            body: json!({ "generation": 1, "keys": keys, "instances": {}, "plan": plan, "systems": [] }),
-            at: self.clock.now(),
-        };
-        self.vendor.service.put_records(vec![put]).await.unwrap();
-        let run = self.start("compliance-audit", json!({})).await;
-        self.ended(&run).await;
-        self.record("report", "latest").await.unwrap()
-    }
-}
-
-fn stands_in(view: &RunView, form: &str) -> bool {
-    view.waiting_for.iter().any(|wait| wait.form.as_deref() == Some(form))
-}
+use super::imported::{Imported, KEY, stands_in};
+use crate::support::import::{EAST, WEST, body, targets, upload, wrap};
 
 async fn encrypt(kms: &Client, key: &str) -> Blob {
     let call = kms.encrypt().key_id(key).plaintext(Blob::new(*b"kept since before"));
@@ -305,27 +187,4 @@ async fn nothing_is_asked_for_when_nothing_is_gone_and_an_input_that_cannot_be_m
         assert_eq!(seen.as_deref(), Some("Keyferry.BadInput"), "{input}");
     }
     it.vendor.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn material_that_is_gone_opens_one_run_by_itself() {
-    let imported = Imported::new().await;
-    let desk = &imported.vendor.production;
-    assert_eq!(desk.open_for_lost().await.unwrap(), Vec::<String>::new(), "every key has its material");
-    imported.west.delete_imported_key_material().key_id(&imported.keys[0]).send().await.unwrap();
-    let opened = desk.open_for_lost().await.unwrap();
-    assert_eq!(opened.len(), 1);
-    let view = imported.vendor.until(&opened[0], |view| stands_in(view, "key-import")).await;
-    assert_eq!((view.workflow.as_str(), view.enterprise.as_str()), ("reimport", "dave"));
-    assert_eq!(desk.open_for_lost().await.unwrap(), opened, "the same loss is the same run, however often it is seen");
-    let request = imported.request().await;
-    upload(desk, "dave", targets(&request, &KEY)).await.unwrap();
-    imported.ended(&opened[0]).await;
-    assert_eq!(desk.open_for_lost().await.unwrap(), Vec::<String>::new());
-    // Another loss is another run.
-    imported.clock.0.fetch_add(10, Ordering::SeqCst);
-    imported.west.delete_imported_key_material().key_id(&imported.keys[0]).send().await.unwrap();
-    let again = desk.open_for_lost().await.unwrap();
-    assert_eq!(again.len(), 1);
-    assert_ne!(again, opened);
 }

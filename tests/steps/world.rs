@@ -130,7 +130,7 @@ impl World {
                 continue;
             }
             match ran? {
-                Progress::Done { output, records } => {
+                Progress::Done { output, records, .. } => {
                     self.keep(records);
                     return Ok(output);
                 }

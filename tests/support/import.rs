@@ -108,7 +108,7 @@ impl Vendor {
         Self::open(&tempfile::tempdir().unwrap().keep(), Arc::new(SystemClock), 1.0).await
     }
 
-    async fn add(&self, id: &str) {
+    pub async fn add(&self, id: &str) {
         let enterprise = NewEnterprise {
             id: id.to_owned(),
             name: id.to_owned(),

@@ -2,13 +2,13 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Output, Stdio},
     time::Duration,
 };
 
 use keyferry::worker::{Clock as _, SystemClock};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::import::{EAST, WEST};
@@ -25,6 +25,7 @@ pub struct Serving {
     pub sandbox: Option<String>,
     token: String,
     client: Client,
+    folder: PathBuf,
 }
 
 impl Drop for Serving {
@@ -44,8 +45,13 @@ pub fn serve(folder: &Path, failpoint: Option<&str>, arguments: &[&str]) -> Serv
 
 /// The same with variables of its own.
 pub fn serve_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Serving {
+    serve_at(folder, "127.0.0.1:0", arguments, variables)
+}
+
+/// The same, with the customers' API at an address that customers know already.
+pub fn serve_at(folder: &Path, customer: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Serving {
     let data = folder.to_str().unwrap();
-    let listen = ["--listen", "127.0.0.1:0", "--customer-listen", "127.0.0.1:0"];
+    let listen = ["--listen", "127.0.0.1:0", "--customer-listen", customer];
     let mut command = keyferry(&["serve", "--output", "json", "--data-dir", data]);
     command.args(listen).args(arguments).envs(variables.iter().copied());
     command.stdout(Stdio::piped()).stderr(std::fs::File::create(folder.join("stderr.log")).unwrap());
@@ -62,8 +68,29 @@ pub fn serve_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)])
         sandbox: address("sandbox"),
         token: std::fs::read_to_string(folder.join("admin-token")).unwrap().trim().to_owned(),
         client: Client::new(),
+        folder: folder.to_owned(),
         child,
     }
+}
+
+/// A letter of the folder that the program writes to.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    pub to: String,
+    pub subject: String,
+    pub text: String,
+}
+
+fn letter(file: &Path) -> Letter {
+    let message = std::fs::read_to_string(file).unwrap();
+    let (head, text) = message.split_once("\r\n\r\n").unwrap();
+    let head = head.replace("\r\n ", " ");
+    let header = |name: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {head}")).trim().to_owned()
+    };
+    // Long lines were broken for the way.
+    Letter { to: header("To:"), subject: header("Subject:"), text: text.replace("=\r\n", "") }
 }
 
 impl Serving {
@@ -71,16 +98,59 @@ impl Serving {
         self.child.id()
     }
 
+    /// Waits until the process has died by itself.
+    pub async fn died(&mut self) {
+        for _ in 0..1_200 {
+            if self.child.try_wait().unwrap().is_some() {
+                return;
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it did not die");
+    }
+
+    /// What was sent to an address so far.
+    pub fn letters(&self, to: &str) -> Vec<Letter> {
+        let Ok(folder) = std::fs::read_dir(self.folder.join("mail")) else { return Vec::new() };
+        let files =
+            folder.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "eml"));
+        files.map(|file| letter(&file)).filter(|letter| letter.to == to).collect()
+    }
+
+    /// The letter to an address whose subject holds these words, once there is one.
+    pub async fn told(&self, to: &str, subject: &str) -> Letter {
+        for _ in 0..400 {
+            let mut found = self.letters(to);
+            found.retain(|letter| letter.subject.contains(subject));
+            assert!(found.len() < 2, "{to} was told twice: {found:#?}");
+            if let Some(letter) = found.pop() {
+                return letter;
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{to} is not told that {subject}: {:#?}", self.letters(to));
+    }
+
     pub async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {
+        let (status, body) = self.answered(method, path, role, body).await;
+        assert!(status.is_success(), "{path}: {body}");
+        body
+    }
+
+    /// An engineer's request that is not granted: the problem document.
+    pub async fn refused(&self, method: Method, path: &str, body: &Value) -> Value {
+        let (status, body) = self.answered(method, path, "engineer", body).await;
+        assert!(status.is_client_error(), "{path}: {body}");
+        body
+    }
+
+    async fn answered(&self, method: Method, path: &str, role: &str, body: &Value) -> (StatusCode, Value) {
         let request =
             self.client.request(method.clone(), format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
         let request = request.header("keyferry-actor", role);
         let request = if method == Method::GET { request } else { request.json(body) };
         let response = request.send().await.unwrap();
-        let status = response.status();
-        let body: Value = response.json().await.unwrap();
-        assert!(status.is_success(), "{path}: {body}");
-        body
+        (response.status(), response.json().await.unwrap())
     }
 
     pub async fn metrics(&self) -> String {
@@ -116,7 +186,7 @@ impl Serving {
 
     pub async fn until(&self, run: &str, holds: impl Fn(&[String]) -> bool) {
         for _ in 0..600 {
-            let view = self.operator(Method::GET, &format!("/runs/{run}"), "engineer", &Value::Null).await;
+            let view = self.run(run).await;
             let waits = view["waiting_for"].as_array().unwrap();
             let forms: Vec<String> = waits.iter().filter_map(|wait| wait["form"].as_str().map(str::to_owned)).collect();
             if holds(&forms) {
@@ -125,6 +195,40 @@ impl Serving {
             SystemClock.sleep(Duration::from_millis(50)).await;
         }
         panic!("the run does not come to that");
+    }
+
+    pub async fn run(&self, run: &str) -> Value {
+        self.operator(Method::GET, &format!("/runs/{run}"), "engineer", &Value::Null).await
+    }
+
+    /// The open run of a workflow that an enterprise has, once it waits for its keys.
+    pub async fn asking(&self, enterprise: &str, workflow: &str) -> String {
+        let path = format!("/runs?enterprise={enterprise}&workflow={workflow}");
+        for _ in 0..600 {
+            let page = self.operator(Method::GET, &path, "engineer", &Value::Null).await;
+            let runs = page["items"].as_array().unwrap();
+            let asking =
+                |run: &&Value| run["waiting_for"].as_array().unwrap().iter().any(|wait| wait["form"] == "key-import");
+            if let Some(run) = runs.iter().find(asking) {
+                return run["id"].as_str().unwrap().to_owned();
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no {workflow} of {enterprise} waits for its keys");
+    }
+
+    /// A run once it has ended, and how it should.
+    pub async fn succeeded(&self, run: &str) -> Value {
+        for _ in 0..600 {
+            let view = self.run(run).await;
+            if !view["ended_at"].is_null() {
+                assert_eq!(view["status"], "succeeded", "{view:#}");
+                return view;
+            }
+            assert_ne!(view["status"], "attention", "{view:#}");
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the run does not end: {:#}", self.run(run).await);
     }
 
     pub async fn api_key(&self, enterprise: &str, environment: &str) -> String {

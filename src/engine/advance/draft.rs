@@ -285,7 +285,7 @@ impl<'a> Draft<'a> {
             Command::Tell {
                 notice: Notice::FormOpened { frame, visit, .. } | Notice::Attention { frame, visit, .. },
             } => self.frame(*frame).is_some_and(|standing| standing.visit == *visit),
-            Command::Tell { notice: Notice::Ended { .. } }
+            Command::Tell { notice: Notice::Told { .. } | Notice::Ended { .. } }
             | Command::SetRunTimer { .. }
             | Command::RunStep { .. }
             | Command::SetTimer { .. }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     engine::{self, Definition, DiagramFormat, Highlight},
     http::Problem,
+    keys::import::{REIMPORT, start_reimport},
     worker::{RunFilter, RunView, StartRun},
 };
 
@@ -49,7 +50,13 @@ pub async fn start(
         actor: acting.or("engineer"),
         idempotency_key,
     };
-    let run = committed(async move { api.service.start_run(start).await }).await?;
+    let run = committed(async move {
+        match start.workflow.as_str() {
+            REIMPORT => start_reimport(&api.service, start).await,
+            _ => api.service.start_run(start).await,
+        }
+    })
+    .await?;
     started(&run)
 }
 

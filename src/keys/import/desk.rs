@@ -191,35 +191,43 @@ impl Desk {
 
     /// The run that waits for an import: a custody drill only when no other does.
     pub(super) async fn waiting_run(&self, enterprise: &str) -> Result<Place, Refusal> {
-        let mut open: Option<RunView> = None;
-        let mut drill: Option<Place> = None;
-        let mut cursor = None;
-        loop {
-            let filter = RunFilter { enterprise: Some(enterprise.to_owned()), cursor, ..RunFilter::default() };
-            let page = self.0.service.runs(filter).await?;
-            for run in page.items.into_iter().filter(|run| run.ended_at.is_none() && run.parent.is_none()) {
-                if run.waiting_for.iter().any(|wait| wait.form.as_deref() == Some(FORM)) {
-                    let place = self.targets_of(run.id).await?;
-                    if !place.reimport.as_ref().is_some_and(|reimport| reimport.drill) {
-                        return Ok(place);
-                    }
-                    drill.get_or_insert(place);
-                    continue;
-                }
-                open.get_or_insert(run);
-            }
-            cursor = match page.next {
-                Some(next) => Some(next),
-                None => break,
-            };
-        }
-        if let Some(place) = drill {
+        let (places, open) = self.waiting(enterprise).await?;
+        let is_drill = |place: &Place| place.reimport.as_ref().is_some_and(|reimport| reimport.drill);
+        let needed = places.iter().position(|place| !is_drill(place)).unwrap_or(0);
+        if let Some(place) = places.into_iter().nth(needed) {
             return Ok(place);
         }
         Err(Refusal::import_not_open(match open {
             Some(run) => format!("the run {} {}", run.workflow, run.summary),
             None => format!("no onboarding of {enterprise} is open; your onboarding engineer starts it"),
         }))
+    }
+
+    /// Every import that a run waits for, the newest run's first; and an open run that waits for none.
+    pub(super) async fn waiting(&self, enterprise: &str) -> Result<(Vec<Place>, Option<RunView>), Refusal> {
+        let mut places = Vec::new();
+        let mut open: Option<RunView> = None;
+        let mut cursor = None;
+        loop {
+            let filter = RunFilter { enterprise: Some(enterprise.to_owned()), cursor, ..RunFilter::default() };
+            let page = self.0.service.runs(filter).await?;
+            for run in page.items.into_iter().filter(|run| run.ended_at.is_none() && run.parent.is_none()) {
+                if !run.waiting_for.iter().any(|wait| wait.form.as_deref() == Some(FORM)) {
+                    open.get_or_insert(run);
+                    continue;
+                }
+                match self.targets_of(run.id).await {
+                    Ok(place) => places.push(place),
+                    // It has gone on since it was read.
+                    Err(refusal) if refusal.code == "form-not-open" => {}
+                    Err(refusal) => return Err(refusal),
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok((places, open));
+            }
+        }
     }
 
     async fn targets_of(&self, run: String) -> Result<Place, Refusal> {

@@ -12,6 +12,7 @@
 mod again;
 mod desk;
 mod limiter;
+mod opening;
 mod refusal;
 mod relay;
 mod request;
@@ -25,6 +26,7 @@ mod wrapping;
 
 pub use again::{Reimport, serving};
 pub use desk::{Cloud, Clouds, Desk, DeskOptions, FORM};
+pub use opening::{REIMPORT, start_reimport};
 pub use refusal::{Refusal, RefusalKind};
 pub use relay::{Imported, Receipt, Uploaded};
 pub use request::{Asked, OpenTarget, Opened};
@@ -32,4 +34,5 @@ pub use session::{KeyMaterial, Realm, Session, SessionState, Target, digest};
 pub use upload::{Material, Part, Token, read as read_upload};
 pub use vault::{VaultKey, WantedKey, current_material, find_key, key_state, make_key};
 pub use wait::{ImportNotice, ImportWait, import_wait};
+pub use watch::Looked;
 pub use wrapping::{Algorithm, Spec};

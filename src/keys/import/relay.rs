@@ -140,6 +140,8 @@ impl Desk {
         if admitted.iter().all(Admitted::repeats)
             && let Some(first) = admitted.first()
         {
+            // A process that died before it told the run has left that to whoever asks next.
+            self.after(&enterprise, first.session.run.as_deref()).await?;
             return Err(used(&first.session, true));
         }
         let place_run = admitted.first().and_then(|first| first.session.run.clone());
@@ -158,16 +160,34 @@ impl Desk {
         Ok(Receipt { first, remaining: remaining?, results })
     }
 
-    /// What is left after an upload; lets the run go on when that is nothing.
+    /// What is left after an upload; lets the run go on when that is nothing, and others that waited for the same.
     async fn after(&self, enterprise: &str, run: Option<&str>) -> Result<Vec<String>, Refusal> {
+        let mut left = Vec::new();
         // Without one the run has gone on already: another upload was the last.
-        let place = self.place_of(enterprise, run).await?;
-        let Some(place) = place else { return Ok(Vec::new()) };
-        let lacking = self.lacking(enterprise, &place).await?;
-        if lacking.is_empty() {
-            self.complete(enterprise, &place).await?;
+        if let Some(place) = self.place_of(enterprise, run).await? {
+            left = self.lacking(enterprise, &place).await?;
+            if left.is_empty() {
+                self.complete(enterprise, &place).await?;
+            }
         }
-        Ok(regions(&lacking))
+        // Those that are not told now look by themselves when their wait is over.
+        if let Some(run) = run
+            && let Err(refusal) = self.tell_others(enterprise, run).await
+        {
+            tracing::warn!(enterprise, code = refusal.code, "key import: other runs were not told: {}", refusal.detail);
+        }
+        Ok(regions(&left))
+    }
+
+    /// An import counts for every run that waits for its key.
+    async fn tell_others(&self, enterprise: &str, run: &str) -> Result<(), Refusal> {
+        let (places, _) = self.waiting(enterprise).await?;
+        for place in places.iter().filter(|place| place.run.as_deref() != Some(run)) {
+            if self.lacking(enterprise, place).await?.is_empty() {
+                self.complete(enterprise, place).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a whole number of floors has passed since `began`.
@@ -303,7 +323,9 @@ impl Desk {
             return Err(used(&taken.session, false));
         }
         let passed = (self.0.clock.now() - since).to_std().unwrap_or_default();
-        if !own && passed < RELAY {
+        // A store that is one process's alone: whoever else relayed is dead.
+        let lives = !own && self.0.service.is_shared();
+        if lives && passed < RELAY {
             return Err(Refusal::import_in_progress((RELAY - passed).as_secs()));
         }
         self.write(enterprise, taken, SessionState::Open).await?;

@@ -15,7 +15,7 @@ use super::wrapping::{Algorithm, Spec};
 
 /// Uploads that KMS could not import, after which a token is locked.
 pub const MOST_FAILURES: u32 = 5;
-/// A relay that its process has not ended after this long never will.
+/// A relay that another process has not ended after this long never will be.
 pub const RELAY: Duration = Duration::from_secs(150);
 
 /// Whose cloud, and whose collections of records.

@@ -132,21 +132,14 @@ fn the_customer_gets_the_key_policies_when_their_part_begins() {
 fn the_customer_gets_the_findings_when_a_key_fails() {
     let input = json!({"plan": {"regions": ["us-west-2"]}, "verification": {"findings": [
         {"region": "us-west-2", "findings": [
-            {"probe": "metadata", "verdict": "failed", "seen": "The key is disabled.", "cure": "Enable it."},
-            {"probe": "encrypt", "verdict": "passed", "seen": "It encrypts.", "cure": ""}
+            {"probe": "key-metadata", "code": "key-disabled", "message": "key K is disabled", "change": "enable the key"},
+            {"probe": "re-encrypt", "message": "the key cannot be used", "change": ""}
         ]},
         "A <second> finding"
     ]}});
     let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
     same_as_snapshot("findings", &letters[0]);
     assert!(letters[0].attachments.is_empty());
-}
-
-#[test]
-fn probes_that_passed_are_no_findings() {
-    let input = json!({"findings": [{"probe": "encrypt", "verdict": "passed", "seen": "It encrypts.", "cure": ""}]});
-    let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
-    assert!(letters[0].subject.contains("create your encryption keys"), "{}", letters[0].subject);
 }
 
 #[test]
@@ -265,4 +258,30 @@ fn the_customer_is_told_of_an_import_at_first_and_around_the_expiry_of_tokens_an
         same_as_snapshot(&format!("reimport-{name}"), &letters[0]);
     }
     assert!(write(&opened("key-import", input("asked")), Some(("customer", "Import")), |_, _| {}).is_empty());
+}
+
+#[test]
+fn customer_and_engineer_are_told_which_material_has_arrived_and_what_comes_next() {
+    let told = |letter: &str, reimport: Value| Notice::Told {
+        frame: 0,
+        visit: 5,
+        letter: letter.to_owned(),
+        about: Payload::from(json!({
+            "materials": [
+                { "region": "us-west-2", "arn": "arn:1", "key_material_id": "1a".repeat(32) },
+                { "region": "us-west-2", "instance": "sandbox", "arn": "arn:2", "key_material_id": "2b".repeat(32) },
+            ],
+            "reimport": reimport,
+        })),
+    };
+    let letters = write(&told("keys-arrived", Value::Null), None, |_, _| {});
+    let readers: Vec<&str> = letters.iter().map(|letter| letter.to.as_str()).collect();
+    assert_eq!(readers, ["security@dave.example", "eve@replicon.example"]);
+    assert_ne!(letters[0].message_id, letters[1].message_id);
+    same_as_snapshot("keys-arrived", &letters[0]);
+    let again = write(&told("keys-arrived", json!({ "since": "2026-03-02T10:00:00Z" })), None, |_, _| {});
+    same_as_snapshot("keys-arrived-again", &again[0]);
+    let unknown = write(&told("of-another-version", Value::Null), None, |_, _| {});
+    assert_eq!(unknown.len(), 1);
+    assert!(unknown[0].to == "eve@replicon.example" && unknown[0].text().contains("us-west-2"), "{unknown:?}");
 }

@@ -204,10 +204,10 @@ impl Author {
     fn start(&mut self, dice: &Dice) -> (Write, Vec<Known>) {
         let (mut group, mut after) = (Vec::new(), Vec::new());
         let root = self.header(dice);
-        let idempotency = dice.once_in(3).then(|| Idempotency {
-            key: dice.pick(&["k1", "k2"]).to_owned(),
-            request: dice.pick(&["a", "a", "b"]).to_owned(),
-        });
+        let keys = ["k1", "k2"].into_iter().filter(|_| dice.once_in(5));
+        let idempotency = keys
+            .map(|key| Idempotency { key: key.to_owned(), request: dice.pick(&["a", "a", "b"]).to_owned() })
+            .collect();
         let start = Start { parent: None, exclusive: dice.once_in(3), idempotency };
         let mut known = Known { header: root.clone(), frames: BTreeMap::from([(0, 1), (1, 1)]) };
         group.push(self.transition(dice, &mut known, Some(start)));
@@ -215,7 +215,7 @@ impl Author {
         for _ in 0..dice.below(3) {
             let header = Header { enterprise: root.enterprise.clone(), ..self.header(dice) };
             let link = ParentLink { run: root.run.clone(), frame: dice.below(3), visit: 1 + dice.below(2) };
-            let start = Start { parent: Some(link), exclusive: false, idempotency: None };
+            let start = Start { parent: Some(link), exclusive: false, idempotency: Vec::new() };
             let mut known = Known { header, frames: BTreeMap::from([(0, 1)]) };
             group.push(self.transition(dice, &mut known, Some(start)));
             after.push(known);

@@ -88,7 +88,7 @@ impl Tables {
         for turn in group {
             taken.moved.insert(turn.run.clone());
             let Some(start) = &turn.start else { continue };
-            if let Some(key) = &start.idempotency {
+            for key in &start.idempotency {
                 taken.keys.push((key.key.clone(), key.request.clone(), turn.run.clone()));
             }
             if start.exclusive {
@@ -100,7 +100,7 @@ impl Tables {
 
     fn may_start(&self, turn: &Sealed, taken: &Taken) -> Result<(), StoreError> {
         let Some(start) = &turn.start else { return Ok(()) };
-        if let Some(key) = &start.idempotency {
+        for key in &start.idempotency {
             let of_batch = taken.keys.iter().find(|(taken, _, _)| *taken == key.key);
             let of_batch = of_batch.map(|(_, request, run)| (request, run));
             let stored = self.keys.get(&key.key).map(|(request, run)| (request, run));
@@ -190,7 +190,7 @@ impl Tables {
                 history: Vec::new(),
                 work: Default::default(),
             });
-            if let Some(key) = &start.idempotency {
+            for key in &start.idempotency {
                 self.keys.insert(key.key.clone(), (key.request.clone(), turn.run.clone()));
             }
         }

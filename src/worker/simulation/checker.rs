@@ -406,10 +406,10 @@ impl Checker {
         }
         let mut keys = BTreeSet::new();
         for run in &tables.runs {
-            if let Some(key) = &run.start.idempotency
-                && !keys.insert(&key.key)
-            {
-                self.broken(Law::OneEffect, format!("the key {} has started two runs", key.key));
+            for key in &run.start.idempotency {
+                if !keys.insert(&key.key) {
+                    self.broken(Law::OneEffect, format!("the key {} has started two runs", key.key));
+                }
             }
             if let Err(violation) = self.whole(tables, run) {
                 self.violations.push(violation);

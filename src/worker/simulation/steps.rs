@@ -134,7 +134,7 @@ impl Code {
         let found = found.map_err(|_| throttled())?;
         let records = vec![Record { collection: "inventory", key: context.run.clone(), body: json!(found.len()) }];
         let systems: Vec<Value> = found.into_iter().map(|system| json!({ "system": system })).collect();
-        Ok(Progress::Done { output: json!(systems), records })
+        Ok(Progress::recorded(json!(systems), records))
     }
 
     async fn make(&self, context: &StepContext, input: &Value) -> Result<Progress, StepError> {

@@ -44,15 +44,7 @@ impl Member {
         })
         .await
         .unwrap();
-        let enterprise = NewEnterprise {
-            id: "dave".to_owned(),
-            name: "Dave".to_owned(),
-            partition: "aws".to_owned(),
-            customer_email: None,
-            csm_email: None,
-            engineer_email: None,
-        };
-        service.add_enterprise(enterprise).await.unwrap();
+        add_dave(&service).await;
         Self { service, store, stop: watch::Sender::new(false), worker: None }
     }
 

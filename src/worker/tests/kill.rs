@@ -82,15 +82,7 @@ async fn life() {
     })
     .await
     .unwrap();
-    let enterprise = NewEnterprise {
-        id: "dave".to_owned(),
-        name: "Dave".to_owned(),
-        partition: "aws".to_owned(),
-        customer_email: None,
-        csm_email: None,
-        engineer_email: None,
-    };
-    service.add_enterprise(enterprise).await.unwrap();
+    add_dave(&service).await;
     let (stop, stopped) = watch::channel(false);
     let runner = service.clone();
     let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::from_secs(5)).await });

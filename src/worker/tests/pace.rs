@@ -35,15 +35,7 @@ async fn open_with(path: &Path, definition: Value, steps: Registry) -> (Service,
     })
     .await
     .unwrap();
-    let enterprise = NewEnterprise {
-        id: "dave".to_owned(),
-        name: "Dave".to_owned(),
-        partition: "aws".to_owned(),
-        customer_email: None,
-        csm_email: None,
-        engineer_email: None,
-    };
-    service.add_enterprise(enterprise).await.unwrap();
+    add_dave(&service).await;
     (service, store)
 }
 

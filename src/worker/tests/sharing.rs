@@ -29,15 +29,7 @@ async fn service(store: &MemoryStore, clock: &ManualClock, steps: Registry) -> S
 }
 
 async fn start(service: &Service) -> String {
-    let dave = NewEnterprise {
-        id: "dave".to_owned(),
-        name: "Dave".to_owned(),
-        partition: "aws".to_owned(),
-        customer_email: None,
-        csm_email: None,
-        engineer_email: None,
-    };
-    service.add_enterprise(dave).await.unwrap();
+    add_dave(service).await;
     let asked = StartRun {
         enterprise: "dave".to_owned(),
         workflow: "both".to_owned(),

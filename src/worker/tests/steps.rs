@@ -67,6 +67,7 @@ async fn a_pending_step_gives_its_room_back_and_goes_on_from_its_checkpoint() {
         Ok(Progress::Done {
             output: context.checkpoint.clone().unwrap(),
             records: vec![Record { collection: "purge-ledger", key: "a".to_owned(), body: json!(nth) }],
+            told: vec![Told { letter: "copied", about: json!({ "by": nth }) }],
         })
     });
     let house =
@@ -83,6 +84,9 @@ async fn a_pending_step_gives_its_room_back_and_goes_on_from_its_checkpoint() {
     assert_eq!(house.until_ended(&run).await.output, Some(json!({ "seen": 2 })));
     let records = house.service.records("dave", "purge-ledger", 10, None).await.unwrap();
     assert_eq!((records.items[0].body.clone(), records.items[0].run.clone()), (json!(3), run));
+    let notices: Vec<Notice> = house.service.next_mail(10).await.unwrap().into_iter().map(|row| row.notice).collect();
+    let told = Notice::Told { frame: 0, visit: 1, letter: "copied".to_owned(), about: json!({ "by": 3 }).into() };
+    assert!(matches!(&notices[..], [first, Notice::Ended { .. }] if *first == told), "{notices:?}");
     house.drain().await;
 }
 
