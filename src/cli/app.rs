@@ -215,7 +215,7 @@ impl App {
         let mut beside = customers.clone();
         if let (Some(listener), Some(customers)) = (listeners.customer, customers) {
             beside = None;
-            let served = http::serve(listener, customer::router(customers), Limits::default(), stopping.clone());
+            let served = http::serve(listener, customer::router(customers), Limits::customers(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         if let Some(listener) = listeners.api {
@@ -230,11 +230,11 @@ impl App {
                 shutdown: stopping.clone(),
             };
             let operators = http::router(api);
-            let router = match beside {
-                Some(customers) => operators.merge(customer::paths(customers)),
-                None => operators,
+            let (router, limits) = match beside {
+                Some(customers) => (operators.merge(customer::paths(customers)), Limits::customers()),
+                None => (operators, Limits::default()),
             };
-            let served = http::serve(listener, router, Limits::default(), stopping.clone());
+            let served = http::serve(listener, router, limits, stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         let (service, working) = (self.service.clone(), stopping.clone());
