@@ -67,6 +67,7 @@ fn order(enterprise: &str, environment: Environment) -> KeyOrder {
         expires_at: None,
         replaces: None,
         by: "ellen".to_owned(),
+        idempotency_key: None,
     }
 }
 
@@ -265,6 +266,7 @@ async fn a_rotation_leaves_the_old_key_live_until_the_time_that_was_asked_for() 
         expires_at: None,
         old_expires_at: Some(world.now() + TimeDelta::hours(24)),
         by: "ellen".to_owned(),
+        idempotency_key: None,
     };
     let (new, new_key) = world.access.rotate_key(rotation.clone()).await.expect("rotated");
     assert_eq!((new.replaces.as_ref(), &new.networks), (Some(&old.id), &networks));
@@ -277,6 +279,42 @@ async fn a_rotation_leaves_the_old_key_live_until_the_time_that_was_asked_for() 
     assert!(world.access.admit(attempt(new_key.reveal())).await.is_ok());
     let late = Rotation { old_expires_at: None, ..rotation };
     assert_eq!(world.access.rotate_key(late).await.expect_err("refused").code, "api-key-not-live");
+}
+
+#[tokio::test]
+async fn one_idempotency_key_makes_one_api_key_and_says_which() {
+    let world = world(|_| {}).await;
+    let asked = || KeyOrder { idempotency_key: Some("once".to_owned()), ..order("dave", Environment::Production) };
+    let made = (0..6).map(|_| {
+        let (access, asked) = (world.access.clone(), asked());
+        tokio::spawn(async move { access.create_key(asked).await })
+    });
+    let (mut ids, mut refused) = (Vec::new(), Vec::new());
+    for task in made.collect::<Vec<_>>() {
+        match task.await.expect("no panic") {
+            Ok((view, _)) => ids.push(view.id),
+            Err(error) => refused.push(error),
+        }
+    }
+    assert_eq!((ids.len(), refused.len()), (1, 5));
+    let said = |error: &ServiceError| (error.code, error.details.clone());
+    let wanted = ("api-key-made-before", Some(serde_json::json!({ "id": ids[0] })));
+    assert!(refused.iter().all(|error| said(error) == wanted), "{refused:?}");
+    let rotation = Rotation {
+        enterprise: "dave".to_owned(),
+        id: ids[0].clone(),
+        expires_at: None,
+        old_expires_at: None,
+        by: "ellen".to_owned(),
+        idempotency_key: Some("again".to_owned()),
+    };
+    let (next, _) = world.access.rotate_key(rotation.clone()).await.expect("rotated");
+    let again = world.access.rotate_key(rotation).await.expect_err("refused");
+    assert_eq!(said(&again), ("api-key-made-before", Some(serde_json::json!({ "id": next.id }))));
+    world.access.revoke_key("dave", &ids[0], "over", "ellen").await.expect("revoked");
+    let late = world.access.create_key(asked()).await.expect_err("refused");
+    assert_eq!(late.code, "api-key-made-before", "a revoked key was made before too");
+    world.access.create_key(KeyOrder { enterprise: "erin".to_owned(), ..asked() }).await.expect("another's is its own");
 }
 
 #[tokio::test]
