@@ -1,12 +1,14 @@
 //! Keys, links, limits and the trail over a real store, on a clock that the test moves.
 
+mod retention;
+
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
 use crate::{
-    store::SqliteStore,
+    store::{PostgresStore, SqliteStore, Store, postgres::tests::Database},
     worker::{CheckContext, Definitions, Finding, FormBook, ManualClock, NewEnterprise, Registry, ServiceOptions},
 };
 
@@ -30,11 +32,16 @@ struct World {
 
 async fn world(change: impl FnOnce(&mut Config)) -> World {
     let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.expect("a store");
+    world_on(Arc::new(store), folder, change).await
+}
+
+async fn world_on(store: Arc<dyn Store>, folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> World {
     let mut config = Config::default();
     change(&mut config);
     let clock = Arc::new(ManualClock::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)));
     let service = Service::open(ServiceOptions {
-        store: Arc::new(SqliteStore::open(&folder.path().join("keyferry.db")).await.expect("a store")),
+        store,
         definitions: Definitions::new(),
         steps: Registry::new(),
         forms: Arc::new(NoForms),
@@ -381,6 +388,21 @@ async fn a_key_an_address_and_failures_have_each_their_limit() {
     assert_eq!(world.refused(attempt(key.reveal())).await, Refused::Limited { seconds: 3 }, "the address's");
     let elsewhere = Attempt { address: "198.51.100.9".parse().expect("an address"), ..wrong };
     assert_eq!(world.refused(elsewhere).await, Refused::Mistyped, "another address has limits of its own");
+}
+
+#[tokio::test]
+async fn processes_over_one_store_grant_each_as_much_as_one() {
+    let world = world(|config| config.customer.key_requests_per_minute = 3).await;
+    let (_, key) = world.key(Environment::Production).await;
+    let mut config = Config::default();
+    config.customer.key_requests_per_minute = 3;
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&world.clock);
+    let second = Access::new(world.access.service.clone(), clock, &config);
+    let mut granted = 0;
+    for access in [&world.access, &second].into_iter().cycle().take(20) {
+        granted += usize::from(access.admit(attempt(key.reveal())).await.is_ok());
+    }
+    assert_eq!(granted, 2 * 3);
 }
 
 fn handover(environment: Environment) -> HandoverOrder {

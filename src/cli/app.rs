@@ -90,6 +90,9 @@ enum Database {
 /// How often a process asks what time it is at the database.
 const STEERING: Duration = Duration::from_secs(30);
 
+/// Between two looks for entries of the trail that are too old.
+const TRAIL_CHECK: Duration = Duration::from_secs(3_600);
+
 /// How long steps that run may go on after the signal.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -205,6 +208,14 @@ impl App {
                 Ok(())
             });
         }
+        let (keep, stopped) = (access.clone().keep_trails(TRAIL_CHECK), stopping.clone());
+        parts.spawn(async move {
+            tokio::select! {
+                () = super::signals::received(stopped) => {}
+                () = keep => {}
+            }
+            Ok(())
+        });
         let customers = self.imports.map(|imports| CustomerApi {
             service: self.service.clone(),
             config: Arc::clone(&self.config),
