@@ -18,7 +18,11 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{imports, output::Failure, shipped};
+use super::{
+    imports::{self, TestCloud},
+    output::Failure,
+    shipped,
+};
 use crate::{
     access::Access,
     aws::{Aws, AwsOptions},
@@ -47,6 +51,15 @@ pub enum Cloud {
     Live,
 }
 
+/// Where customers import to try it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestEnvironment {
+    /// In this process, which has it to itself.
+    Own,
+    /// At the URL of a sandbox, which several servers over one database share.
+    At(String),
+}
+
 /// What an [`App`] is made of.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
@@ -56,8 +69,8 @@ pub struct AppOptions {
     /// The URL of a PostgreSQL that is used instead of `keyferry.db`.
     pub database: Option<String>,
     pub cloud: Cloud,
-    /// Whether customers are served here: their test environment is opened, which one process has to itself.
-    pub customers: bool,
+    /// Where the test environment of the customers is that are served here; none are if there is none.
+    pub customers: Option<TestEnvironment>,
     /// Where a sandbox listens that is not this process's own.
     pub sandbox_url: Option<String>,
     /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
@@ -124,8 +137,12 @@ impl App {
         };
         let forms = Arc::new(Forms::shipped().map_err(failed)?);
         let test_cloud = match options.customers {
-            true => Some(open_cloud(&config, options.data_dir.join("test-cloud.db"), 1.0).await?),
-            false => None,
+            Some(TestEnvironment::Own) => {
+                let file = options.data_dir.join("test-cloud.db");
+                Some(TestCloud::Own(open_cloud(&config, file, imports::SPEED).await?))
+            }
+            Some(TestEnvironment::At(url)) => Some(TestCloud::At(url)),
+            None => None,
         };
         let speed = match options.cloud {
             Cloud::Sandbox => options.speed.unwrap_or(config.sandbox.speed),

@@ -2,6 +2,7 @@
 
 mod canary;
 mod client;
+mod fleet;
 mod imports;
 mod loss;
 mod timing;
