@@ -108,7 +108,7 @@ impl Client {
     async fn decode<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, Failure> {
         let body = response.bytes().await.map_err(broken_off)?;
         serde_json::from_slice(&body)
-            .map_err(|error| Failure::Failed(format!("the server's answer cannot be understood: {error}")))
+            .map_err(|error| Failure::Unanswered(format!("the server's answer cannot be understood: {error}")))
     }
 
     pub async fn get<T: DeserializeOwned>(&self, parts: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {

@@ -26,7 +26,7 @@ pub enum Failure {
     Usage(String),
     /// It was tried and did not work; exit code 1.
     Failed(String),
-    /// A request was sent and no answer came back: it may have been done; exit code 1.
+    /// A request was sent and no answer came back that can be understood: it may have been done; exit code 1.
     Unanswered(String),
     /// The server answered with a problem document; exit code 1.
     Problem(Value),

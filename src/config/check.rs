@@ -259,6 +259,8 @@ mod tests {
         assert!(header.starts_with("customer.forwarded_header:"), "{header}");
         let rate = only_finding(|config| config.customer.key_requests_per_minute = 0);
         assert!(rate.starts_with("customer.key_requests_per_minute:"), "{rate}");
+        let days = only_finding(|config| config.customer.trail_days = 29);
+        assert!(days.starts_with("customer.trail_days: 29 is less than 30"), "{days}");
     }
 
     #[test]
