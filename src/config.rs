@@ -56,6 +56,8 @@ pub struct Customer {
     pub address_requests_per_minute: u32,
     /// Requests a minute from one address that fail to authenticate and are still told why.
     pub address_failures_per_minute: u32,
+    /// Days for which the trail of API keys is kept; 0 for ever.
+    pub trail_days: u32,
 }
 
 /// Where the vendor's systems are.
@@ -156,6 +158,7 @@ impl Default for Customer {
             key_requests_per_minute: 120,
             address_requests_per_minute: 240,
             address_failures_per_minute: 20,
+            trail_days: 400,
         }
     }
 }

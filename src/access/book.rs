@@ -3,6 +3,9 @@
 //! Of an enterprise's keys in one environment at most two are live, the one in use and its successor. The record
 //! `api-key-set` of that environment is written with every new key, on the version that it was counted at: of two that are
 //! made at once, one counts again.
+//!
+//! The answer that tells a key may be lost. The same request under the same idempotency key then makes no second one and says
+//! the first one's id, so that it can be revoked: what was told once cannot be told again.
 
 use std::net::IpAddr;
 
@@ -10,11 +13,13 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Access, ApiKey, Environment, Networks};
+use super::{Access, ApiKey, Environment, Networks, SecretHash};
 use crate::worker::{ErrorKind, RecordPut, ServiceError, StoredRecord};
 
 pub(super) const API_KEYS: &str = "api-key";
 const KEY_SETS: &str = "api-key-set";
+/// What an idempotency key has made, by its SHA-256.
+const REQUESTS: &str = "api-key-request";
 /// Live keys an enterprise has in one environment.
 const LIVE: usize = 2;
 /// Times that a change is decided anew because somebody else made one meanwhile.
@@ -86,6 +91,8 @@ pub struct KeyOrder {
     pub expires_at: Option<DateTime<Utc>>,
     pub replaces: Option<String>,
     pub by: String,
+    /// A request that is sent again carries the same one, and makes no further key.
+    pub idempotency_key: Option<String>,
 }
 
 /// A rotation: a new key beside the old one.
@@ -99,6 +106,8 @@ pub struct Rotation {
     /// When the old key ends, if it is to end by itself.
     pub old_expires_at: Option<DateTime<Utc>>,
     pub by: String,
+    /// As of a [`KeyOrder`].
+    pub idempotency_key: Option<String>,
 }
 
 /// A key that is ready to be written.
@@ -159,7 +168,8 @@ impl Access {
     /// Makes a key.
     ///
     /// # Errors
-    /// No such enterprise; an end that has passed; two keys are live already.
+    /// No such enterprise; an end that has passed; two keys are live already; `api-key-made-before`: the idempotency key has
+    /// made one, whose id is in the details.
     pub async fn create_key(&self, order: KeyOrder) -> Result<(KeyView, ApiKey), ServiceError> {
         for _ in 0..ATTEMPTS {
             let minted = self.mint(&order).await?;
@@ -176,6 +186,7 @@ impl Access {
     pub(super) async fn mint(&self, order: &KeyOrder) -> Result<Minted, ServiceError> {
         let now = self.clock.now();
         self.service.enterprise(&order.enterprise).await?;
+        self.check_made(&order.enterprise, order.idempotency_key.as_deref()).await?;
         check_end(order.expires_at, now)?;
         let set = self.service.record(&order.enterprise, KEY_SETS, order.environment.word()).await?;
         let live: Vec<String> = self
@@ -210,12 +221,28 @@ impl Access {
         };
         let body = serde_json::to_value(&kept).map_err(|error| super::unwritable(&error))?;
         let version = set.map_or(0, |record| record.version);
-        let puts = vec![
+        let mut puts = vec![
             put(KEY_SETS, order.environment.word(), version, json!({ "made": version + 1 })),
             put(API_KEYS, key.id(), 0, body),
         ];
+        if let Some(request) = &order.idempotency_key {
+            puts.push(put(REQUESTS, &SecretHash::of(request).text(), 0, json!({ "api_key": key.id() })));
+        }
         let view = kept.view(&order.enterprise, key.id(), now);
         Ok(Minted { key, view, puts })
+    }
+
+    /// Nothing was made under this idempotency key yet.
+    async fn check_made(&self, enterprise: &str, idempotency_key: Option<&str>) -> Result<(), ServiceError> {
+        let Some(request) = idempotency_key else { return Ok(()) };
+        let made = self.service.record(enterprise, REQUESTS, &SecretHash::of(request).text()).await?;
+        let Some(made) = made else { return Ok(()) };
+        let id = made.body.get("api_key").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let message = format!(
+            "this Idempotency-Key has made the API key {id} before, whose text was told in that answer alone: if it was lost, revoke \
+             {id}, then ask under another Idempotency-Key"
+        );
+        Err(ServiceError::new(ErrorKind::Conflict, "api-key-made-before", message).with(json!({ "id": id })))
     }
 
     /// All keys of an enterprise, the newest first.
@@ -261,10 +288,11 @@ impl Access {
     /// Makes a new key beside a live one, for the same environment and networks.
     ///
     /// # Errors
-    /// The old key is not live; two keys are live already.
+    /// The old key is not live; two keys are live already; `api-key-made-before`, as of [`Access::create_key`].
     pub async fn rotate_key(&self, rotation: Rotation) -> Result<(KeyView, ApiKey), ServiceError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
+            self.check_made(&rotation.enterprise, rotation.idempotency_key.as_deref()).await?;
             check_end(rotation.old_expires_at, now)?;
             let record = self.key_record(&rotation.enterprise, &rotation.id).await?;
             let mut old = Kept::read(&record)?;
@@ -282,6 +310,7 @@ impl Access {
                 expires_at: rotation.expires_at,
                 replaces: Some(rotation.id.clone()),
                 by: rotation.by.clone(),
+                idempotency_key: rotation.idempotency_key.clone(),
             };
             let mut minted = self.mint(&order).await?;
             if let Some(end) = rotation.old_expires_at {

@@ -195,6 +195,7 @@ impl Access {
             expires_at: kept.key_days.map(|days| now + TimeDelta::days(i64::from(days))),
             replaces: None,
             by: format!("{} by one-time link {}", kept.created_by, record.key),
+            idempotency_key: None,
         };
         let mut minted = self.mint(&order).await?;
         kept.burned = Some(Burned { at: now, address, key_id: minted.view.id.clone() });

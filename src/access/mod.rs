@@ -11,11 +11,12 @@ mod handover;
 mod key;
 mod limits;
 mod network;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod trail;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
@@ -44,6 +45,8 @@ pub struct Access {
     addresses: Arc<Buckets<IpAddr>>,
     failures: Arc<Buckets<IpAddr>>,
     keys: Arc<Buckets<String>>,
+    /// Days; none for ever.
+    trail_days: Option<NonZeroU32>,
 }
 
 impl Access {
@@ -58,6 +61,7 @@ impl Access {
             addresses: Arc::new(Buckets::new(customer.address_requests_per_minute)),
             failures: Arc::new(Buckets::new(customer.address_failures_per_minute)),
             keys: Arc::new(Buckets::new(customer.key_requests_per_minute)),
+            trail_days: NonZeroU32::new(customer.trail_days),
         }
     }
 

@@ -1,13 +1,17 @@
 //! Keys, links, limits and the trail over a real store, on a clock that the test moves.
 
+mod retention;
+
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::*;
 use crate::{
-    store::SqliteStore,
-    worker::{CheckContext, Definitions, Finding, FormBook, ManualClock, NewEnterprise, Registry, ServiceOptions},
+    store::{PostgresStore, SqliteStore, Store, postgres::tests::Database},
+    worker::{
+        CheckContext, Definitions, Finding, FormBook, ManualClock, NewEnterprise, Registry, ServiceOptions, SystemClock,
+    },
 };
 
 struct NoForms;
@@ -30,11 +34,16 @@ struct World {
 
 async fn world(change: impl FnOnce(&mut Config)) -> World {
     let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.expect("a store");
+    world_on(Arc::new(store), folder, change).await
+}
+
+async fn world_on(store: Arc<dyn Store>, folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> World {
     let mut config = Config::default();
     change(&mut config);
     let clock = Arc::new(ManualClock::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)));
     let service = Service::open(ServiceOptions {
-        store: Arc::new(SqliteStore::open(&folder.path().join("keyferry.db")).await.expect("a store")),
+        store,
         definitions: Definitions::new(),
         steps: Registry::new(),
         forms: Arc::new(NoForms),
@@ -67,6 +76,7 @@ fn order(enterprise: &str, environment: Environment) -> KeyOrder {
         expires_at: None,
         replaces: None,
         by: "ellen".to_owned(),
+        idempotency_key: None,
     }
 }
 
@@ -125,11 +135,11 @@ async fn an_unknown_id_and_a_wrong_secret_are_the_same_answer() {
     let forged = forged(&key);
     assert_eq!(world.refused(attempt(stranger.reveal())).await, Refused::Unknown);
     assert_eq!(world.refused(attempt(&forged)).await, Refused::Unknown);
-    for _ in 0..200 {
+    for _ in 0..1_000 {
         if !world.outcomes("dave").await.is_empty() {
             break;
         }
-        tokio::task::yield_now().await;
+        SystemClock.sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(world.outcomes("dave").await, ["api-key-unknown"], "the id that exists ties it to its enterprise");
 }
@@ -265,6 +275,7 @@ async fn a_rotation_leaves_the_old_key_live_until_the_time_that_was_asked_for() 
         expires_at: None,
         old_expires_at: Some(world.now() + TimeDelta::hours(24)),
         by: "ellen".to_owned(),
+        idempotency_key: None,
     };
     let (new, new_key) = world.access.rotate_key(rotation.clone()).await.expect("rotated");
     assert_eq!((new.replaces.as_ref(), &new.networks), (Some(&old.id), &networks));
@@ -277,6 +288,42 @@ async fn a_rotation_leaves_the_old_key_live_until_the_time_that_was_asked_for() 
     assert!(world.access.admit(attempt(new_key.reveal())).await.is_ok());
     let late = Rotation { old_expires_at: None, ..rotation };
     assert_eq!(world.access.rotate_key(late).await.expect_err("refused").code, "api-key-not-live");
+}
+
+#[tokio::test]
+async fn one_idempotency_key_makes_one_api_key_and_says_which() {
+    let world = world(|_| {}).await;
+    let asked = || KeyOrder { idempotency_key: Some("once".to_owned()), ..order("dave", Environment::Production) };
+    let made = (0..6).map(|_| {
+        let (access, asked) = (world.access.clone(), asked());
+        tokio::spawn(async move { access.create_key(asked).await })
+    });
+    let (mut ids, mut refused) = (Vec::new(), Vec::new());
+    for task in made.collect::<Vec<_>>() {
+        match task.await.expect("no panic") {
+            Ok((view, _)) => ids.push(view.id),
+            Err(error) => refused.push(error),
+        }
+    }
+    assert_eq!((ids.len(), refused.len()), (1, 5));
+    let said = |error: &ServiceError| (error.code, error.details.clone());
+    let wanted = ("api-key-made-before", Some(serde_json::json!({ "id": ids[0] })));
+    assert!(refused.iter().all(|error| said(error) == wanted), "{refused:?}");
+    let rotation = Rotation {
+        enterprise: "dave".to_owned(),
+        id: ids[0].clone(),
+        expires_at: None,
+        old_expires_at: None,
+        by: "ellen".to_owned(),
+        idempotency_key: Some("again".to_owned()),
+    };
+    let (next, _) = world.access.rotate_key(rotation.clone()).await.expect("rotated");
+    let again = world.access.rotate_key(rotation).await.expect_err("refused");
+    assert_eq!(said(&again), ("api-key-made-before", Some(serde_json::json!({ "id": next.id }))));
+    world.access.revoke_key("dave", &ids[0], "over", "ellen").await.expect("revoked");
+    let late = world.access.create_key(asked()).await.expect_err("refused");
+    assert_eq!(late.code, "api-key-made-before", "a revoked key was made before too");
+    world.access.create_key(KeyOrder { enterprise: "erin".to_owned(), ..asked() }).await.expect("another's is its own");
 }
 
 #[tokio::test]
@@ -343,6 +390,21 @@ async fn a_key_an_address_and_failures_have_each_their_limit() {
     assert_eq!(world.refused(attempt(key.reveal())).await, Refused::Limited { seconds: 3 }, "the address's");
     let elsewhere = Attempt { address: "198.51.100.9".parse().expect("an address"), ..wrong };
     assert_eq!(world.refused(elsewhere).await, Refused::Mistyped, "another address has limits of its own");
+}
+
+#[tokio::test]
+async fn processes_over_one_store_grant_each_as_much_as_one() {
+    let world = world(|config| config.customer.key_requests_per_minute = 3).await;
+    let (_, key) = world.key(Environment::Production).await;
+    let mut config = Config::default();
+    config.customer.key_requests_per_minute = 3;
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&world.clock);
+    let second = Access::new(world.access.service.clone(), clock, &config);
+    let mut granted = 0;
+    for access in [&world.access, &second].into_iter().cycle().take(20) {
+        granted += usize::from(access.admit(attempt(key.reveal())).await.is_ok());
+    }
+    assert_eq!(granted, 2 * 3);
 }
 
 fn handover(environment: Environment) -> HandoverOrder {

@@ -39,9 +39,19 @@ pub struct Admitted {
 
 /// A trail entry's key. Later ones sort first, so that the first page of the trail is the newest.
 fn trail_key(at: DateTime<Utc>, id: &str) -> String {
-    let rest = u64::try_from(i64::MAX.saturating_sub(at.timestamp_micros())).unwrap_or_default();
     let tail = id.rsplit('-').next().unwrap_or_default();
-    format!("{rest:016x}-{tail}")
+    format!("{}-{tail}", descending(at))
+}
+
+/// What stands between the keys of entries that were made at `at` or later and of those before.
+pub(super) fn older_than(at: DateTime<Utc>) -> String {
+    // Behind every letter of an id.
+    format!("{}-~", descending(at))
+}
+
+fn descending(at: DateTime<Utc>) -> String {
+    let rest = u64::try_from(i64::MAX.saturating_sub(at.timestamp_micros())).unwrap_or_default();
+    format!("{rest:016x}")
 }
 
 impl Access {
@@ -103,5 +113,9 @@ mod tests {
         let newer = trail_key(now + TimeDelta::microseconds(1), "0190-aaaa-000000000000");
         assert!(newer < older, "{newer} {older}");
         assert_eq!(older.len(), newer.len());
+        let cut = older_than(now);
+        assert!(
+            older < cut && newer < cut && cut < trail_key(now - TimeDelta::microseconds(1), "0190-aaaa-000000000000")
+        );
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Common,
     client::{ActAs, Connection},
+    once::make_key,
     output::{Failure, plain, print, say, table},
 };
 use crate::access::{Entry, Environment, KeyState, KeyView};
@@ -194,8 +195,8 @@ impl Create {
         members.push(("environment", Some(json!(self.environment.environment()))));
         members.push(("networks", Some(json!(self.networks))));
         let path = ["enterprises", &self.enterprise, "api-keys"];
-        let made: Value = self.connection.client()?.post(&path, &body(members), &self.acting.headers()).await?;
-        shown(common, &made)
+        let client = self.connection.client()?;
+        shown(common, &make_key(&client, &self.enterprise, &path, &body(members), &self.acting.headers()).await?)
     }
 }
 
@@ -204,8 +205,8 @@ impl Rotate {
         let mut members = self.life.members();
         members.push(("old_expires_in_hours", self.expires_old_in.map(|hours| json!(hours))));
         let path = ["enterprises", &self.enterprise, "api-keys", &self.id, "rotation"];
-        let made: Value = self.connection.client()?.post(&path, &body(members), &self.acting.headers()).await?;
-        shown(common, &made)?;
+        let client = self.connection.client()?;
+        shown(common, &make_key(&client, &self.enterprise, &path, &body(members), &self.acting.headers()).await?)?;
         if self.expires_old_in.is_none() {
             say(&format!("the old key {} stays live until it is revoked", self.id));
         }

@@ -18,7 +18,11 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{imports, output::Failure, shipped};
+use super::{
+    imports::{self, TestCloud},
+    output::Failure,
+    shipped,
+};
 use crate::{
     access::Access,
     aws::{Aws, AwsOptions},
@@ -47,6 +51,15 @@ pub enum Cloud {
     Live,
 }
 
+/// Where customers import to try it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestEnvironment {
+    /// In this process, which has it to itself.
+    Own,
+    /// At the URL of a sandbox, which several servers over one database share.
+    At(String),
+}
+
 /// What an [`App`] is made of.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
@@ -56,8 +69,8 @@ pub struct AppOptions {
     /// The URL of a PostgreSQL that is used instead of `keyferry.db`.
     pub database: Option<String>,
     pub cloud: Cloud,
-    /// Whether customers are served here: their test environment is opened, which one process has to itself.
-    pub customers: bool,
+    /// Where the test environment of the customers is that are served here; none are if there is none.
+    pub customers: Option<TestEnvironment>,
     /// Where a sandbox listens that is not this process's own.
     pub sandbox_url: Option<String>,
     /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
@@ -100,6 +113,9 @@ impl Database {
 /// How often a process asks what time it is at the database.
 const STEERING: Duration = Duration::from_secs(30);
 
+/// Between two looks for entries of the trail that are too old.
+const TRAIL_CHECK: Duration = Duration::from_secs(3_600);
+
 /// How long steps that run may go on after the signal.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -131,8 +147,12 @@ impl App {
         };
         let forms = Arc::new(Forms::shipped().map_err(failed)?);
         let test_cloud = match options.customers {
-            true => Some(open_cloud(&config, options.data_dir.join("test-cloud.db"), 1.0).await?),
-            false => None,
+            Some(TestEnvironment::Own) => {
+                let file = options.data_dir.join("test-cloud.db");
+                Some(TestCloud::Own(open_cloud(&config, file, imports::SPEED).await?))
+            }
+            Some(TestEnvironment::At(url)) => Some(TestCloud::At(url)),
+            None => None,
         };
         let speed = match options.cloud {
             Cloud::Sandbox => options.speed.unwrap_or(config.sandbox.speed),
@@ -216,6 +236,14 @@ impl App {
                 Ok(())
             });
         }
+        let (keep, stopped) = (access.clone().keep_trails(TRAIL_CHECK), stopping.clone());
+        parts.spawn(async move {
+            tokio::select! {
+                () = super::signals::received(stopped) => {}
+                () = keep => {}
+            }
+            Ok(())
+        });
         let customers = self.imports.map(|imports| CustomerApi {
             service: self.service.clone(),
             config: Arc::clone(&self.config),
@@ -226,7 +254,7 @@ impl App {
         let mut beside = customers.clone();
         if let (Some(listener), Some(customers)) = (listeners.customer, customers) {
             beside = None;
-            let served = http::serve(listener, customer::router(customers), Limits::default(), stopping.clone());
+            let served = http::serve(listener, customer::router(customers), Limits::customers(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         if let Some(listener) = listeners.api {
@@ -241,11 +269,11 @@ impl App {
                 shutdown: stopping.clone(),
             };
             let operators = http::router(api);
-            let router = match beside {
-                Some(customers) => operators.merge(customer::paths(customers)),
-                None => operators,
+            let (router, limits) = match beside {
+                Some(customers) => (operators.merge(customer::paths(customers)), Limits::customers()),
+                None => (operators, Limits::default()),
             };
-            let served = http::serve(listener, router, Limits::default(), stopping.clone());
+            let served = http::serve(listener, router, limits, stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         let (service, working) = (self.service.clone(), stopping.clone());

@@ -6,7 +6,7 @@ use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::output::Failure;
+use super::output::{Failure, chain};
 use crate::worker::Page;
 
 /// Where the server is and how it is told who asks.
@@ -79,16 +79,19 @@ impl Client {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
         let response = request.bearer_auth(&self.token).send().await.map_err(|error| {
-            let Failure::Failed(text) = Failure::from_error(&error.without_url()) else {
-                return Failure::Failed(format!("cannot reach {}", self.base));
-            };
-            Failure::Failed(format!("cannot reach {}: {text}", self.base))
+            let unsent = error.is_connect() || error.is_builder();
+            let text = chain(&error.without_url());
+            if unsent {
+                Failure::Failed(format!("cannot reach {}: {text}", self.base))
+            } else {
+                Failure::Unanswered(format!("no answer from {}: {text}", self.base))
+            }
         })?;
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| Failure::from_error(&error.without_url()))?;
+        let body = response.bytes().await.map_err(broken_off)?;
         // A proxy in between answers what it likes: what is no problem document is told as one.
         Err(Failure::Problem(serde_json::from_slice::<Value>(&body).ok().filter(Value::is_object).unwrap_or_else(
             || {
@@ -103,9 +106,9 @@ impl Client {
     }
 
     async fn decode<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, Failure> {
-        let body = response.bytes().await.map_err(|error| Failure::from_error(&error.without_url()))?;
+        let body = response.bytes().await.map_err(broken_off)?;
         serde_json::from_slice(&body)
-            .map_err(|error| Failure::Failed(format!("the server's answer cannot be understood: {error}")))
+            .map_err(|error| Failure::Unanswered(format!("the server's answer cannot be understood: {error}")))
     }
 
     pub async fn get<T: DeserializeOwned>(&self, parts: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
@@ -129,7 +132,7 @@ impl Client {
     /// A document that is no JSON, as it is.
     pub async fn text(&self, parts: &[&str], query: &[(&str, String)]) -> Result<String, Failure> {
         let request = self.http.request(Method::GET, self.url(parts, query)?).timeout(Duration::from_secs(60));
-        self.send(request).await?.text().await.map_err(|error| Failure::from_error(&error.without_url()))
+        self.send(request).await?.text().await.map_err(broken_off)
     }
 
     /// The same as the answer to a change.
@@ -144,7 +147,7 @@ impl Client {
             request = request.header(*name, value);
         }
         let response = self.send(request.json(body)).await?;
-        response.text().await.map_err(|error| Failure::from_error(&error.without_url()))
+        response.text().await.map_err(broken_off)
     }
 
     /// All items of a listing, at most `limit` if there is one.
@@ -178,6 +181,10 @@ impl Client {
         let response = self.send(self.http.request(Method::GET, self.url(parts, &[])?)).await?;
         Ok(Events { response, buffer: Vec::new() })
     }
+}
+
+fn broken_off(error: reqwest::Error) -> Failure {
+    Failure::Unanswered(format!("the answer broke off: {}", chain(&error.without_url())))
 }
 
 /// Server-sent events, as far as keyferry's own server sends them.

@@ -1,4 +1,5 @@
-//! The desks of key import: production's over the cloud that the runs work in, the test environment's over a sandbox of its own.
+//! The desks of key import: production's over the cloud that the runs work in, the test environment's over a sandbox of its own, in
+//! this process or shared with others.
 
 use std::{
     collections::HashMap,
@@ -19,8 +20,26 @@ use crate::{
 
 /// Longer than KMS needs to unwrap or to refuse.
 const FLOOR: Duration = Duration::from_millis(1_500);
+/// The test environment's seconds are the wall's: customers meet KMS's own limits.
+pub const SPEED: f64 = 1.0;
 
-pub fn desks(service: &Service, config: &Arc<Config>, cloud: Cloud, test_cloud: Sandbox) -> Imports {
+/// The test environment's cloud.
+pub enum TestCloud {
+    Own(Sandbox),
+    /// The URL at which a sandbox listens.
+    At(String),
+}
+
+impl TestCloud {
+    fn aws(&self, config: &Config) -> Aws {
+        match self {
+            Self::Own(sandbox) => Aws::sandboxed(config, sandbox),
+            Self::At(url) => Aws::sandboxed_at(config, url, SPEED),
+        }
+    }
+}
+
+pub fn desks(service: &Service, config: &Arc<Config>, cloud: Cloud, test_cloud: TestCloud) -> Imports {
     let desk = |realm, clouds| {
         Desk::new(DeskOptions {
             service: service.clone(),
@@ -37,7 +56,7 @@ pub fn desks(service: &Service, config: &Arc<Config>, cloud: Cloud, test_cloud: 
 }
 
 /// Each enterprise has accounts of its own in the test cloud: what one imports no other can reach or exhaust.
-fn test_clouds(config: Arc<Config>, sandbox: Sandbox) -> Clouds {
+fn test_clouds(config: Arc<Config>, test_cloud: TestCloud) -> Clouds {
     let made: Mutex<HashMap<String, Cloud>> = Mutex::default();
     Arc::new(move |enterprise: &str| {
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +65,7 @@ fn test_clouds(config: Arc<Config>, sandbox: Sandbox) -> Clouds {
             for place in config.aws.partitions.values_mut() {
                 place.account = account_of(enterprise);
             }
-            Cloud { aws: Arc::new(Aws::sandboxed(&config, &sandbox)), speed: 1.0 }
+            Cloud { aws: Arc::new(test_cloud.aws(&config)), speed: SPEED }
         });
         cloud.clone()
     })

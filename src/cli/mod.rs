@@ -14,6 +14,7 @@ mod demo;
 mod enterprise;
 mod imports;
 mod input;
+mod once;
 mod output;
 mod packet;
 mod place;

@@ -26,6 +26,8 @@ pub enum Failure {
     Usage(String),
     /// It was tried and did not work; exit code 1.
     Failed(String),
+    /// A request was sent and no answer came back that can be understood: it may have been done; exit code 1.
+    Unanswered(String),
     /// The server answered with a problem document; exit code 1.
     Problem(Value),
 }
@@ -33,17 +35,7 @@ pub enum Failure {
 impl Failure {
     /// A failure with the error's whole chain, each link once.
     pub fn from_error(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let said = cause.to_string();
-            if !text.contains(&said) {
-                text.push_str(": ");
-                text.push_str(&said);
-            }
-            source = cause.source();
-        }
-        Self::Failed(text)
+        Self::Failed(chain(error))
     }
 
     /// Prints the failure on standard error and gives the process's exit code.
@@ -56,7 +48,7 @@ impl Failure {
         let _: io::Result<()> = writeln!(io::stderr(), "{text}");
         ExitCode::from(match self {
             Self::Usage(_) => 2,
-            Self::Failed(_) | Self::Problem(_) => 1,
+            Self::Failed(_) | Self::Unanswered(_) | Self::Problem(_) => 1,
         })
     }
 
@@ -64,16 +56,32 @@ impl Failure {
         match self {
             Self::Usage(detail) => json!({"code": "usage", "detail": detail}),
             Self::Failed(detail) => json!({"code": "failed", "detail": detail}),
+            Self::Unanswered(detail) => json!({"code": "unanswered", "detail": detail}),
             Self::Problem(problem) => problem.clone(),
         }
     }
 
     fn text(&self) -> String {
         match self {
-            Self::Usage(detail) | Self::Failed(detail) => format!("keyferry: {detail}"),
+            Self::Usage(detail) | Self::Failed(detail) | Self::Unanswered(detail) => format!("keyferry: {detail}"),
             Self::Problem(problem) => problem_text(problem),
         }
     }
+}
+
+/// The error's whole chain, each link once.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// A problem document for people: title, code, detail, and each finding with its place.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     Common,
-    app::{AppOptions, Cloud},
+    app::{AppOptions, Cloud, TestEnvironment},
     output::Failure,
 };
 
@@ -34,7 +34,7 @@ pub struct Place {
 impl Place {
     /// # Errors
     /// Options that do not go together, or a database that is none.
-    pub fn options(self, common: &Common, customers: bool) -> Result<AppOptions, Failure> {
+    pub fn options(self, common: &Common, customers: Option<TestEnvironment>) -> Result<AppOptions, Failure> {
         if self.aws == Cloud::Live && (self.speed.is_some() || self.sandbox_url.is_some()) {
             return Err(Failure::Usage("--speed and --sandbox-url belong to --aws sandbox".to_owned()));
         }

@@ -199,7 +199,7 @@ pub async fn follow(
                 say("the stream has ended; connecting again");
                 wait(1).await;
             }
-            Err(Failure::Failed(reason)) => {
+            Err(Failure::Failed(reason) | Failure::Unanswered(reason)) => {
                 let Some(seconds) = waits.pop_front() else { return Err(Failure::Failed(reason)) };
                 say(&reason);
                 wait(seconds).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Common,
-    app::{App, Listeners},
+    app::{App, Listeners, TestEnvironment},
     output::{Failure, Output, print_each, say},
     place::Place,
     sandbox::listen,
@@ -27,6 +27,10 @@ pub struct Command {
     /// Where health and metrics are told without the API, for a network that must not reach the API
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<String>,
+    /// A sandbox that runs elsewhere (keyferry sandbox --listen --speed 1) as the customers' test environment, which all servers
+    /// over one database have to share; a sandbox of this process's own if left out
+    #[arg(long, value_name = "URL")]
+    test_sandbox_url: Option<String>,
     /// Lets boto3, the AWS CLI and others reach the sandbox
     #[arg(long, value_name = "ADDR")]
     sandbox_listen: Option<String>,
@@ -37,7 +41,8 @@ impl Command {
         if self.sandbox_listen.is_some() && (self.place.is_live() || self.place.is_elsewhere()) {
             return Err(Failure::Usage("--sandbox-listen belongs to a sandbox of this process's own".to_owned()));
         }
-        let options = self.place.options(common, true)?;
+        let test = self.test_sandbox_url.map_or(TestEnvironment::Own, TestEnvironment::At);
+        let options = self.place.options(common, Some(test))?;
         let customer = self.customer_listen.or_else(|| options.config.customer.listen.clone());
         let token_file = options.data_dir.join("admin-token");
         let app = App::open(options).await?;

@@ -24,7 +24,7 @@ pub struct Command {
 
 impl Command {
     pub async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
-        let options = self.place.options(common, false)?;
+        let options = self.place.options(common, None)?;
         if options.database.is_none() {
             return Err(Failure::Usage(
                 "a worker shares a PostgreSQL with others: name it with --database; one process serves a SQLite file, \

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Aws, Config, Customer, Mail, Partition, Vendor, Worker};
 
+/// What an audit must still find, in days.
+const SHORTEST_TRAIL_DAYS: u32 = 30;
+
 impl Config {
     /// Everything that cannot be right; nothing when the configuration can be used.
     pub fn findings(&self) -> Vec<String> {
@@ -83,6 +86,12 @@ fn customer(customer: &Customer, findings: &mut Vec<String>) {
         if rate == 0 {
             findings.push(format!("{key}: must be at least 1"));
         }
+    }
+    if (1..SHORTEST_TRAIL_DAYS).contains(&customer.trail_days) {
+        let found = customer.trail_days;
+        findings.push(format!(
+            "customer.trail_days: {found} is less than {SHORTEST_TRAIL_DAYS}; 0 keeps the trail for ever"
+        ));
     }
 }
 
@@ -250,6 +259,8 @@ mod tests {
         assert!(header.starts_with("customer.forwarded_header:"), "{header}");
         let rate = only_finding(|config| config.customer.key_requests_per_minute = 0);
         assert!(rate.starts_with("customer.key_requests_per_minute:"), "{rate}");
+        let days = only_finding(|config| config.customer.trail_days = 29);
+        assert!(days.starts_with("customer.trail_days: 29 is less than 30"), "{days}");
     }
 
     #[test]

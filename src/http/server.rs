@@ -25,11 +25,21 @@ pub struct Limits {
     pub connections: usize,
     /// For requests in flight, once told to stop.
     pub drain: Duration,
+    /// Whether a connection may bring a further request. If not, what a request brought is in the connection's buffers for no
+    /// longer than its answer takes.
+    pub keep_alive: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: Duration::from_secs(10), connections: 512, drain: Duration::from_secs(20) }
+        Self { head: Duration::from_secs(10), connections: 512, drain: Duration::from_secs(20), keep_alive: true }
+    }
+}
+
+impl Limits {
+    /// Where customers call: a key that was sent unwrapped by mistake leaves memory with its connection.
+    pub fn customers() -> Self {
+        Self { keep_alive: false, ..Self::default() }
     }
 }
 
@@ -115,6 +125,7 @@ fn begin(stream: TcpStream, slot: OwnedSemaphorePermit, router: WithPeer, limits
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
+        .keep_alive(limits.keep_alive)
         .serve_connection(TokioIo::new(stream), router);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -173,6 +184,19 @@ mod tests {
             .expect("served")
             .expect("read");
         assert!(String::from_utf8_lossy(&heard).ends_with("done"));
+    }
+
+    #[tokio::test]
+    async fn without_keep_alive_a_connection_ends_with_its_answer() {
+        for keep_alive in [true, false] {
+            let (address, _stop, _server) = start(Limits { keep_alive, ..Limits::default() }).await;
+            let mut client = TcpStream::connect(address).await.expect("connected");
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+            let mut heard = Vec::new();
+            let ended = tokio::time::timeout(Duration::from_millis(300), client.read_to_end(&mut heard)).await;
+            assert_eq!(ended.is_err(), keep_alive, "{}", String::from_utf8_lossy(&heard));
+            assert!(String::from_utf8_lossy(&heard).ends_with("done"));
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, advance};
 
+mod records;
+
+pub(super) use records::*;
+
 /// Every law, for the test of each store.
 macro_rules! laws {
     ($each:ident) => {
@@ -24,6 +28,7 @@ macro_rules! laws {
             a_key_starts_one_run_and_one_exclusive_run_is_open,
             listings_have_pages,
             a_record_is_written_on_the_version_that_was_read,
+            a_record_is_deleted_on_the_version_that_was_read_and_another_says_so,
             values_that_look_like_references_are_values,
             a_moment_is_seen_whole,
             a_later_word_to_a_child_never_has_the_fence_of_an_earlier,
@@ -427,31 +432,6 @@ pub(super) async fn listings_have_pages(store: &dyn Store) {
     assert!(store.runs(none).await.unwrap().items.is_empty());
     let first = store.enterprises(1, None).await.unwrap();
     assert_eq!(store.enterprises(1, first.next).await.unwrap().items[0].id, "erin");
-}
-
-pub(super) async fn a_record_is_written_on_the_version_that_was_read(store: &dyn Store) {
-    let put = |enterprise: &str, key: &str, expected: u64, body: serde_json::Value| RecordPut {
-        enterprise: enterprise.to_owned(),
-        collection: "notes".to_owned(),
-        key: key.to_owned(),
-        expected,
-        body,
-        at: at(1),
-    };
-    let changed = |outcome| matches!(outcome, Err(StoreError::RecordChanged { .. }));
-    store.put_records(vec![put("dave", "a", 0, json!(1)), put("erin", "b", 0, json!("\u{0}"))]).await.unwrap();
-    assert!(changed(store.put_records(vec![put("dave", "a", 0, json!(2))]).await), "it is there already");
-    assert!(changed(store.put_records(vec![put("dave", "c", 1, json!(2))]).await), "it is not there");
-    assert!(changed(store.put_records(vec![put("nobody", "a", 0, json!(2))]).await), "there is no such enterprise");
-    store.put_records(vec![put("dave", "a", 1, json!(2))]).await.unwrap();
-    let stale = vec![put("erin", "b", 1, json!(9)), put("dave", "a", 1, json!(9))];
-    assert!(changed(store.put_records(stale).await), "two writers read version 1");
-    let found = store.find_record("notes", "a").await.unwrap().unwrap();
-    assert_eq!((found.enterprise.as_str(), found.version, &found.body), ("dave", 2, &json!(2)));
-    assert_eq!((found.run.as_str(), found.written_at), ("", at(1)));
-    let whole = store.record("erin", "notes", "b").await.unwrap().unwrap();
-    assert_eq!((whole.version, whole.body), (1, json!("\u{0}")), "what went with a stale write was taken back");
-    assert_eq!(store.find_record("notes", "z").await.unwrap(), None);
 }
 
 /// A value that looks like a reference of the store's own is data like any other.

@@ -140,6 +140,16 @@ pub struct RecordPut {
     pub at: DateTime<Utc>,
 }
 
+/// A record to delete, at the version that it was read at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordDelete {
+    pub enterprise: String,
+    pub collection: String,
+    pub key: String,
+    /// The version found.
+    pub expected: u64,
+}
+
 /// A database that keeps runs. All methods are safe to call at any time from any task; none is half done when its caller
 /// goes away.
 #[async_trait]
@@ -238,6 +248,10 @@ pub trait Store: Send + Sync + 'static {
     /// Writes records in one transaction, all or none: [`StoreError::RecordChanged`] when one is not at the version expected or
     /// its enterprise is not known. A crash before it returns leaves all or none; read to learn which.
     async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError>;
+
+    /// Deletes records and writes the one that says so, in one transaction, all or none: [`StoreError::RecordChanged`] when one is
+    /// not at the version expected. A crash before it returns leaves all or none; read to learn which.
+    async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError>;
 
     /// What the world has not been told and is due to be, oldest first. On a shared store no other process gets the same rows
     /// for five minutes.

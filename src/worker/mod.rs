@@ -31,7 +31,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use crate::store::{Enterprise, OutboxRow, Page, RecordPut, StoredRecord};
+pub use crate::store::{Enterprise, OutboxRow, Page, RecordDelete, RecordPut, StoredRecord};
 pub use clock::{Clock, ManualClock, SteeredClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
 pub use failure::{ErrorKind, ServiceError};

@@ -11,8 +11,8 @@ use super::{Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, Servi
 use crate::{
     engine::{Frame, Outcome, Phase, Snapshot, Standing, fold},
     store::{
-        HistoryPage, HistoryRecord, OutboxRow, Page, RecordPut, RecordsPage, RunsPage, Seen, StoreError, StoredRecord,
-        StoredWork, chain,
+        HistoryPage, HistoryRecord, OutboxRow, Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, StoreError,
+        StoredRecord, StoredWork, chain,
     },
 };
 
@@ -215,6 +215,14 @@ impl Service {
     /// `record-changed`: one is not at the version expected; the store could not be written.
     pub async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), ServiceError> {
         Ok(self.core.store.put_records(puts).await?)
+    }
+
+    /// Deletes records and writes the one that says so, all or none.
+    ///
+    /// # Errors
+    /// `record-changed`: one is not at the version expected; the store could not be written.
+    pub async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), ServiceError> {
+        Ok(self.core.store.delete_records(deletes, note).await?)
     }
 
     /// # Errors

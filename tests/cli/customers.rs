@@ -2,10 +2,16 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use serde_json::Value;
@@ -43,8 +49,12 @@ impl Keyferry {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_at(&self.operators, arguments)
+    }
+
+    fn run_at(&self, operators: &str, arguments: &[&str]) -> Output {
         keyferry(arguments)
-            .env("KEYFERRY_URL", format!("http://{}", self.operators))
+            .env("KEYFERRY_URL", format!("http://{operators}"))
             .env("KEYFERRY_TOKEN_FILE", self.path("data").join("admin-token"))
             .current_dir(self.folder.path())
             .output()
@@ -61,6 +71,46 @@ impl Keyferry {
         let output = self.run(&[arguments, &["--output", "json"]].concat());
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         serde_json::from_slice(&output.stderr).expect("a problem")
+    }
+}
+
+/// A way to the operators' API on which as many answers to changes of API keys are lost as `losses` says.
+fn lossy(server: &str, losses: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let server = server.to_owned();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.expect("accepted");
+            let (request, mut answer) = (read_request(&mut client), Vec::new());
+            let mut upstream = TcpStream::connect(&server).expect("it listens");
+            upstream.write_all(&request).expect("sent");
+            // The server has done it when it answers.
+            upstream.read_to_end(&mut answer).expect("answered");
+            let change = request.starts_with(b"POST ") && request.windows(9).any(|part| part == b"/api-keys");
+            let lost =
+                change && losses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            if !lost {
+                client.write_all(&answer).expect("passed on");
+            }
+        }
+    });
+    address
+}
+
+/// One request, which says that its connection ends with its answer.
+fn read_request(client: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut more = [0; 4_096];
+        let read = client.read(&mut more).expect("read");
+        bytes.extend_from_slice(&more[..read]);
+        let text = text(&bytes);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() >= length.map_or(0, |length| length.parse().expect("a length")) {
+            return format!("{head}\r\nconnection: close\r\n\r\n{body}").into_bytes();
+        }
     }
 }
 
@@ -113,6 +163,45 @@ fn a_key_is_made_used_listed_rotated_revoked_and_followed_in_the_trail() {
     assert_eq!(trail["items"][1]["action"], format!("PUT /test{REQUEST}"));
     let told = text(&keyferry.run(&["api-key", "trail", "dave"]).stdout);
     assert!(told.contains(id) && told.contains("127.0.0.1") && !told.contains(&key[21..]), "{told}");
+}
+
+#[test]
+fn a_key_whose_answer_was_lost_is_replaced_so_that_one_live_key_is_left() {
+    let keyferry = start();
+    let losses = Arc::new(AtomicUsize::new(0));
+    let way = lossy(&keyferry.operators, Arc::clone(&losses));
+    let live = |enterprise: &str| -> Vec<Value> {
+        let listed = keyferry.json(&["api-key", "list", enterprise]);
+        let items = listed["items"].as_array().expect("items").clone();
+        items.into_iter().filter(|key| key["state"] == "live").collect()
+    };
+    // Of the creation; of the answer that it was made before, too; of the revocation, too.
+    for lost in 1..=3 {
+        let enterprise = format!("dave-{lost}");
+        keyferry.json(&["enterprise", "add", &enterprise]);
+        losses.store(lost, Ordering::SeqCst);
+        let create = ["api-key", "create", &enterprise, "--environment", "production"];
+        let made = keyferry.run_at(&way, &create);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        assert_eq!(losses.load(Ordering::SeqCst), 0, "the answers were lost");
+        let (key, left) = (text(&made.stdout), live(&enterprise));
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(key.contains(left[0]["id"].as_str().expect("an id")), "the live key is the one that was shown");
+        let (status, body) = call(&keyferry.customers, &REQUEST.replace("dave", &enterprise), key.trim());
+        assert!(status == "409" && body.contains("import-not-open"), "{status} {body}");
+        let all = keyferry.json(&["api-key", "list", &enterprise]);
+        let revoked: Vec<&Value> =
+            all["items"].as_array().expect("items").iter().filter(|key| key["state"] == "revoked").collect();
+        assert_eq!(revoked.len(), 1, "{all}");
+        assert_eq!(revoked[0]["revoked"]["reason"], "the answer that told it was lost");
+        losses.store(1, Ordering::SeqCst);
+        let old = left[0]["id"].as_str().expect("an id");
+        let rotated = keyferry.run_at(&way, &["api-key", "rotate", &enterprise, old, "--output", "json"]);
+        assert!(rotated.status.success(), "{}", text(&rotated.stderr));
+        let rotated: Value = serde_json::from_slice(&rotated.stdout).expect("JSON");
+        let left: Vec<Value> = live(&enterprise).iter().map(|key| key["id"].clone()).collect();
+        assert!(left.len() == 2 && left.contains(&rotated["id"]) && left.contains(&old.into()), "{left:?} {rotated}");
+    }
 }
 
 #[test]

@@ -7,26 +7,31 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead as _, BufReader},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    sync::Mutex,
+    time::Duration,
 };
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
-use keyferry::keys::import::Algorithm;
-use reqwest::Method;
+use futures_util::future::join_all;
+use keyferry::{
+    keys::import::Algorithm,
+    worker::{Clock as _, SystemClock},
+};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::{
-    cli::keyferry,
-    support::{
-        import::{EAST, WEST, wrap},
-        serving::{Serving, serve_with},
-    },
+use crate::support::{
+    import::{EAST, WEST, wrap},
+    serving::{Serving, sandbox, serve_with},
 };
 
 const CMK: &str = "/!/ems/enterprises/dave/cmk";
@@ -144,61 +149,103 @@ fn memory(process: u32) -> Option<Vec<Vec<u8>>> {
     Some(pieces)
 }
 
-/// Where in a process's memory the secrets are; the memory must hold what is known to be in it.
-fn in_memory(hunt: &Hunt, server: &Serving, known: &[u8]) -> Option<Vec<String>> {
-    let Some(pieces) = memory(server.process()) else {
-        assert!(std::env::var_os("CI").is_none(), "the server's memory cannot be read");
-        eprintln!("SKIPPED: the server's memory cannot be read, so nothing is looked for in it");
-        return None;
-    };
-    let guard = Hunt::new(&[("what is known", known)]);
-    assert!(pieces.iter().any(|piece| !guard.find(piece).is_empty()), "the search finds nothing that is there");
-    Some(pieces.iter().flat_map(|piece| hunt.find(piece)).map(str::to_owned).collect())
-}
-
-struct Kms(Child, String);
-
-impl Drop for Kms {
-    fn drop(&mut self) {
-        // One that has died already cannot be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// The server's memory is without the secrets once its connections have ended; it must hold what is known to be in it.
+async fn memory_is_clean(hunt: &Hunt, server: &Serving, known: &Hunt) {
+    let mut found = Vec::new();
+    for _ in 0..20 {
+        let Some(pieces) = memory(server.process()) else {
+            assert!(std::env::var_os("CI").is_none(), "the server's memory cannot be read");
+            eprintln!("SKIPPED: the server's memory cannot be read, so nothing is looked for in it");
+            return;
+        };
+        assert!(pieces.iter().any(|piece| !known.find(piece).is_empty()), "the search finds nothing that is there");
+        found = pieces.iter().flat_map(|piece| hunt.find(piece)).map(str::to_owned).collect();
+        if found.is_empty() {
+            return;
+        }
+        SystemClock.sleep(Duration::from_millis(50)).await;
     }
+    panic!("the server's memory holds {found:?}");
 }
 
-fn kms(data: &Path) -> Kms {
-    let mut command = keyferry(&["sandbox", "--listen", "127.0.0.1:0", "--speed", "60", "--output", "json", "--data"]);
-    let mut child = command.arg(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said: Value = serde_json::from_str(&line).unwrap();
-    let url = format!("http://{}", said["listening"].as_str().unwrap());
-    Kms(child, url)
+/// A core dump of the server, which ends with it, is without the secrets; it must hold what is known to be in it.
+fn core_dump_is_clean(hunt: &Hunt, server: Serving, folder: &Path, known: &Hunt) {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if pattern.starts_with(['|', '/']) {
+        eprintln!("SKIPPED: core dumps go to {}, so the server's memory was searched alone", pattern.trim());
+        return;
+    }
+    server.dump_core();
+    let is_core = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("core");
+    let cores: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_core).collect();
+    let [core] = cores.as_slice() else { panic!("not one core dump: {cores:?}") };
+    let core = fs::read(core).unwrap();
+    assert!(core.starts_with(b"\x7fELF") && !known.find(&core).is_empty(), "the core dump is not a whole one");
+    let found = hunt.find(&core);
+    assert!(found.is_empty(), "the core dump of {} bytes holds {found:?}", core.len());
 }
 
-/// What the customers' API said, all of it.
+/// What the customers' API said, all of it. Each request has a connection of its own, which its client would keep open.
 struct Talk<'a> {
     server: &'a Serving,
     key: String,
-    said: String,
+    said: Mutex<String>,
+    clients: Mutex<Vec<Client>>,
 }
 
+/// Path below the enterprise's `cmk`, content type, API key, body, and the answer that is wanted.
+type Mistake = (String, &'static str, String, String, (u16, &'static str));
+
 impl Talk<'_> {
-    async fn say(&mut self, path: &str, kind: &str, body: String) -> (u16, String) {
-        let method = if path == "import-key" { Method::POST } else { Method::PUT };
-        let request = self.server.customer(method, &format!("{CMK}/{path}"), &self.key);
-        let response = request.header("content-type", kind).body(body).send().await.unwrap();
+    async fn say(&self, path: &str, kind: &str, key: &str, body: String) -> (u16, String) {
+        let client = Client::new();
+        self.clients.lock().unwrap().push(client.clone());
+        let method = if path.starts_with("import-key-request") { Method::PUT } else { Method::POST };
+        let request = client.request(method, format!("{}{CMK}/{path}", self.server.customer));
+        let request = request.header("authorization", format!("ApiKey {key}")).header("content-type", kind);
+        let response = request.body(body).send().await.unwrap();
         let status = response.status().as_u16();
-        self.said.push_str(&format!("{:?}", response.headers()));
+        assert_eq!(response.headers()["connection"], "close", "what was sent leaves memory with its connection");
+        let headers = format!("{:?}", response.headers());
         let text = response.text().await.unwrap();
-        self.said.push_str(&text);
+        *self.said.lock().unwrap() += &(headers + &text);
         let body: Value = serde_json::from_str(&text).unwrap();
         (status, body["code"].as_str().or(body["status"].as_str()).unwrap_or_default().to_owned())
     }
 
-    async fn upload(&mut self, opened: &Value, material: &str) -> (u16, String) {
+    async fn upload(&self, opened: &Value, material: &str) -> (u16, String) {
         let body = json!({ "importToken": opened["importToken"], "keyMaterial": material });
-        self.say("import-key", "application/json", body.to_string()).await
+        self.say("import-key", "application/json", &self.key, body.to_string()).await
+    }
+
+    /// Sends an upload's body after its head, as some clients do, and keeps the connection.
+    async fn say_slowly(&self, body: &str, wanted: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.server.customer.strip_prefix("http://").unwrap()).await.unwrap();
+        let head = format!(
+            "POST {CMK}/import-key HTTP/1.1\r\nHost: a\r\nAuthorization: ApiKey {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.key,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        SystemClock.sleep(Duration::from_millis(100)).await;
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 8_192];
+        let read = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.contains(wanted), "{answer}");
+        *self.said.lock().unwrap() += &answer;
+        stream
+    }
+
+    /// Sends all of them at once, so that none lies where another was, and the server's memory with all of them is clean.
+    async fn err(&self, mistakes: Vec<Mistake>) {
+        let sent = mistakes.into_iter().map(|(path, kind, key, body, wanted)| async move {
+            let (status, code) = self.say(&path, kind, &key, body).await;
+            assert_eq!((status, code.as_str()), wanted, "{path} as {kind}");
+        });
+        join_all(sent).await;
     }
 }
 
@@ -211,20 +258,29 @@ fn is(status: u16, code: &str) -> (u16, String) {
 }
 
 /// A key sent as it is, in every way in which that happens.
-async fn mistakes(talk: &mut Talk<'_>, opened: &Value, key: &[u8]) {
+fn mistakes(api_key: &str, opened: &Value, key: &[u8]) -> Vec<Mistake> {
+    let (json, token) = ("application/json", opened["importToken"].as_str().unwrap());
+    let mut mistakes = Vec::new();
+    let mut mistake = |path: &str, kind, api_key: &str, body: String, wanted| {
+        mistakes.push((path.to_owned(), kind, api_key.to_owned(), body, wanted));
+    };
     for plain in [BASE64.encode(key), URL_SAFE_NO_PAD.encode(key), hex::encode(key), hex::encode_upper(key)] {
-        assert_eq!(talk.upload(opened, &plain).await, is(422, "key-material-not-wrapped"));
-        let cut = format!(r#"{{"importToken":"{}","keyMaterial":"{plain}"#, opened["importToken"].as_str().unwrap());
-        assert_eq!(talk.say("import-key", "application/json", cut).await, is(400, "json-truncated"));
+        let body = json!({ "importToken": token, "keyMaterial": plain }).to_string();
+        mistake("import-key", json, api_key, body.clone(), (422, "key-material-not-wrapped"));
+        mistake("import-key", json, "kf_live_mistyped", body.clone(), (401, "api-key-mistyped"));
+        mistake("import-keys", json, api_key, body, (404, "not-found"));
+        let cut = format!(r#"{{"importToken":"{token}","keyMaterial":"{plain}"#);
+        mistake("import-key", json, api_key, cut, (400, "json-truncated"));
         let as_token = json!({ "importToken": plain, "keyMaterial": BASE64.encode([1; 256]) }).to_string();
-        assert_eq!(talk.say("import-key", "application/json", as_token).await, is(422, "import-token-unknown"));
-        let refused = talk.say("import-key", "application/octet-stream", plain.clone()).await;
-        assert_eq!(refused, is(415, "content-type-wrong"));
-        assert_eq!(talk.say("import-key-request", "text/plain", plain).await, is(400, "request-body-not-empty"));
+        mistake("import-key", json, api_key, as_token, (422, "import-token-unknown"));
+        mistake("import-key", "application/octet-stream", api_key, plain.clone(), (415, "content-type-wrong"));
+        mistake("import-key-request", "text/plain", api_key, plain, (400, "request-body-not-empty"));
     }
-    let list = json!({ "importToken": opened["importToken"], "keyMaterial": { "type": "Buffer", "data": key } });
-    let refused = talk.say("import-key", "application/json", list.to_string()).await;
-    assert_eq!(refused, is(422, "key-material-missing"));
+    let in_query = format!("import-key-request?keyMaterial={}", hex::encode(key));
+    mistake(&in_query, "text/plain", api_key, String::new(), (400, "invalid-query"));
+    let list = json!({ "importToken": token, "keyMaterial": { "type": "Buffer", "data": key } }).to_string();
+    mistake("import-key", json, api_key, list, (422, "key-material-missing"));
+    mistakes
 }
 
 /// Bytes of chance that no base64 would be told from if it began with zeros.
@@ -237,12 +293,13 @@ fn chance() -> [u8; 32] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_and_what_opens_the_api_are_found_nowhere() {
     let (folder, cloud) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let kms = kms(&cloud.path().join("kms.db"));
-    let known = hex::encode(chance());
+    let kms = sandbox(&cloud.path().join("kms.db"), "60");
+    let planted = hex::encode(chance());
+    let known = Hunt::new(&[("what is known", planted.as_bytes())]);
     // The second upload that KMS takes finds its task dead.
     let variables =
-        [("RUST_LOG", "trace"), ("KEYFERRY_FAILPOINT", "import::after_relay:2=panic"), ("KNOWN", known.as_str())];
-    let server = serve_with(folder.path(), &["--sandbox-url", &kms.1, "--speed", "60"], &variables);
+        [("RUST_LOG", "trace"), ("KEYFERRY_FAILPOINT", "import::after_relay:2=panic"), ("KNOWN", planted.as_str())];
+    let server = serve_with(folder.path(), &["--sandbox-url", &kms.url, "--speed", "60"], &variables);
     let run = server.waiting("dave").await;
     let key = server.api_key("dave", "production").await;
     let link = server.command(&["api-key", "link", "dave", "--environment", "test"]);
@@ -264,7 +321,7 @@ async fn a_key_and_what_opens_the_api_are_found_nowhere() {
     ];
     let hunt = Hunt::new(&secrets);
     let only_key = Hunt::new(&secrets[..1]);
-    let mut talk = Talk { server: &server, key: key.clone(), said: String::new() };
+    let talk = Talk { server: &server, key: key.clone(), said: Mutex::default(), clients: Mutex::default() };
 
     // Refused by KMS; then taken by KMS, with a panic before that is written down; then asked again.
     let west = server.ask(&talk.key, &format!("?region={WEST}&wrappingKeySpec=RSA_2048")).await;
@@ -273,20 +330,22 @@ async fn a_key_and_what_opens_the_api_are_found_nowhere() {
     let good = wrapped(&west, Algorithm::OaepSha1, &canary);
     assert_eq!(talk.upload(&west, &good).await, is(503, "kms-unavailable"));
     assert_eq!(talk.upload(&west, &good).await, is(200, "imported"));
-    if let Some(found) = in_memory(&only_key, &server, known.as_bytes()) {
-        assert!(found.is_empty(), "the server's memory holds {found:?}");
-    }
+    memory_is_clean(&only_key, &server, &known).await;
 
     let east = server.ask(&talk.key, &format!("?region={EAST}&wrappingKeySpec=RSA_2048")).await;
-    mistakes(&mut talk, &east, &canary).await;
+    talk.err(mistakes(&talk.key, &east, &canary)).await;
+    let plain = json!({ "importToken": east["importToken"], "keyMaterial": hex::encode(canary) }).to_string();
+    let slow = talk.say_slowly(&plain, "key-material-not-wrapped").await;
+    let token = json!({ "importToken": hex::encode(canary), "keyMaterial": BASE64.encode([1; 256]) }).to_string();
+    let slower = talk.say_slowly(&token, "import-token-unknown").await;
+    memory_is_clean(&only_key, &server, &known).await;
+    drop((slow, slower));
     let good = wrapped(&east, Algorithm::OaepSha1, &canary);
     assert_eq!(talk.upload(&east, &good).await, is(200, "imported"));
     server.until(&run, |forms| !forms.contains(&"key-import".to_owned())).await;
-    if let Some(found) = in_memory(&only_key, &server, known.as_bytes()) {
-        eprintln!("after keys were sent by mistake the server's memory holds {found:?}");
-    }
 
-    hunt.is_not_said("the customers' API", &talk.said);
+    hunt.is_not_said("the customers' API", &talk.said.lock().unwrap());
+    drop(talk);
     hunt.is_not_said("/metrics", &server.metrics().await);
     for path in [format!("/runs/{run}"), format!("/runs/{run}/history?limit=200")] {
         let told = server.operator(Method::GET, &path, "engineer", &Value::Null).await;
@@ -304,6 +363,7 @@ async fn a_key_and_what_opens_the_api_are_found_nowhere() {
     }
     let log = fs::read_to_string(folder.path().join("stderr.log")).unwrap();
     assert!(log.contains("TRACE") && log.contains("an upload was cut off"), "the log is not the one that was wanted");
+    core_dump_is_clean(&hunt, server, folder.path(), &known);
 
     guards(&hunt, &folder, &secrets);
     // KMS has it: the search would have found it here in whatever form a database may keep it.

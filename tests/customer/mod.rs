@@ -3,6 +3,7 @@
 mod canary;
 mod client;
 mod expiry;
+mod fleet;
 mod imports;
 mod loss;
 mod timing;

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::TimeDelta;
 use keyferry::{
     keys::import::{Algorithm, Asked, Opened, Refusal},
     sandbox::{FaultKind, FaultRule},
-    worker::{Clock as _, SystemClock},
+    worker::{Clock as _, SteeredClock, SystemClock},
 };
 
-use crate::support::import::{EAST, FLOOR, Vendor, WEST, asked, body, targets, upload, wrap};
+use crate::support::import::{EAST, FLOOR, Vendor, WEST, another_test_environment, asked, body, targets, upload, wrap};
 
 const KEY: [u8; 32] = *b"thirty-two bytes of a customer's";
 
@@ -209,6 +210,23 @@ async fn the_test_environment_takes_imports_without_a_run_and_again_and_again() 
     keys.dedup();
     assert_eq!(keys.len(), 4, "the second round has fresh keys");
     assert!(vendor.sandbox.ledger().is_empty(), "production's cloud was touched");
+    vendor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_environment_that_is_gone_is_begun_anew_when_none_of_its_tokens_is_good() {
+    let clock = SteeredClock::default();
+    let vendor = Vendor::open(&tempfile::tempdir().unwrap().keep(), Arc::new(clock.clone()), 1.0).await;
+    vendor.test.request(asked(None)).await.unwrap();
+    let other = another_test_environment(&vendor.service, Arc::new(clock.clone())).await;
+    for hours in [0, 23] {
+        clock.steer(TimeDelta::hours(hours));
+        assert_eq!(code(other.request(asked(None)).await), "test-environment-elsewhere", "after {hours} hours");
+    }
+    clock.steer(TimeDelta::hours(25));
+    let opened = other.request(asked(None)).await.unwrap();
+    let receipt = upload(&other, "dave", targets(&opened, &KEY)).await.unwrap();
+    assert!(receipt.remaining.is_empty());
     vendor.stop().await;
 }
 

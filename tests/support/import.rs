@@ -54,6 +54,23 @@ async fn sandbox(speed: f64) -> Sandbox {
     Sandbox::open(options).await.unwrap()
 }
 
+fn desk(service: &Service, clock: &Arc<dyn Clock>, realm: Realm, aws: Arc<Aws>, speed: f64) -> Desk {
+    Desk::new(DeskOptions {
+        service: service.clone(),
+        clock: Arc::clone(clock),
+        config: Arc::new(Config::default()),
+        realm,
+        clouds: Arc::new(move |_| Cloud { aws: Arc::clone(&aws), speed }),
+        floor: FLOOR,
+    })
+}
+
+/// The test environment of another server over the same store, which has a cloud of its own.
+pub async fn another_test_environment(service: &Service, clock: Arc<dyn Clock>) -> Desk {
+    let aws = Arc::new(Aws::sandboxed(&Config::default(), &sandbox(1.0).await));
+    desk(service, &clock, Realm::Test, aws, 1.0)
+}
+
 impl Vendor {
     /// keyferry over a database in `folder`, with a worker at work.
     pub async fn open(folder: &Path, clock: Arc<dyn Clock>, speed: f64) -> Self {
@@ -81,18 +98,9 @@ impl Vendor {
         })
         .await
         .unwrap();
-        let desk = |realm: Realm, aws: Arc<Aws>| {
-            Desk::new(DeskOptions {
-                service: service.clone(),
-                clock: Arc::clone(&clock),
-                config: Arc::clone(&config),
-                realm,
-                clouds: Arc::new(move |_| Cloud { aws: Arc::clone(&aws), speed }),
-                floor: FLOOR,
-            })
-        };
-        let production = desk(Realm::Production, Arc::clone(&aws));
-        let test = desk(Realm::Test, Arc::new(Aws::sandboxed(&config, &test_cloud)));
+        let production = desk(&service, &clock, Realm::Production, Arc::clone(&aws), speed);
+        let test_aws = Arc::new(Aws::sandboxed(&config, &test_cloud));
+        let test = desk(&service, &clock, Realm::Test, test_aws, speed);
         let (stop, stopping) = watch::channel(false);
         let worker = service.clone();
         tokio::spawn(async move { worker.run_worker(stopping, Duration::from_secs(5)).await });

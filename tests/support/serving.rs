@@ -2,8 +2,9 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -53,7 +54,8 @@ pub fn serve_at(folder: &Path, customer: &str, arguments: &[&str], variables: &[
     let data = folder.to_str().unwrap();
     let listen = ["--listen", "127.0.0.1:0", "--customer-listen", customer];
     let mut command = keyferry(&["serve", "--output", "json", "--data-dir", data]);
-    command.args(listen).args(arguments).envs(variables.iter().copied());
+    // A core dump lands in the working directory.
+    command.args(listen).args(arguments).envs(variables.iter().copied()).current_dir(folder);
     command.stdout(Stdio::piped()).stderr(std::fs::File::create(folder.join("stderr.log")).unwrap());
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
@@ -93,6 +95,31 @@ fn letter(file: &Path) -> Letter {
     Letter { to: header("To:"), subject: header("Subject:"), text: text.replace("=\r\n", "") }
 }
 
+/// `keyferry sandbox`, as a process of its own; it is killed with the value.
+pub struct Elsewhere {
+    child: Child,
+    pub url: String,
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // One that has died already cannot be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A cloud that keeps its state in `data`.
+pub fn sandbox(data: &Path, speed: &str) -> Elsewhere {
+    let mut command = keyferry(&["sandbox", "--listen", "127.0.0.1:0", "--speed", speed, "--output", "json", "--data"]);
+    let mut child = command.arg(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let url = format!("http://{}", said["listening"].as_str().unwrap());
+    Elsewhere { child, url }
+}
+
 impl Serving {
     pub fn process(&self) -> u32 {
         self.child.id()
@@ -129,6 +156,18 @@ impl Serving {
             SystemClock.sleep(Duration::from_millis(50)).await;
         }
         panic!("{to} is not told that {subject}: {:#?}", self.letters(to));
+    }
+
+    /// Ends the process and has the kernel write its core dump into the folder that it serves from.
+    pub fn dump_core(mut self) {
+        let process = self.process().to_string();
+        for command in [&["prlimit", "--core=unlimited:unlimited", "--pid", &process][..], &["kill", "-ABRT", &process]]
+        {
+            let done = Command::new(command[0]).args(&command[1..]).status().unwrap();
+            assert!(done.success(), "{command:?}");
+        }
+        let status = self.child.wait().unwrap();
+        assert!(status.core_dumped(), "no core dump was written: {status}");
     }
 
     pub async fn operator(&self, method: Method, path: &str, role: &str, body: &Value) -> Value {

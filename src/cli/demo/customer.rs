@@ -110,6 +110,7 @@ impl Customer {
             expires_at: None,
             replaces: None,
             by: "demo engineer".to_owned(),
+            idempotency_key: None,
         };
         let (_, key) = self.access.create_key(order).await.map_err(of)?;
         let file = self.api_key.with_extension("part");

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     Common,
-    app::{App, AppOptions, Cloud, Listeners},
+    app::{App, AppOptions, Cloud, Listeners, TestEnvironment},
     output::{Failure, Output, print},
     sandbox, signals,
 };
@@ -110,7 +110,7 @@ impl Command {
             data_dir: folder.path.clone(),
             database: None,
             cloud: Cloud::Sandbox,
-            customers: true,
+            customers: Some(TestEnvironment::Own),
             sandbox_url: None,
             speed: Some(self.speed),
         };

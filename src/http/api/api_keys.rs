@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Body, Paging, Parameters, committed, page_size},
+    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
 };
 use crate::{
     access::{ApiKey, Environment, HandoverOrder, KeyOrder, KeyView, Networks, Rotation},
@@ -65,6 +65,7 @@ pub async fn create(
     State(api): State<Api>,
     Path(enterprise): Path<String>,
     acting: Acting,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
     Body(create): Body<Create>,
 ) -> Reply {
     let order = KeyOrder {
@@ -74,6 +75,7 @@ pub async fn create(
         expires_at: end(create.expires_at, create.expires_in_days, &api)?,
         replaces: None,
         by: acting.or("engineer").name,
+        idempotency_key,
     };
     let (view, key) = committed(async move { api.access.create_key(order).await }).await?;
     told(&view, &key)
@@ -83,6 +85,7 @@ pub async fn rotate(
     State(api): State<Api>,
     Path((enterprise, id)): Path<(String, String)>,
     acting: Acting,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
     Body(rotate): Body<Rotate>,
 ) -> Reply {
     let hours = rotate.old_expires_in_hours.map(|hours| TimeDelta::hours(i64::from(hours)));
@@ -92,6 +95,7 @@ pub async fn rotate(
         expires_at: end(rotate.expires_at, rotate.expires_in_days, &api)?,
         old_expires_at: hours.and_then(|hours| api.access.now().checked_add_signed(hours)),
         by: acting.or("engineer").name,
+        idempotency_key,
     };
     let (view, key) = committed(async move { api.access.rotate_key(rotation).await }).await?;
     told(&view, &key)

@@ -107,6 +107,7 @@ impl Server {
             expires_at: None,
             replaces: None,
             by: "ellen".to_owned(),
+            idempotency_key: None,
         };
         self.access.create_key(order).await.expect("made")
     }

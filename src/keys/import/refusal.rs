@@ -317,6 +317,14 @@ impl Refusal {
         Self::new(RefusalKind::Unavailable, "kms-unavailable", detail).after(5)
     }
 
+    /// The keys of the test environment are in another cloud than this server's.
+    pub fn test_environment_elsewhere() -> Self {
+        let detail = "The test import that is open was begun on another of the vendor's servers, whose test environment is its own. \
+                      Nothing was imported, and production is not touched. Send the request again; if this answer comes back, tell \
+                      the vendor that all servers need one test environment (serve --test-sandbox-url).";
+        Self::new(RefusalKind::Unavailable, "test-environment-elsewhere", detail).after(1)
+    }
+
     /// Something of the vendor's is wrong: the cause is in the log.
     pub fn not_possible_now() -> Self {
         let detail =

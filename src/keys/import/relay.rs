@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    desk::{Cloud, Desk, body, failed, regions},
+    desk::{Cloud, Desk, body, regions},
     refusal::Refusal,
     session::{KeyMaterial, MOST_FAILURES, RELAY, Realm, Session, SessionState, digest},
     upload::Part,
@@ -338,7 +338,7 @@ impl Desk {
             return Ok(None);
         }
         let kms = self.kms(cloud, &session.target.region).await?;
-        current_material(&kms, &session.target.arn).await.map_err(|failure| failed(&failure))
+        current_material(&kms, &session.target.arn).await.map_err(|failure| self.failed(&failure))
     }
 
     async fn send(&self, enterprise: &str, by: &str, cloud: &Cloud, taken: &mut Admitted) -> Result<Imported, Refusal> {
@@ -485,7 +485,7 @@ impl Desk {
         if failure.is(&["ExpiredImportTokenException"]) {
             return Err(Refusal::token_expired(taken.session.valid_to));
         }
-        Err(failed(failure))
+        Err(self.failed(failure))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::{
-    desk::{Cloud, Desk, failed, regions},
+    desk::{Cloud, Desk, regions},
     limiter::{Limited, Turn, take_turn},
     refusal::Refusal,
     session::{Session, SessionState, Target, digest},
@@ -133,7 +133,7 @@ impl Desk {
         let call = kms.get_parameters_for_import().key_id(&target.arn);
         let call = call.wrapping_algorithm(asked.algorithm.kms()).wrapping_key_spec(asked.spec.kms());
         let tried = format!("get parameters for an import into {}", target.arn);
-        let given = call.send().await.map_err(|error| failed(&crate::aws::failure(&tried, &error)))?;
+        let given = call.send().await.map_err(|error| self.failed(&crate::aws::failure(&tried, &error)))?;
         let valid_to = given.parameters_valid_to.and_then(|time| DateTime::from_timestamp(time.secs(), 0));
         let (Some(kms_token), Some(key), Some(valid_to)) = (given.import_token, given.public_key, valid_to) else {
             tracing::error!(key = target.arn, "key import: KMS answered without token, public key or time");

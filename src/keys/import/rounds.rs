@@ -1,8 +1,12 @@
 //! The test environment's keys. No run makes them: each round has a key for every region, and when all of them have material
 //! the next request begins a round with fresh keys, so that a customer can import as often as they like.
+//!
+//! Servers over one database should have one test cloud. Where each has its own, a round is of the one that began it: another
+//! says so, and begins one of its own once nothing of that round can be imported any more.
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -12,12 +16,14 @@ use super::{
     session::{Realm, Target},
     vault::{WantedKey, find_key, make_key},
 };
-use crate::worker::StepError;
+use crate::worker::{StepError, StoredRecord};
 
 const COLLECTION: &str = "test-import-round";
 const CURRENT: &str = "current";
 /// Regions where nobody has chosen any: one, and one for disaster recovery.
 const REGIONS: usize = 2;
+/// KMS takes no import token that is older.
+const TOKENS: TimeDelta = TimeDelta::hours(24);
 
 /// One round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +44,10 @@ fn refused(error: &StepError) -> Refusal {
 }
 
 impl Desk {
-    /// The last round that was begun, with its record's version.
-    pub(super) async fn current_round(&self, enterprise: &str) -> Result<Option<(Round, u64)>, Refusal> {
+    /// The last round that was begun, with its record.
+    pub(super) async fn current_round(&self, enterprise: &str) -> Result<Option<(Round, StoredRecord)>, Refusal> {
         let record = self.0.service.record(enterprise, COLLECTION, CURRENT).await?;
-        record.map(|record| Ok((body(&record)?, record.version))).transpose()
+        record.map(|record| Ok((body(&record)?, record))).transpose()
     }
 
     /// The round that lacks material, begun if there is none.
@@ -49,12 +55,21 @@ impl Desk {
         let _one_at_a_time = self.0.round.lock().await;
         let (number, version) = match self.current_round(enterprise).await? {
             None => (1, 0),
-            Some((round, version)) => {
+            Some((round, record)) => {
                 let (number, place) = (round.number, round.place());
-                if !self.lacking(enterprise, &place).await?.is_empty() {
-                    return Ok(place);
+                match self.lacking(enterprise, &place).await {
+                    Ok(lacking) if lacking.is_empty() => {}
+                    Ok(_) => return Ok(place),
+                    Err(refusal) if refusal == Refusal::test_environment_elsewhere() => {
+                        let old = self.0.clock.now() - record.written_at > TOKENS;
+                        let known = self.materials(enterprise, Realm::Test).await?;
+                        if !old && place.targets.iter().any(|target| !known.contains_key(&target.arn)) {
+                            return Err(refusal);
+                        }
+                    }
+                    Err(refusal) => return Err(refusal),
                 }
-                (number + 1, version)
+                (number + 1, record.version)
             }
         };
         let mut targets = Vec::new();

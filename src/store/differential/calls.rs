@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::store::{
-    Claim, ClaimedWork, Enterprise, HistoryPage, RecordPut, RecordsPage, RunsPage, Store, StoreError, WorkKind, Write,
+    Claim, ClaimedWork, Enterprise, HistoryPage, RecordDelete, RecordPut, RecordsPage, RunsPage, Store, StoreError,
+    WorkKind, Write,
 };
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub(super) enum Call {
     Record(String, String),
     FindRecord(String),
     PutRecords(Vec<RecordPut>),
+    DeleteRecords(Vec<RecordDelete>, RecordPut),
     Records(RecordsPage),
     Outbox(DateTime<Utc>, u32),
     OutboxSent(i64),
@@ -104,6 +106,7 @@ impl Call {
             Self::Record(enterprise, key) => text(store.record(&enterprise, "report", &key).await),
             Self::FindRecord(key) => text(store.find_record("report", &key).await),
             Self::PutRecords(puts) => text(store.put_records(puts).await),
+            Self::DeleteRecords(deletes, note) => text(store.delete_records(deletes, note).await),
             Self::Records(asked) => page(store.records(asked).await),
             Self::Outbox(now, limit) => text(store.outbox(now, limit).await),
             Self::OutboxSent(id) => text(store.outbox_sent(id).await),
@@ -157,6 +160,12 @@ impl Answer {
             (Call::Record(..), Self::Text(text)) if text.contains("StoredRecord") => vec!["record: some".to_owned()],
             (Call::PutRecords(_), Self::Text(text)) if text == "Ok(())" => vec!["records put: ok".to_owned()],
             (Call::PutRecords(_), Self::Text(_)) => vec!["records put: changed".to_owned()],
+            (Call::DeleteRecords(gone, _), Self::Text(text)) if text == "Ok(())" && !gone.is_empty() => {
+                vec!["records deleted: ok".to_owned()]
+            }
+            (Call::DeleteRecords(..), Self::Text(text)) if text != "Ok(())" => {
+                vec!["records deleted: changed".to_owned()]
+            }
             _ => Vec::new(),
         }
     }

@@ -12,8 +12,8 @@ use crate::{
     },
     store::{
         Answered, Blobs, Claim, ClaimAtOnce, ClaimedWork, Enterprise, Happened, HistoryPage, Idempotency, NewRecord,
-        ParentLink, RUN_TIMER, RecordPut, RecordsPage, RunsPage, SIGNAL, Say, Signal, Start, Store, Transition, Word,
-        WorkKind, WorkOrder, WorkWord, Write, seal,
+        ParentLink, RUN_TIMER, RecordDelete, RecordPut, RecordsPage, RunsPage, SIGNAL, Say, Signal, Start, Store,
+        Transition, Word, WorkKind, WorkOrder, WorkWord, Write, seal,
     },
 };
 
@@ -110,7 +110,8 @@ impl Author {
                 cursor: self.cursor(dice),
             }),
             30 => Call::FindRecord(dice.pick(&["a", "b", "c"]).to_owned()),
-            31..=33 => self.puts(dice),
+            31 if dice.once_in(2) => self.deletes(dice, reference).await,
+            31..=33 => Call::PutRecords(self.puts(dice)),
             34 => dice.pick(&[Call::Key("k1".to_owned()), Call::Key("k2".to_owned()), Call::Key("none".to_owned())]),
             _ => dice.pick(&[
                 Call::AddEnterprise(enterprise(dice.pick(&["dave", "zoe", "mia"]), self.now)),
@@ -123,7 +124,7 @@ impl Author {
     }
 
     /// Records of nobody's run, on versions that were read or guessed.
-    fn puts(&mut self, dice: &Dice) -> Call {
+    fn puts(&mut self, dice: &Dice) -> Vec<RecordPut> {
         let mut puts = Vec::new();
         for _ in 0..=dice.below(2) {
             puts.push(RecordPut {
@@ -135,7 +136,22 @@ impl Author {
                 at: self.near(dice),
             });
         }
-        Call::PutRecords(puts)
+        puts
+    }
+
+    /// Records that are deleted, and the one that says so, on versions that were read or guessed.
+    async fn deletes(&mut self, dice: &Dice, reference: &dyn Store) -> Call {
+        let mut puts = self.puts(dice);
+        for put in puts.iter_mut().filter(|_| !dice.once_in(4)) {
+            let found = reference.record(&put.enterprise, &put.collection, &put.key).await.unwrap();
+            put.expected = found.map_or(0, |record| record.version);
+        }
+        let note = puts.pop().unwrap();
+        let delete = |put: RecordPut| {
+            let RecordPut { enterprise, collection, key, expected, .. } = put;
+            RecordDelete { enterprise, collection, key, expected }
+        };
+        Call::DeleteRecords(puts.into_iter().map(delete).collect(), note)
     }
 
     fn cursor(&self, dice: &Dice) -> Option<String> {

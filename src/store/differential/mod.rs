@@ -151,6 +151,8 @@ const WANTED: &[&str] = &[
     "record: some",
     "records put: ok",
     "records put: changed",
+    "records deleted: ok",
+    "records deleted: changed",
 ];
 
 #[tokio::test]

@@ -19,9 +19,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
-    AGES, Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut,
-    RecordsPage, RunsPage, Seen, Start, Store, StoreError, StoredRecord, StoredWork, Tally, WorkKind, Write, micros,
-    time,
+    AGES, Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordDelete,
+    RecordPut, RecordsPage, RunsPage, Seen, Start, Store, StoreError, StoredRecord, StoredWork, Tally, WorkKind, Write,
+    micros, time,
 };
 
 /// A store in memory; a clone is another handle.
@@ -126,6 +126,31 @@ impl Work {
 }
 
 impl Tables {
+    /// All or none.
+    fn change_records(&mut self, deletes: Vec<RecordDelete>, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+        let mut after = self.records.clone();
+        for RecordDelete { enterprise, collection, key, expected } in deletes {
+            let at = (enterprise.clone(), collection.clone(), key.clone());
+            if expected == 0 || after.get(&at).map_or(0, |record| record.version) != expected {
+                return Err(StoreError::RecordChanged { enterprise, collection, key, expected });
+            }
+            after.remove(&at);
+        }
+        for RecordPut { enterprise, collection, key, expected, body, at: written_at } in puts {
+            let at = (enterprise.clone(), collection.clone(), key.clone());
+            if after.get(&at).map_or(0, |record| record.version) != expected
+                || !self.enterprises.contains_key(&enterprise)
+            {
+                return Err(StoreError::RecordChanged { enterprise, collection, key, expected });
+            }
+            let (run, written_at) = (String::new(), time(micros(written_at)));
+            let record = StoredRecord { enterprise, collection, key, run, written_at, body, version: expected + 1 };
+            after.insert(at, record);
+        }
+        self.records = after;
+        Ok(())
+    }
+
     pub(crate) fn run(&self, id: &str) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
     }
@@ -352,28 +377,11 @@ impl Store for MemoryStore {
     }
 
     async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        let mut after = tables.records.clone();
-        for put in puts {
-            let key = (put.enterprise.clone(), put.collection.clone(), put.key.clone());
-            let found = after.get(&key).map_or(0, |record| record.version);
-            if found != put.expected || !tables.enterprises.contains_key(&put.enterprise) {
-                let RecordPut { enterprise, collection, key, expected, .. } = put;
-                return Err(StoreError::RecordChanged { enterprise, collection, key, expected });
-            }
-            let record = StoredRecord {
-                enterprise: put.enterprise,
-                collection: put.collection,
-                key: put.key,
-                run: String::new(),
-                written_at: time(micros(put.at)),
-                body: put.body,
-                version: found + 1,
-            };
-            after.insert(key, record);
-        }
-        tables.records = after;
-        Ok(())
+        self.tables().change_records(Vec::new(), puts)
+    }
+
+    async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError> {
+        self.tables().change_records(deletes, vec![note])
     }
 
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {

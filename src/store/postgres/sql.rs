@@ -11,6 +11,7 @@ pub(super) const CLAIM: &str = include_str!("queries/claim.sql");
 pub(super) const CLAIMED_BEFORE: &str = include_str!("queries/claimed_before.sql");
 pub(super) const DEFINITION: &str = include_str!("queries/definition.sql");
 pub(super) const DELETE_FRAMES: &str = include_str!("queries/delete_frames.sql");
+pub(super) const DELETE_RECORD: &str = include_str!("queries/delete_record.sql");
 pub(super) const DELETE_WORK: &str = include_str!("queries/delete_work.sql");
 pub(super) const DELETE_WORK_OF_RUNS: &str = include_str!("queries/delete_work_of_runs.sql");
 pub(super) const DUE_BY_AGE: &str = include_str!("queries/due_by_age.sql");
@@ -75,6 +76,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("claimed_before", CLAIMED_BEFORE),
     ("definition", DEFINITION),
     ("delete_frames", DELETE_FRAMES),
+    ("delete_record", DELETE_RECORD),
     ("delete_work", DELETE_WORK),
     ("delete_work_of_runs", DELETE_WORK_OF_RUNS),
     ("due_by_age", DUE_BY_AGE),

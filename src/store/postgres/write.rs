@@ -9,8 +9,8 @@ use sqlx::{PgConnection, Row as _};
 
 use super::{Inner, PostgresStore, pool::Setback, read, sql, text::kept};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
-    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordDelete,
+    RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros,
     row::{self, Stored as _},
     time,
 };
@@ -247,6 +247,19 @@ impl Store for PostgresStore {
         .await
     }
 
+    async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let (deletes, note) = (deletes.clone(), note.clone());
+            Box::pin(async move {
+                for delete in deletes {
+                    delete_record(connection, delete).await?;
+                }
+                write_record(connection, note).await
+            })
+        })
+        .await
+    }
+
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         let asked = self.inner.writes.ask(true, move |connection| {
             Box::pin(async move {
@@ -341,5 +354,18 @@ async fn write_record(connection: &mut PgConnection, put: RecordPut) -> Result<(
         return Ok(());
     }
     let RecordPut { enterprise, collection, key, expected, .. } = put;
+    Err(StoreError::RecordChanged { enterprise, collection, key, expected }.into())
+}
+
+async fn delete_record(connection: &mut PgConnection, delete: RecordDelete) -> Result<(), Setback> {
+    let RecordDelete { enterprise, collection, key, expected } = delete;
+    let query = sqlx::query(sql::DELETE_RECORD)
+        .bind(owned(&enterprise))
+        .bind(owned(&collection))
+        .bind(owned(&key))
+        .bind(i64::try_from(expected).unwrap_or(i64::MAX));
+    if query.execute(connection).await?.rows_affected() == 1 {
+        return Ok(());
+    }
     Err(StoreError::RecordChanged { enterprise, collection, key, expected }.into())
 }

@@ -9,8 +9,9 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, sql};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Outcomes, Page, RecordPut,
-    RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros, row, time,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Outcomes, Page, RecordDelete,
+    RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros,
+    row, time,
 };
 
 #[async_trait]
@@ -184,6 +185,18 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                for delete in deletes {
+                    delete_record(connection, delete).await?;
+                }
+                write_record(connection, note).await
+            })
+        })
+        .await
+    }
+
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         // What is told and cannot be ticked off is told again and again.
         self.inner.checkup.passed()?;
@@ -257,5 +270,18 @@ async fn write_record(connection: &mut SqliteConnection, put: RecordPut) -> Resu
         return Ok(());
     }
     let RecordPut { enterprise, collection, key, expected, .. } = put;
+    Err(StoreError::RecordChanged { enterprise, collection, key, expected })
+}
+
+async fn delete_record(connection: &mut SqliteConnection, delete: RecordDelete) -> Result<(), StoreError> {
+    let RecordDelete { enterprise, collection, key, expected } = delete;
+    let query = sqlx::query(sql::DELETE_RECORD)
+        .bind(&enterprise)
+        .bind(&collection)
+        .bind(&key)
+        .bind(i64::try_from(expected).unwrap_or(i64::MAX));
+    if query.execute(connection).await?.rows_affected() == 1 {
+        return Ok(());
+    }
     Err(StoreError::RecordChanged { enterprise, collection, key, expected })
 }

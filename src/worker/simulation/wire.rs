@@ -12,8 +12,9 @@ use super::{
     world::Bug,
 };
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordPut, RecordsPage,
-    RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write, memory::MemoryStore,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordDelete,
+    RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write,
+    memory::MemoryStore,
 };
 
 pub(super) struct Wire {
@@ -240,6 +241,10 @@ impl Store for Wire {
 
     async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
         self.read("put_records", move |store| now(store.put_records(puts))).await
+    }
+
+    async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError> {
+        self.read("delete_records", move |store| now(store.delete_records(deletes, note))).await
     }
 
     async fn outbox(&self, at: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
