@@ -13,9 +13,11 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-/// The program, with none of the caller's settings.
+/// The program, with none of the caller's settings. `KEYFERRY_TEST_PROGRAM` names another one than cargo has built for the tests: a
+/// release build, for long runs.
 pub fn keyferry(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+    let built = || env!("CARGO_BIN_EXE_keyferry").into();
+    let mut command = Command::new(std::env::var_os("KEYFERRY_TEST_PROGRAM").unwrap_or_else(built));
     for (name, _) in std::env::vars_os() {
         if ["KEYFERRY_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);

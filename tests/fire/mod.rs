@@ -3,7 +3,8 @@
 //! every history verifies, and the cloud's ledger shows each change as often as an undisturbed run makes it.
 //!
 //! The short form is a test like others. The long one is the same test with more enterprises and a longer black hole:
-//! `KEYFERRY_FIRE_ENTERPRISES=300 scripts/test --test suite fire:: -- --nocapture`.
+//! `KEYFERRY_FIRE_ENTERPRISES=300 scripts/test --test suite fire:: -- --nocapture`. For hundreds, take a release build for the
+//! processes: a debug build is so slow that steps do not end between two kills.
 
 mod clocks;
 mod disk;

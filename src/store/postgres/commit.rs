@@ -263,9 +263,11 @@ async fn write(connection: &mut PgConnection, rows: &Rows<'_>, found: &Found) ->
     parts::runs(&mut all, rows, found)?;
     parts::work(&mut all, &rows.work)?;
     all.run(connection).await?;
-    let mut signals = Together::default();
-    parts::signals(&mut signals, rows)?;
-    signals.run(connection).await?;
+    for round in parts::rounds(rows) {
+        let mut signals = Together::default();
+        parts::signals(&mut signals, &round)?;
+        signals.run(connection).await?;
+    }
     let mut parents = Together::default();
     parts::parents(&mut parents, rows)?;
     parents.run(connection).await

@@ -8,7 +8,7 @@ use std::{
 use super::{sql, text::kept, together::Together};
 use crate::store::{
     StoreError,
-    batch::{Found, Rows, Stand, WorkRow},
+    batch::{Found, Rows, SignalRow, Stand, WorkRow},
     known::Claims,
 };
 
@@ -110,18 +110,33 @@ fn work_columns(to: &mut Together, rows: &[&WorkRow<'_>]) -> Bound {
     to.bind(column(rows(), |row| row.since))
 }
 
-pub(super) fn signals(to: &mut Together, rows: &Rows<'_>) -> Bound {
-    if rows.signals.is_empty() {
-        return Ok(());
+/// Words for children in rounds, one word for each parent in a round: two of them may be for the same child.
+pub(super) fn rounds<'r>(rows: &'r Rows<'_>) -> Vec<Vec<&'r SignalRow<'r>>> {
+    let mut words: HashMap<&str, usize> = HashMap::new();
+    let mut rounds: Vec<Vec<_>> = Vec::new();
+    for row in &rows.signals {
+        let earlier = words.entry(row.parent).or_default();
+        if rounds.len() == *earlier {
+            rounds.push(Vec::new());
+        }
+        if let Some(round) = rounds.get_mut(*earlier) {
+            round.push(row);
+        }
+        *earlier += 1;
     }
+    rounds
+}
+
+pub(super) fn signals(to: &mut Together, round: &[&SignalRow<'_>]) -> Bound {
+    let rows = || round.iter().copied();
     to.say(sql::SIGNAL_CHILDREN);
-    to.bind(column(&rows.signals, |row| kept(row.parent)))?;
-    to.bind(column(&rows.signals, |row| row.frame))?;
-    to.bind(column(&rows.signals, |row| row.visit))?;
-    to.bind(column(&rows.signals, |row| row.word))?;
-    to.bind(column(&rows.signals, |row| row.input.as_str()))?;
-    to.bind(column(&rows.signals, |row| row.at))?;
-    to.bind(column(&rows.signals, |row| row.fence))
+    to.bind(column(rows(), |row| kept(row.parent)))?;
+    to.bind(column(rows(), |row| row.frame))?;
+    to.bind(column(rows(), |row| row.visit))?;
+    to.bind(column(rows(), |row| row.word))?;
+    to.bind(column(rows(), |row| row.input.as_str()))?;
+    to.bind(column(rows(), |row| row.at))?;
+    to.bind(column(rows(), |row| row.fence))
 }
 
 pub(super) fn parents(to: &mut Together, rows: &Rows<'_>) -> Bound {
