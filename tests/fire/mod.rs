@@ -4,7 +4,8 @@
 //!
 //! The short form is a test like others. The long one is the same test with more enterprises and a longer black hole:
 //! `KEYFERRY_FIRE_ENTERPRISES=300 scripts/test --test suite fire:: -- --nocapture`. For hundreds, take a release build for the
-//! processes: a debug build is so slow that steps do not end between two kills.
+//! processes (`KEYFERRY_TEST_PROGRAM`, and a higher `KEYFERRY_FIRE_SPEED`): a debug build is so slow that steps do not end between
+//! two kills.
 
 mod clocks;
 mod disk;
@@ -126,7 +127,8 @@ async fn a_fleet_whose_processes_are_killed_and_whose_server_restarts_finishes_a
     let count = enterprises();
     let limit = LIMIT_EACH * u32::try_from(count).unwrap();
     let times = u16::try_from(count.div_ceil(ENTERPRISES)).unwrap();
-    let speed = SPEED / f64::from(times);
+    let speed =
+        std::env::var("KEYFERRY_FIRE_SPEED").map_or(SPEED / f64::from(times), |speed| speed.parse().expect("a number"));
     let fleet = Mutex::new(Fleet::start(server.url_at(server.port), speed, times));
     let mut people = People::of(&*fleet.lock().await, speed);
     people.settle(1 + count).await;
