@@ -14,7 +14,7 @@ use super::client::{Client, Customer, all, places};
 use crate::support::{
     import::{EAST, WEST},
     required,
-    serving::{Serving, serve, serve_with},
+    serving::{Serving, serve, serve_before},
 };
 
 type Places = Vec<(String, String, String)>;
@@ -103,13 +103,7 @@ async fn every_client_imports_into_both_regions_in_either_environment() {
 async fn every_client_imports_into_both_regions_of_ministack() {
     let Some(url) = required("KEYFERRY_TEST_MINISTACK_URL", "ministack") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let variables = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", WEST),
-    ];
-    let server = serve_with(folder.path(), &["--aws", "live"], &variables);
+    let server = serve_before(&url, folder.path(), &[]);
     // KMS's limit counts here: each client waits four seconds for its turn, and ten are the longest wait.
     let aws = Aws::sandboxed_at(&Config::default(), &url, 1.0);
     for client in all() {

@@ -17,7 +17,7 @@ use super::client::{Client, Customer, is_there, keeping, places};
 use crate::support::{
     import::WEST,
     required,
-    serving::{Serving, serve_at, serve_with},
+    serving::{Serving, serve_at, serve_before, serve_with},
 };
 
 /// A minute between two looks at the keys is a second at the sandbox's speed.
@@ -157,16 +157,9 @@ async fn probes(server: &Serving, run: &str) -> BTreeMap<String, String> {
 async fn on_request_what_ministack_lost_is_given_back_from_the_backup() {
     let Some(url) = required("KEYFERRY_TEST_MINISTACK_URL", "ministack") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let variables = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("AWS_REGION", WEST),
-        // It shows at once what was done.
-        ("KEYFERRY_AWS__POLL_S", "1"),
-        ("KEYFERRY_AWS__POLICY_GRACE_S", "1"),
-    ];
-    let server = serve_with(folder.path(), &["--aws", "live"], &variables);
+    // It shows at once what was done.
+    let variables = [("KEYFERRY_AWS__POLL_S", "1"), ("KEYFERRY_AWS__POLICY_GRACE_S", "1")];
+    let server = serve_before(&url, folder.path(), &variables);
     let aws = Aws::sandboxed_at(&Config::default(), &url, 1.0);
     for client in keeping() {
         let Some(kept) = Kept::onboarded(&server, &aws, client).await else { continue };

@@ -27,8 +27,8 @@ use keyferry::{
     steps::{Domain, register},
     store::SqliteStore,
     worker::{
-        Clock, Definitions, NewEnterprise, Progress, Registry, RunView, Service, ServiceOptions, StartRun, Step,
-        StepContext, StepError, SystemClock,
+        Clock, Definitions, Progress, Registry, RunView, Service, ServiceOptions, StartRun, Step, StepContext,
+        StepError, SystemClock,
     },
 };
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ use tokio::sync::watch;
 
 use super::world::{CUSTOMER, EAST, WEST};
 use crate::support::{
+    add_dave,
     effects::{counts, deletions, differing},
     import::{asked, targets, upload},
 };
@@ -338,15 +339,7 @@ async fn people(
     on_approval: impl Fn() -> usize,
 ) -> RunView {
     let vendors = workflow == "vendor-managed";
-    let dave = NewEnterprise {
-        id: "dave".to_owned(),
-        name: "Dave".to_owned(),
-        partition: "aws".to_owned(),
-        customer_email: None,
-        csm_email: None,
-        engineer_email: None,
-    };
-    service.add_enterprise(dave).await.unwrap();
+    add_dave(service).await;
     let actor = |role: &str| Actor { name: role.to_owned(), role: role.to_owned() };
     let start = StartRun {
         enterprise: "dave".to_owned(),

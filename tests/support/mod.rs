@@ -7,6 +7,8 @@ pub mod serving;
 
 use std::env;
 
+use keyferry::worker::{NewEnterprise, Service};
+
 /// The variable that `scripts/test` sets for a tool or server. Where it is missing the test fails in CI; elsewhere it is
 /// skipped, and says so.
 pub fn required(variable: &str, what: &str) -> Option<String> {
@@ -20,4 +22,17 @@ pub fn required(variable: &str, what: &str) -> Option<String> {
             None
         }
     }
+}
+
+/// The enterprise of most tests.
+pub async fn add_dave(service: &Service) {
+    let dave = NewEnterprise {
+        id: "dave".to_owned(),
+        name: "Dave".to_owned(),
+        partition: "aws".to_owned(),
+        customer_email: None,
+        csm_email: None,
+        engineer_email: None,
+    };
+    service.add_enterprise(dave).await.unwrap();
 }

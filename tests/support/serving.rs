@@ -49,6 +49,17 @@ pub fn serve_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)])
     serve_at(folder, "127.0.0.1:0", arguments, variables)
 }
 
+/// The same, with a cloud of others behind the SDK, at `cloud`.
+pub fn serve_before(cloud: &str, folder: &Path, variables: &[(&str, &str)]) -> Serving {
+    let aws = [
+        ("AWS_ENDPOINT_URL", cloud),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", WEST),
+    ];
+    serve_with(folder, &["--aws", "live"], &[&aws, variables].concat())
+}
+
 /// The same, with the customers' API at an address that customers know already.
 pub fn serve_at(folder: &Path, customer: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Serving {
     let data = folder.to_str().unwrap();

@@ -17,8 +17,8 @@ use keyferry::{
     store::SqliteStore,
     telemetry::Metrics,
     worker::{
-        Clock as _, Definitions, NewEnterprise, Progress, Registry, Service, ServiceOptions, StartRun, Step,
-        StepContext, StepError, SystemClock,
+        Clock as _, Definitions, Progress, Registry, Service, ServiceOptions, StartRun, Step, StepContext, StepError,
+        SystemClock,
     },
 };
 use serde_json::{Value, json};
@@ -106,15 +106,7 @@ impl Server {
         tokio::spawn(serve(listener, router(api), Limits::default(), shutdown.clone()));
         let working = service.clone();
         tokio::spawn(async move { working.run_worker(shutdown, Duration::from_secs(5)).await });
-        let dave = NewEnterprise {
-            id: "dave".to_owned(),
-            name: "Dave".to_owned(),
-            partition: "aws".to_owned(),
-            customer_email: None,
-            csm_email: None,
-            engineer_email: None,
-        };
-        service.add_enterprise(dave).await.unwrap();
+        crate::support::add_dave(&service).await;
         Self { service, address, database, _folder: folder, _stop: stop }
     }
 

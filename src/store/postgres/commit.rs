@@ -97,6 +97,10 @@ impl PostgresStore {
     }
 
     async fn commit_by_memory(&self, batch: &[Write]) -> Result<AtOnce, StoreError> {
+        // Words alone leave no row of history, by which a lost answer could be settled.
+        if !batch.iter().any(|write| matches!(write, Write::Turns(_))) {
+            return Ok(AtOnce::Refused);
+        }
         let Some((mut found, claims)) = self.inner.known.found(batch) else { return Ok(AtOnce::Refused) };
         let plan = plan(batch, &mut found)?;
         let Some(mark) = mark(&plan).filter(|_| plan.outcomes.iter().all(Result::is_ok)) else {

@@ -53,6 +53,16 @@ fn gated(bytes: usize) -> (Registry, Gate) {
     (Registry::new().with(step), seen)
 }
 
+/// A process whose one run has come to its gate.
+async fn at_the_gate() -> (TempDir, House, Gate, String) {
+    let (folder, path) = place();
+    let (steps, seen) = gated(1);
+    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
+    let run = house.start("one", json!({})).await;
+    house.until_counted(&seen.begun, 1).await;
+    (folder, house, seen, run)
+}
+
 async fn pauses(count: usize) {
     for _ in 0..count {
         real_pause().await;
@@ -77,11 +87,7 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_whose_lease_cannot_be_renewed_stops_before_it_passes_and_has_not_crashed() {
-    let (_folder, path) = place();
-    let (steps, seen) = gated(1);
-    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
-    let run = house.start("one", json!({})).await;
-    house.until_counted(&seen.begun, 1).await;
+    let (_folder, house, seen, run) = at_the_gate().await;
     let lease = Duration::from_secs(Config::default().worker.lease_s);
     let lease_until = house.store.work(&run).await.unwrap()[0].lease_until.unwrap();
     let claim = house.service.core.held.all().remove(0);
@@ -148,11 +154,7 @@ async fn a_result_that_a_full_disk_refused_is_told_after_the_healing_and_not_don
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jump_of_the_clock_takes_no_live_step_away() {
-    let (_folder, path) = place();
-    let (steps, seen) = gated(1);
-    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
-    let run = house.start("one", json!({})).await;
-    house.until_counted(&seen.begun, 1).await;
+    let (_folder, mut house, seen, run) = at_the_gate().await;
     house.halt_loops().await;
     house.clock.advance(Duration::from_secs(3_600));
     house.start_loops();
@@ -174,11 +176,7 @@ async fn a_jump_of_the_clock_takes_no_live_step_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_whose_work_another_has_taken_is_dropped_and_counted() {
-    let (_folder, path) = place();
-    let (steps, seen) = gated(1);
-    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
-    let run = house.start("one", json!({})).await;
-    house.until_counted(&seen.begun, 1).await;
+    let (_folder, mut house, seen, run) = at_the_gate().await;
     house.halt_loops().await;
     house.clock.advance(Duration::from_secs(3_600));
     let now = house.clock.now();
@@ -193,11 +191,7 @@ async fn a_result_whose_work_another_has_taken_is_dropped_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_worker_that_claims_its_own_work_again_ends_its_older_attempt() {
-    let (_folder, path) = place();
-    let (steps, seen) = gated(1);
-    let mut house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
-    let run = house.start("one", json!({})).await;
-    house.until_counted(&seen.begun, 1).await;
+    let (_folder, mut house, seen, run) = at_the_gate().await;
     house.halt_loops().await;
     let older = house.service.core.held.all().remove(0);
     house.clock.advance(Duration::from_secs(3_600));
@@ -274,11 +268,7 @@ async fn a_step_that_meets_a_store_that_is_down_is_done_again_and_its_definition
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_database_takes_nothing_from_anybody_and_says_what_to_do() {
-    let (_folder, path) = place();
-    let (steps, seen) = gated(1);
-    let house = House::open(&path, ManualClock::new(start_of_time()), steps, &[("one", one("gated"))]).await;
-    let run = house.start("one", json!({})).await;
-    house.until_counted(&seen.begun, 1).await;
+    let (_folder, house, seen, run) = at_the_gate().await;
     house.store.be_damaged();
     let new = NewEnterprise {
         id: "erin".to_owned(),

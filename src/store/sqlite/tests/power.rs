@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::*;
-use crate::store::{HistoryPage, RecordPut, chain};
+use crate::store::{HistoryPage, chain};
 
 const FOLDER: &str = "KEYFERRY_TEST_POWER";
 
@@ -94,15 +94,7 @@ async fn writer() {
     let mut acknowledged = fs::File::options().create(true).append(true).open(folder.join("acknowledged")).unwrap();
     for number in 0.. {
         store.commit([conformance::start(&format!("r{number}"))].into()).await.unwrap().remove(0).unwrap();
-        let put = RecordPut {
-            enterprise: "dave".to_owned(),
-            collection: "c".to_owned(),
-            key: number.to_string(),
-            expected: 0,
-            body: "x".repeat(30_000).into(),
-            at: conformance::at(0),
-        };
-        store.put_records(vec![put]).await.unwrap();
+        grow(&store, number).await;
         acknowledged.write_all(b".").unwrap();
     }
 }
