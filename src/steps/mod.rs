@@ -34,12 +34,13 @@ mod write_custody;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{aws::Aws, config::Config, worker::Step};
+use crate::{aws::Aws, config::Config, systems::Listings, worker::Step};
 
 /// What all steps share.
 #[derive(Clone)]
 pub struct Domain {
     pub aws: Arc<Aws>,
+    pub listings: Arc<Listings>,
     pub config: Arc<Config>,
     /// Between two looks at something that AWS is changing; with a sandbox, divided by its speed.
     pub poll: Duration,
@@ -55,7 +56,13 @@ impl Domain {
             let speed = if speed.is_finite() && speed >= 1.0 { speed } else { 1.0 };
             Duration::from_secs(seconds).div_f64(speed).max(Duration::from_millis(5))
         };
-        Self { poll: sped(config.aws.poll_s), grace: sped(config.aws.policy_grace_s), aws, config }
+        let (poll, grace) = (sped(config.aws.poll_s), sped(config.aws.policy_grace_s));
+        Self::paced(aws, config, poll, grace)
+    }
+
+    /// The same with intervals of the caller's own.
+    pub fn paced(aws: Arc<Aws>, config: Arc<Config>, poll: Duration, grace: Duration) -> Self {
+        Self { listings: Arc::new(Listings::new(Arc::clone(&aws))), aws, config, poll, grace }
     }
 }
 

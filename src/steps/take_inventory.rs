@@ -131,7 +131,7 @@ impl Domain {
             instance_tag: &aws.instance_tag,
             descended_from: ids,
         };
-        systems::scan(&self.aws, &regions, wanted).await
+        systems::scan(&self.listings, &regions, wanted).await
     }
 }
 

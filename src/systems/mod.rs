@@ -6,14 +6,17 @@
 
 mod cloud;
 mod differences;
+mod listing;
 mod model;
 mod names;
 mod scan;
+mod shared;
 mod tags;
 
 pub use cloud::{Readiness, instance, instance_arn, readiness, short_name, snapshot};
 pub use differences::{adjustable, differences};
+pub use listing::{Kind, Listings, Resource};
 pub use model::{Settings, System, optional_tag};
 pub use names::{Names, identifier};
-pub use scan::{Kind, Resource, Scan, Wanted, scan};
+pub use scan::{Scan, Wanted, scan};
 pub use tags::{Owner, Tags, of_instance, of_snapshot, read, sdk, tag_list};

@@ -36,6 +36,8 @@ pub(super) struct Core {
     pub(super) lease: Duration,
     pub(super) poll: Duration,
     pub(super) crash_limit: u32,
+    /// One permit for all steps that may be the one that kills its process.
+    pub(super) suspects: Semaphore,
     /// Steps that may run at once.
     pub(super) slots: usize,
     /// One permit for each of them.

@@ -200,6 +200,12 @@ impl Core {
         if work.deadline.is_some_and(|deadline| deadline <= now) {
             return EventKind::TimedOut { frame, visit }.into();
         }
+        // A process that dies is blamed on all that ran in it. What has been blamed often runs one at a time, so that the step
+        // that kills its process is found and those beside it are not parked with it.
+        let suspected = work.crashes >= (self.crash_limit / 3).max(1);
+        let Ok(_alone) = suspected.then(|| self.suspects.try_acquire()).transpose() else {
+            return Outcome::Said(Say::Release { due_at: later(now, self.poll) });
+        };
         let Some(step) = self.steps.get(&work.name).cloned() else {
             let cause = format!("no step {} is registered in this version of keyferry", work.name);
             return EventKind::StepFailed { frame, visit, error: "Keyferry.UnknownStep".to_owned(), cause }.into();

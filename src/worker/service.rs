@@ -134,6 +134,7 @@ impl Service {
             lease: Duration::from_secs(limits.lease_s.max(1)),
             poll: options.poll.unwrap_or(POLL_FLOOR),
             crash_limit: limits.crash_limit.max(1),
+            suspects: Semaphore::new(1),
             slots,
             room: Arc::new(Semaphore::new(slots)),
             wake: Notify::new(),

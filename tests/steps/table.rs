@@ -225,12 +225,8 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     if scene != Scene::NoSystems {
         seed(&aws).await;
     }
-    let domain = Domain {
-        aws: Arc::clone(&aws),
-        config: Arc::clone(&config),
-        poll: Duration::from_millis(600),
-        grace: Duration::from_secs(30),
-    };
+    let domain =
+        Domain::paced(Arc::clone(&aws), Arc::clone(&config), Duration::from_millis(600), Duration::from_secs(30));
     let reached = Arc::new(AtomicBool::new(false));
     let mut steps = Registry::new();
     for inner in register(&domain) {

@@ -86,8 +86,7 @@ impl World {
         let sandbox = Sandbox::open(options).await.unwrap();
         let config = Arc::new(Config::default());
         let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
-        let domain =
-            Domain { aws: Arc::clone(&aws), config, poll: Duration::from_secs(30), grace: Duration::from_secs(300) };
+        let domain = Domain::paced(Arc::clone(&aws), config, Duration::from_secs(30), Duration::from_secs(300));
         let steps = register(&domain).into_iter().map(|step| (step.name(), step)).collect();
         Self { memory, sandbox, aws, steps }
     }

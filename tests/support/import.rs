@@ -78,7 +78,7 @@ impl Vendor {
         let (cloud, test_cloud) = (sandbox(speed).await, sandbox(speed).await);
         let aws = Arc::new(Aws::sandboxed(&config, &cloud));
         let poll = Duration::from_millis(20);
-        let domain = Domain { aws: Arc::clone(&aws), config: Arc::clone(&config), poll, grace: Duration::from_secs(2) };
+        let domain = Domain::paced(Arc::clone(&aws), Arc::clone(&config), poll, Duration::from_secs(2));
         let mut steps = Registry::new();
         register(&domain).into_iter().for_each(|step| steps.add(step));
         let mut definitions = Definitions::new();

@@ -90,7 +90,7 @@ pub fn handle(cx: &mut Context<'_>) -> Option<Result<Answer, AwsError>> {
                 Some(id) if !(*list == "PendingMaintenanceActions" && cx.instance(id).is_ok()) => {
                     Err(fault(code, format!("{member} {id} not found.")))
                 }
-                _ => cx.p.page(list, member, Vec::new()).map(seen),
+                _ => cx.p.page(list, member, Vec::new(), |body| body).map(seen),
             }
         }),
     }
@@ -162,7 +162,7 @@ fn engine_versions(cx: &Context<'_>) -> Result<Answer, AwsError> {
             rows.push((format!("{} {newest}", engine.name), body));
         }
     }
-    Ok(seen(p.page("DBEngineVersions", "DBEngineVersion", rows)?))
+    Ok(seen(p.page("DBEngineVersions", "DBEngineVersion", rows, |body| body)?))
 }
 
 fn orderable(cx: &Context<'_>) -> Result<Answer, AwsError> {
@@ -190,7 +190,7 @@ fn orderable(cx: &Context<'_>) -> Result<Answer, AwsError> {
             rows.push((format!("{newest} {class}"), body));
         }
     }
-    Ok(seen(p.page("OrderableDBInstanceOptions", "OrderableDBInstanceOption", rows)?))
+    Ok(seen(p.page("OrderableDBInstanceOptions", "OrderableDBInstanceOption", rows, |body| body)?))
 }
 
 fn source_regions(cx: &Context<'_>) -> Result<Answer, AwsError> {
@@ -205,7 +205,7 @@ fn source_regions(cx: &Context<'_>) -> Result<Answer, AwsError> {
         });
         ((*region).to_owned(), body)
     };
-    Ok(seen(cx.p.page("SourceRegions", "SourceRegion", rows.map(body).collect())?))
+    Ok(seen(cx.p.page("SourceRegions", "SourceRegion", rows.map(body).collect(), |body| body)?))
 }
 
 fn certificates(cx: &Context<'_>) -> Result<Answer, AwsError> {
@@ -225,7 +225,7 @@ fn certificates(cx: &Context<'_>) -> Result<Answer, AwsError> {
     if let Some(id) = asked.filter(|_| rows.is_empty()) {
         return Err(fault("CertificateNotFound", format!("Certificate {id} not found.")));
     }
-    let mut body = cx.p.page("Certificates", "Certificate", rows)?;
+    let mut body = cx.p.page("Certificates", "Certificate", rows, |body| body)?;
     if let Some(fields) = body.as_object_mut() {
         fields.insert("DefaultCertificateForNewLaunches".to_owned(), json!(CERTIFICATES[0]));
     }

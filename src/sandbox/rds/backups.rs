@@ -183,18 +183,18 @@ pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     };
     let named = p.text("DBInstanceAutomatedBackupsArn");
     let resource = p.text("DbiResourceId");
-    let rows: Vec<(String, Value)> = all(cx, false)
-        .iter()
+    let rows: Vec<(String, Backup)> = all(cx, false)
+        .into_iter()
         .filter(|row| fits(row))
         .filter(|row| p.text("DBInstanceIdentifier").is_none_or(|id| names(id, &row.data.source_id)))
         .filter(|row| resource.is_none_or(|id| row.data.source_resource_id == id))
         .filter(|row| named.is_none_or(|named| arn(row) == named))
-        .map(|row| (arn(row), body(row)))
+        .map(|row| (arn(&row), row))
         .collect();
     if rows.is_empty() && (named.is_some() || resource.is_some()) {
         return Err(not_found(named.or(resource).unwrap_or_default()));
     }
-    Ok(seen(p.page("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", rows)?))
+    Ok(seen(p.page("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", rows, |row| body(&row))?))
 }
 
 fn not_found(named: &str) -> AwsError {
@@ -322,14 +322,14 @@ pub fn describe_clusters(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
             })
         })
     };
-    let rows: Vec<(String, Value)> = all(cx, true)
-        .iter()
+    let rows = all(cx, true)
+        .into_iter()
         .filter(|row| fits(row))
         .filter(|row| p.text("DBClusterIdentifier").is_none_or(|id| names(id, &row.data.source_id)))
         .filter(|row| p.text("DbClusterResourceId").is_none_or(|id| row.data.source_resource_id == id))
-        .map(|row| (arn(row), body(row)))
+        .map(|row| (arn(&row), row))
         .collect();
-    Ok(seen(p.page("DBClusterAutomatedBackups", "DBClusterAutomatedBackup", rows)?))
+    Ok(seen(p.page("DBClusterAutomatedBackups", "DBClusterAutomatedBackup", rows, |row| body(&row))?))
 }
 
 pub fn delete_cluster(cx: &mut Context<'_>) -> Result<Answer, AwsError> {

@@ -298,9 +298,9 @@ fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let here = cx.state.deployments.iter().map(|(_, row)| row).filter(|row| row.place == cx.place);
     let rows = here
         .filter(|row| only.as_ref().is_none_or(|id| row.id == *id) && fits(row))
-        .map(|row| (row.id.clone(), row.body(cx.now)))
+        .map(|row| (row.id.clone(), row))
         .collect();
-    Ok(seen(p.page("BlueGreenDeployments", "member", rows)?))
+    Ok(seen(p.page("BlueGreenDeployments", "member", rows, |row| row.body(cx.now))?))
 }
 
 fn invalid_state(row: &Deployment, now: DateTime<Utc>) -> AwsError {

@@ -1,6 +1,5 @@
 //! DB clusters: Aurora, whose instances are created one by one, and Multi-AZ DB clusters, which bring three of their own.
 
-use serde_json::Value;
 
 use super::super::{Answer, AwsError};
 use super::context::{Context, changed, seen};
@@ -200,12 +199,12 @@ pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
             })
         })
     };
-    let rows: Vec<(String, Value)> = cx
+    let rows = cx
         .clusters()
         .filter(|row| only.as_ref().is_none_or(|id| row.id == *id) && fits(row))
-        .map(|row| (row.id.clone(), shape::cluster(cx.state, row, cx.now)))
+        .map(|row| (row.id.clone(), row))
         .collect();
-    Ok(seen(p.page("DBClusters", "DBCluster", rows)?))
+    Ok(seen(p.page("DBClusters", "DBCluster", rows, |row| shape::cluster(cx.state, row, cx.now))?))
 }
 
 fn must_serve(row: &Cluster) -> Result<(), AwsError> {

@@ -199,7 +199,7 @@ fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         .filter(|(_, row)| only.as_ref().is_none_or(|only| only.id == row.id))
         .filter(|(_, row)| p.text("SourceArn").is_none_or(|arn| row.source_arn == arn))
         .filter(|(_, row)| p.text("SourceType").is_none_or(|kind| row.source_type == kind))
-        .map(|(key, row)| (key.clone(), row.body(cx.now)))
+        .map(|(key, row)| (key.clone(), row))
         .collect();
-    Ok(seen(p.page("ExportTasks", "ExportTask", rows)?))
+    Ok(seen(p.page("ExportTasks", "ExportTask", rows, |row| row.body(cx.now))?))
 }

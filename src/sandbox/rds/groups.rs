@@ -200,8 +200,8 @@ fn describe(cx: &mut Context<'_>, kind: &Kind) -> Result<Answer, AwsError> {
         }
         _ => true,
     };
-    let rows = rows.iter().filter(|row| of_engine(row)).map(|row| (row.name.clone(), shape::group(row))).collect();
-    Ok(seen(p.page(kind.list, kind.shape, rows)?))
+    let rows = rows.iter().filter(|row| of_engine(row)).map(|row| (row.name.clone(), row)).collect();
+    Ok(seen(p.page(kind.list, kind.shape, rows, shape::group)?))
 }
 
 /// The name and description of a group that is to be made.
@@ -372,7 +372,7 @@ fn values(cx: &mut Context<'_>, kind: &Kind) -> Result<Answer, AwsError> {
     };
     let wanted = source.is_none_or(|source| source == "user");
     let rows = values_of(&row).iter().filter(|_| wanted).map(listed).collect();
-    Ok(seen(cx.p.page("Parameters", "Parameter", rows)?))
+    Ok(seen(cx.p.page("Parameters", "Parameter", rows, |body| body)?))
 }
 
 /// A group of the user's own whose values may be changed.

@@ -134,7 +134,7 @@ pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let known = ["db-cluster-id", "db-instance-id", "dbi-resource-id", "domain", "engine"];
     let filters = p.filters(&known)?;
     let only = match p.text("DBInstanceIdentifier") {
-        Some(named) => Some(cx.instance(named)?.arn()),
+        Some(named) => Some(cx.instance(named)?.id),
         None => None,
     };
     let matches = |row: &Instance| {
@@ -150,10 +150,10 @@ pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     };
     let rows = cx
         .instances()
-        .filter(|row| only.as_ref().is_none_or(|arn| row.arn() == *arn) && matches(row))
-        .map(|row| (row.id.clone(), shape::instance(cx.state, row, cx.now)))
+        .filter(|row| only.as_ref().is_none_or(|id| row.id == *id) && matches(row))
+        .map(|row| (row.id.clone(), row))
         .collect();
-    Ok(seen(p.page("DBInstances", "DBInstance", rows)?))
+    Ok(seen(p.page("DBInstances", "DBInstance", rows, |row| shape::instance(cx.state, row, cx.now))?))
 }
 
 /// Whether a filter's value, an identifier or an ARN, names `id`.

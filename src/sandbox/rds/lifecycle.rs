@@ -326,7 +326,7 @@ fn daily_backups(state: &mut State, now: DateTime<Utc>) {
         .iter()
         .map(|(_, row)| row)
         .filter(|row| row.serves() && row.cluster.is_none() && row.retention_days > 0)
-        .filter_map(|row| Some((row.clone(), latest(row.last_backup?)?)))
+        .filter_map(|row| latest(row.last_backup?).map(|at| (row.clone(), at)))
         .collect();
     for (row, at) in instances {
         snapshots::take_automated(state, &row, at);
@@ -336,7 +336,7 @@ fn daily_backups(state: &mut State, now: DateTime<Utc>) {
         .iter()
         .map(|(_, row)| row)
         .filter(|row| row.serves() && row.retention_days > 0)
-        .filter_map(|row| Some((row.clone(), latest(row.last_backup?)?)))
+        .filter_map(|row| latest(row.last_backup?).map(|at| (row.clone(), at)))
         .collect();
     for (row, at) in clusters {
         snapshots::take_automated_of_cluster(state, &row, at);

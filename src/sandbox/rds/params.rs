@@ -117,11 +117,17 @@ impl<'a> Params<'a> {
 
     /// One page of `rows`, in the order of their keys: `{<list>: [...], "Marker": …}`. `MaxRecords` is 20 to 100, 100
     /// unless told; the marker names the last row of the page before, so that rows that come and go in between neither
-    /// repeat nor hide others.
+    /// repeat nor hide others. Only the page's rows are shaped.
     ///
     /// # Errors
     /// `InvalidParameterValue`: `MaxRecords` or `Marker`.
-    pub fn page(&self, list: &str, member: &str, mut rows: Vec<(String, Value)>) -> Result<Value, AwsError> {
+    pub fn page<R>(
+        &self,
+        list: &str,
+        member: &str,
+        mut rows: Vec<(String, R)>,
+        shape: impl Fn(R) -> Value,
+    ) -> Result<Value, AwsError> {
         let most = self.number("MaxRecords")?.unwrap_or(100);
         if !(20..=100).contains(&most) {
             return Err(invalid_value(format!("Invalid value {most} for MaxRecords. Must be between 20 and 100")));
@@ -138,7 +144,7 @@ impl<'a> Params<'a> {
         let more = rows.len() > most;
         rows.truncate(most);
         let marker = rows.last().filter(|_| more).map(|(key, _)| hex::encode(key));
-        let items = rows.into_iter().map(|(_, body)| body).collect();
+        let items = rows.into_iter().map(|(_, row)| shape(row)).collect();
         let mut body = json!({ "Marker": marker });
         if let Some(fields) = body.as_object_mut() {
             fields.insert(list.to_owned(), list_of(member, items));

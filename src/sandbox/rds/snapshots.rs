@@ -338,19 +338,19 @@ pub fn describe(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsErro
         })
     };
     let resource = p.text(if family.cluster { "DbClusterResourceId" } else { "DbiResourceId" });
-    let rows: Vec<(String, Value)> = family
+    let rows: Vec<(String, &Snapshot)> = family
         .table(cx.state)
         .iter()
         .filter(|(_, row)| visible(row) && fits(row))
         .filter(|(_, row)| p.text(family.source_identifier).is_none_or(|id| names(id, &row.source_id)))
         .filter(|(_, row)| p.text(family.identifier).is_none_or(|id| names_snapshot(family, id, row)))
         .filter(|(_, row)| resource.is_none_or(|id| row.source_resource_id == id))
-        .map(|(key, row)| (key.clone(), family.describe(row, cx.now)))
+        .map(|(key, row)| (key.clone(), row))
         .collect();
     if let Some(named) = p.text(family.identifier).filter(|_| rows.is_empty()) {
         return Err(family.missing(named));
     }
-    Ok(seen(p.page(family.list, family.shape, rows)?))
+    Ok(seen(p.page(family.list, family.shape, rows, |row| family.describe(row, cx.now))?))
 }
 
 /// Whether an identifier or an ARN names a snapshot; identifiers of automated ones hold a colon.

@@ -207,9 +207,9 @@ fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let rows = cx.state.subscriptions.iter().filter(|(_, row)| row.place == cx.place);
     let rows = rows
         .filter(|(_, row)| only.as_ref().is_none_or(|only| only.name == row.name))
-        .map(|(key, row)| (key.clone(), row.body("active")))
+        .map(|(key, row)| (key.clone(), row))
         .collect();
-    Ok(seen(cx.p.page("EventSubscriptionsList", "EventSubscription", rows)?))
+    Ok(seen(cx.p.page("EventSubscriptionsList", "EventSubscription", rows, |row| row.body("active"))?))
 }
 
 fn categories(cx: &Context<'_>) -> Result<Answer, AwsError> {

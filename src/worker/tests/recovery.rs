@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 /// Marks each execution and hangs until it has been executed a given number of times.
@@ -64,6 +66,95 @@ async fn a_step_that_kills_its_process_too_often_is_parked() {
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
     assert_eq!(view.attention[0].error, "Keyferry.StepCrashed");
     assert_eq!(runs.load(Ordering::SeqCst), limit);
+    house.holds(&run).await;
+    house.drain().await;
+}
+
+/// Hangs for as long as the step that is about to kill the process runs; then it ends.
+struct Bystander {
+    poisoned: Arc<AtomicBool>,
+    ended: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Step for Bystander {
+    fn name(&self) -> &'static str {
+        "bystander"
+    }
+
+    async fn run(&self, _context: &StepContext, _input: Value) -> Result<Progress, StepError> {
+        for _ in 0..10 {
+            real_pause().await;
+        }
+        if self.poisoned.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        Ok(Progress::done(json!({})))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_beside_a_step_that_kills_its_process_is_not_parked_with_it() {
+    struct Poison {
+        poisoned: Arc<AtomicBool>,
+        runs: Arc<AtomicU64>,
+    }
+    #[async_trait]
+    impl Step for Poison {
+        fn name(&self) -> &'static str {
+            "poison"
+        }
+        async fn run(&self, _context: &StepContext, _input: Value) -> Result<Progress, StepError> {
+            self.poisoned.store(true, Ordering::SeqCst);
+            self.runs.fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
+        }
+    }
+    let (_folder, path) = place();
+    let clock = ManualClock::new(start_of_time());
+    let poisoned = Arc::new(AtomicBool::new(false));
+    let (runs, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let steps = Registry::new()
+        .with(Poison { poisoned: Arc::clone(&poisoned), runs: Arc::clone(&runs) })
+        .with(Bystander { poisoned: Arc::clone(&poisoned), ended: Arc::clone(&ended) });
+    let branch = |state: &str, step: &str| json!({ "StartAt": state, "States": { state: task(step, None) } });
+    let bystander = |state: &str| branch(state, "bystander");
+    let branches = [bystander("First"), branch("Poison", "poison"), bystander("Second"), bystander("Third")];
+    let definition = json!({ "StartAt": "All", "States": { "All": { "Type": "Parallel", "Branches": branches, "End": true } } });
+    let definitions = [("all", definition)];
+    let limit = u64::from(Config::default().worker.crash_limit);
+    let house = House::open(&path, clock.clone(), steps.clone(), &definitions).await;
+    let run = house.start("all", json!({})).await;
+    house.until_counted(&runs, 1).await;
+    house.die().await;
+    for life in 2..=limit {
+        poisoned.store(false, Ordering::SeqCst);
+        let house = House::open(&path, clock.clone(), steps.clone(), &definitions).await;
+        for _ in 0..4_000 {
+            if runs.load(Ordering::SeqCst) == life {
+                break;
+            }
+            // What waited for another suspect is due again after a while.
+            house.clock.advance(Duration::from_secs(1));
+            real_pause().await;
+        }
+        house.die().await;
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), limit);
+    poisoned.store(false, Ordering::SeqCst);
+    let house = House::open(&path, clock, steps, &definitions).await;
+    for _ in 0..4_000 {
+        if ended.load(Ordering::SeqCst) == 3 {
+            break;
+        }
+        house.clock.advance(Duration::from_secs(1));
+        real_pause().await;
+    }
+    let view = house.until(&run, |view| view.status == Standing::Attention).await;
+    let parked: Vec<_> = view.attention.iter().map(|parked| (parked.state.as_str(), parked.error.as_str())).collect();
+    assert_eq!(parked, [("Poison", "Keyferry.StepCrashed")]);
+    assert_eq!(ended.load(Ordering::SeqCst), 3, "the others have ended");
     house.holds(&run).await;
     house.drain().await;
 }
