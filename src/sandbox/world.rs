@@ -4,7 +4,10 @@
 //! has ended well, the rows it touched and its ledger entry are written to the data file in one transaction before the
 //! answer leaves. A call that fails changes nothing: an operation checks everything before it touches a row.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -35,8 +38,13 @@ pub trait Rows {
 
 impl Rows for World {
     fn take_changes(&mut self, changes: &mut Changes) -> Result<(), serde_json::Error> {
+        let before = changes.rows.len();
         self.kms.take_changes(changes)?;
         self.rds.take_changes(changes)?;
+        // Something may follow from what changed, from a key that was disabled for example.
+        if changes.rows.len() > before {
+            self.rds.unsettle();
+        }
         self.sts.take_changes(changes)
     }
 
@@ -98,6 +106,12 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
 
     pub fn iter(&self) -> impl Iterator<Item = (&String, &T)> {
         self.rows.iter()
+    }
+
+    /// Rows whose keys begin with `prefix`.
+    pub fn within(&self, prefix: String) -> impl Iterator<Item = &T> {
+        let from = self.rows.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+        from.take_while(move |(key, _)| key.starts_with(&prefix)).map(|(_, row)| row)
     }
 
     /// Moves what changed since the last call into `changes`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{try_join, try_join_all};
 use serde_json::{Value, json};
 
 use super::{CheckContext, ErrorKind, RunView, Service, ServiceError, runs::Happening};
@@ -48,7 +49,7 @@ impl Service {
             let id = self.core.look(run, |snapshot| Some(snapshot.header.enterprise.clone())).await?;
             self.enterprise(&id.unwrap_or_default()).await
         };
-        let ((place, input), enterprise) = futures_util::try_join!(self.open_form(run, form), enterprise)?;
+        let ((place, input), enterprise) = try_join(self.open_form(run, form), enterprise).await?;
         let context = CheckContext {
             config: &self.core.config,
             input: &input,
@@ -75,14 +76,22 @@ impl Service {
     }
 
     async fn open_form(&self, run: &str, form: &str) -> Result<(Place, Payload), ServiceError> {
+        let store = &self.core.store;
         let mut found = Vec::new();
-        for member in self.family(run).await? {
-            for work in self.core.store.work(&member).await? {
-                if work.kind == WorkKind::Form && work.name == form {
+        // A generation at a time, all that is to be read of it at once: a person waits.
+        let mut generation = vec![run.to_owned()];
+        while !generation.is_empty() {
+            let reads = generation.iter().map(|run| try_join(store.work(run), store.children(run)));
+            let read = try_join_all(reads).await?;
+            let mut next = Vec::new();
+            for (run, (work, children)) in generation.into_iter().zip(read) {
+                for work in work.into_iter().filter(|work| work.kind == WorkKind::Form && work.name == form) {
                     let frame = FrameId::try_from(work.frame).unwrap_or(0);
-                    found.push((Place { run: member.clone(), frame, visit: work.visit }, work.input));
+                    found.push((Place { run: run.clone(), frame, visit: work.visit }, work.input));
                 }
+                next.extend(children.into_iter().filter(|child| child.open).map(|child| child.run));
             }
+            generation = next;
         }
         if found.len() > 1 {
             let message =

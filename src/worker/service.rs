@@ -131,6 +131,7 @@ impl Service {
             config: options.config,
             hot: super::runs::Hot::default(),
             kept: Mutex::new(kept),
+            enterprises: Mutex::default(),
             lease: Duration::from_secs(limits.lease_s.max(1)),
             poll: options.poll.unwrap_or(POLL_FLOOR),
             crash_limit: limits.crash_limit.max(1),
@@ -188,8 +189,14 @@ impl Service {
     /// # Errors
     /// There is none of that identifier.
     pub async fn enterprise(&self, id: &str) -> Result<Enterprise, ServiceError> {
-        let found = self.core.store.enterprise(id).await?;
-        found.ok_or_else(|| StoreError::NotFound { what: "enterprise", id: id.to_owned() }.into())
+        if let Some(known) = lock(&self.core.enterprises).get(id) {
+            return Ok(known.clone());
+        }
+        let Some(found) = self.core.store.enterprise(id).await? else {
+            return Err(StoreError::NotFound { what: "enterprise", id: id.to_owned() }.into());
+        };
+        lock(&self.core.enterprises).insert(id.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// By identifier, `limit` of 1 to 200 at a time.

@@ -13,8 +13,10 @@ use tempfile::TempDir;
 use crate::cli::{keyferry, listening};
 
 pub const WORKERS: usize = 3;
-/// Leases pass soon, so that a test does not wait for long.
-const CONFIG: &str = "[worker]\nlease_s = 6\n";
+/// Seconds of the cloud between two looks at something that it is changing. Fifty times as many enterprises look less often:
+/// else two cores would do nothing but look.
+const POLL_S: u16 = 30;
+const POLL_S_OF_MANY: u16 = 240;
 /// A process that has been told to end may take its time to drain.
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -87,7 +89,10 @@ impl Fleet {
     /// The same; where there is a library for it, workers go by clocks of their own.
     pub fn start_by(database: String, speed: f64, quotas: u16, clocks: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("keyferry.toml"), CONFIG).expect("written");
+        let poll_s = if super::is_long() { POLL_S_OF_MANY } else { POLL_S };
+        // Leases pass soon, so that a test does not wait for long.
+        let config = format!("[worker]\nlease_s = 6\n[aws]\npoll_s = {poll_s}\n");
+        fs::write(folder.path().join("keyferry.toml"), config).expect("written");
         let data = folder.path().join("cloud.db");
         let mut command = keyferry(&["sandbox", "--listen", "127.0.0.1:0", "--output", "json"]);
         command.args(["--speed", &speed.to_string(), "--quotas", &quotas.to_string()]);

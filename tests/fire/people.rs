@@ -18,8 +18,9 @@ const PRIMARY: &str = "us-west-2";
 const RECOVERY: &str = "us-east-1";
 /// Enterprises that are made or asked about at once.
 const AT_ONCE: usize = 64;
-/// Between two looks.
+/// Between two looks, at least, and for each enterprise.
 const LOOK: Duration = Duration::from_millis(250);
+const LOOK_EACH: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Name, engine, storage, instance, whether it is encrypted: what the demo's enterprise has.
@@ -363,6 +364,7 @@ impl People {
     }
 
     pub async fn rest(&self) {
-        SystemClock.sleep(LOOK).await;
+        let each = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        SystemClock.sleep(LOOK.max(LOOK_EACH * each)).await;
     }
 }

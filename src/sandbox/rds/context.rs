@@ -87,12 +87,12 @@ impl<'a> Context<'a> {
 
     /// The instances of this place.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.state.instances.iter().map(|(_, row)| row).filter(|row| row.place == self.place)
+        self.state.instances.within(self.place.prefix("db"))
     }
 
     /// The clusters of this place.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
-        self.state.clusters.iter().map(|(_, row)| row).filter(|row| row.place == self.place)
+        self.state.clusters.within(self.place.prefix("cluster"))
     }
 
     /// Takes the key `named` into use for `resource` and answers its ARN.

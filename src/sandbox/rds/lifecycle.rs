@@ -18,6 +18,9 @@ use super::timing;
 const LOST: &str = "inaccessible-encryption-credentials-recoverable";
 const LOST_FOR_EVER: &str = "inaccessible-encryption-credentials";
 
+/// How long what happens by itself may go unseen: looking at every row on every call makes a cloud of thousands slow.
+pub const LAG: TimeDelta = TimeDelta::seconds(1);
+
 /// Brings all rows to `now`.
 pub fn settle(state: &mut State, kms: &mut kms::State, now: DateTime<Utc>) {
     settle_instances(state, kms, now);

@@ -2,8 +2,8 @@
 //!
 //! The contract is AWS's RDS API 2014-10-31 as its own service model describes it: operations, members, error codes and
 //! HTTP statuses. [`handle`] answers one call in two moves. First every row is brought to the call's time
-//! (`lifecycle`): states are a function of what was asked and of the clock, so nothing runs in the background and a
-//! crash loses no transition. Then the operation checks everything that can refuse it and only then touches rows, so a
+//! (`lifecycle`), give or take a second: states are a function of what was asked and of the clock, so nothing runs in the
+//! background and a crash loses no transition. Then the operation checks everything that can refuse it and only then touches rows, so a
 //! refused call has no effect of its own.
 //!
 //! The answer's body is the operation's result as a JSON tree: objects are elements, `{"@list": "DBInstance", "items":
@@ -45,6 +45,8 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+use chrono::{DateTime, Utc};
+
 use super::{Answer, AwsError, Call, Changes, Rows, Table, kms};
 use context::Context;
 pub use placement::Quotas;
@@ -66,6 +68,8 @@ pub struct State {
     counters: Table<u64>,
     /// Of every account in every region; not kept with the rows.
     quotas: Quotas,
+    /// When all rows were brought to the present, if nothing has changed since; not kept with the rows.
+    settled: Option<DateTime<Utc>>,
 }
 
 impl Default for State {
@@ -82,6 +86,7 @@ impl Default for State {
             subscriptions: Table::new("rds.subscription"),
             counters: Table::new("rds.counter"),
             quotas: Quotas::default(),
+            settled: None,
         }
     }
 }
@@ -90,6 +95,11 @@ impl State {
     /// What every account may have in every region from now on.
     pub fn set_quotas(&mut self, quotas: Quotas) {
         self.quotas = quotas;
+    }
+
+    /// Something has changed: the next call brings all rows to the present, however short the time since the last.
+    pub fn unsettle(&mut self) {
+        self.settled = None;
     }
 
     /// The fingerprint (hex) and the size in GB of the data in an instance, cluster, snapshot or automated backup, by its
@@ -175,7 +185,11 @@ impl Rows for State {
 /// # Errors
 /// The error as AWS answers it; the call changed nothing then.
 pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<Answer, AwsError> {
-    lifecycle::settle(state, kms, call.now);
+    let recently = |at: DateTime<Utc>| call.now >= at && call.now - at < lifecycle::LAG;
+    if !state.settled.is_some_and(recently) {
+        lifecycle::settle(state, kms, call.now);
+        state.settled = Some(call.now);
+    }
     let cx = &mut Context::new(state, kms, call);
     match call.action.as_str() {
         "CreateDBInstance" => instances::create(cx),

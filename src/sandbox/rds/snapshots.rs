@@ -341,9 +341,9 @@ pub fn describe(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsErro
     let rows: Vec<(String, &Snapshot)> = family
         .table(cx.state)
         .iter()
+        .filter(|(_, row)| p.text(family.identifier).is_none_or(|id| names_snapshot(family, id, row)))
         .filter(|(_, row)| visible(row) && fits(row))
         .filter(|(_, row)| p.text(family.source_identifier).is_none_or(|id| names(id, &row.source_id)))
-        .filter(|(_, row)| p.text(family.identifier).is_none_or(|id| names_snapshot(family, id, row)))
         .filter(|(_, row)| resource.is_none_or(|id| row.source_resource_id == id))
         .map(|(key, row)| (key.clone(), row))
         .collect();
@@ -355,7 +355,7 @@ pub fn describe(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsErro
 
 /// Whether an identifier or an ARN names a snapshot; identifiers of automated ones hold a colon.
 fn names_snapshot(family: &Family, value: &str, row: &Snapshot) -> bool {
-    value.eq_ignore_ascii_case(&row.id) || value.eq_ignore_ascii_case(&family.arn(row))
+    value.eq_ignore_ascii_case(&row.id) || (value.starts_with("arn:") && value.eq_ignore_ascii_case(&family.arn(row)))
 }
 
 pub fn delete(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsError> {
