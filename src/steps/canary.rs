@@ -1,7 +1,8 @@
 //! The canary: a tiny snapshot in each region that RDS copies under a customer's key, to prove that it can.
 //!
-//! Takes no data of anybody: its source is an empty instance, made once a region, snapshotted and deleted. The snapshot
-//! `keyferry-canary` stays, shared by all enterprises; each verification's copy of it is deleted again.
+//! Takes no data of anybody: its source is an empty instance, made once a region, snapshotted and deleted. Its snapshots
+//! stay, shared by all enterprises; each verification's copy of one is deleted again. There are several because RDS makes
+//! copies of one snapshot one after the other: hundreds of keys would wait in one line for a day.
 
 use aws_sdk_rds::Client;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 const NAME: &str = "keyferry-canary";
+const SOURCES: [&str; 4] = ["keyferry-canary-1", "keyferry-canary-2", "keyferry-canary-3", "keyferry-canary-4"];
 const PROBE: &str = "rds-canary";
 
 fn marked(tags: &Tags) -> Result<(), StepError> {
@@ -28,28 +30,38 @@ fn tags() -> Vec<aws_sdk_rds::types::Tag> {
     systems::sdk(&Tags::from([("keyferry:role".to_owned(), "canary".to_owned())]))
 }
 
-/// The shared snapshot, made if it is not there.
-async fn ensure_source(rds: &Client) -> Result<Wait<()>, StepError> {
-    let snapshot = systems::snapshot(rds, NAME).await?;
-    let source = systems::instance(rds, NAME).await?;
-    if let Some(snapshot) = &snapshot {
-        marked(&systems::of_snapshot(snapshot))?;
-        if snapshot.status() != Some("available") {
-            return Ok(Wait::For(format!("RDS: snapshot {NAME} is made")));
+/// The shared snapshots, made if they are not there.
+async fn ensure_sources(rds: &Client) -> Result<Wait<()>, StepError> {
+    let mut missing = None;
+    for name in SOURCES {
+        match systems::snapshot(rds, name).await? {
+            Some(snapshot) => {
+                marked(&systems::of_snapshot(&snapshot))?;
+                if snapshot.status() != Some("available") {
+                    return Ok(Wait::For(format!("RDS: snapshot {name} is made")));
+                }
+            }
+            None => missing = missing.or(Some(name)),
         }
+    }
+    let source = systems::instance(rds, NAME).await?;
+    let Some(missing) = missing else {
         if let Some(source) = &source {
             marked(&systems::of_instance(source))?;
             delete_instance(rds, source).await?;
         }
         return Ok(Wait::Ready(()));
-    }
+    };
     if let Some(source) = source {
         marked(&systems::of_instance(&source))?;
         if let Wait::For(what) = settled(&source)? {
             return Ok(Wait::For(what));
         }
-        let call =
-            rds.create_db_snapshot().db_instance_identifier(NAME).db_snapshot_identifier(NAME).set_tags(Some(tags()));
+        let call = rds
+            .create_db_snapshot()
+            .db_instance_identifier(NAME)
+            .db_snapshot_identifier(missing)
+            .set_tags(Some(tags()));
         created(
             call.customize()
                 .config_override(once())
@@ -57,7 +69,7 @@ async fn ensure_source(rds: &Client) -> Result<Wait<()>, StepError> {
                 .await
                 .map_err(|error| failure("make the canary's snapshot", &error)),
         )?;
-        return Ok(Wait::For(format!("RDS: snapshot {NAME} is made")));
+        return Ok(Wait::For(format!("RDS: snapshot {missing} is made")));
     }
     let call = rds
         .create_db_instance()
@@ -74,10 +86,12 @@ async fn ensure_source(rds: &Client) -> Result<Wait<()>, StepError> {
     Ok(Wait::For(format!("RDS: instance {NAME} is created")))
 }
 
-/// A lost race is no failure: whoever won made the same thing.
+/// A lost race is no failure: whoever won made the same thing, or is making it of the same instance.
 fn created<T>(outcome: Result<T, Failure>) -> Result<(), StepError> {
     match outcome {
-        Err(failure) if failure.error != "Keyferry.Foreign" => Err(failure.into()),
+        Err(failure) if !["Keyferry.Foreign", "Keyferry.NotReady"].contains(&failure.error) => {
+            Err(failure.into())
+        }
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -89,11 +103,13 @@ fn created<T>(outcome: Result<T, Failure>) -> Result<(), StepError> {
 pub async fn canary(rds: &Client, owner: &Owner, key: &str, vendor: (&str, &str)) -> Result<Wait<Probe>, StepError> {
     let name = identifier(&format!("byok-{}-canary-{}-{}", owner.enterprise, owner.run, systems::short_name(key)));
     if systems::snapshot(rds, &name).await?.is_none()
-        && let Wait::For(what) = ensure_source(rds).await?
+        && let Wait::For(what) = ensure_sources(rds).await?
     {
         return Ok(Wait::For(what));
     }
-    let copy = Copy { source: NAME, name: &name, key, role: "canary-copy", tags: Tags::new() };
+    // A copy that is there was made of the same one.
+    let source = SOURCES[name.bytes().map(usize::from).sum::<usize>() % SOURCES.len()];
+    let copy = Copy { source, name: &name, key, role: "canary-copy", tags: Tags::new() };
     match ensure_copy(rds, owner, &copy).await {
         Ok(Wait::For(what)) => Ok(Wait::For(what)),
         Ok(Wait::Ready(_)) => {

@@ -39,14 +39,12 @@ pub async fn scan(listings: &Listings, regions: &[String], wanted: Wanted<'_>) -
     let mut ancestors = wanted.descended_from.clone();
     let all = || read.iter().flat_map(|listing| &listing.resources);
     let running = |resource: &Resource| matches!(resource.kind, Kind::Instance | Kind::Cluster);
-    let tagged = |resource: &Resource| {
-        resource.tags.get(wanted.enterprise_tag).is_some_and(|value| value == wanted.enterprise)
-    };
+    let tagged =
+        |resource: &Resource| resource.tags.get(wanted.enterprise_tag).is_some_and(|value| value == wanted.enterprise);
     let runs = all().filter(|resource| running(resource) && tagged(resource));
     ancestors.extend(runs.map(|resource| resource.resource_id.clone()));
-    let ours = |resource: &&Resource| {
-        tagged(resource) || (!running(resource) && ancestors.contains(&resource.resource_id))
-    };
+    let ours =
+        |resource: &&Resource| tagged(resource) || (!running(resource) && ancestors.contains(&resource.resource_id));
     scan.resources = all().filter(ours).cloned().collect();
     for resource in &mut scan.resources {
         resource.instance = resource.tags.get(wanted.instance_tag).cloned();

@@ -1,6 +1,5 @@
 //! DB clusters: Aurora, whose instances are created one by one, and Multi-AZ DB clusters, which bring three of their own.
 
-
 use super::super::{Answer, AwsError};
 use super::context::{Context, changed, seen};
 use super::engines::{self, Version};

@@ -121,7 +121,8 @@ async fn what_runs_beside_a_step_that_kills_its_process_is_not_parked_with_it() 
     let branch = |state: &str, step: &str| json!({ "StartAt": state, "States": { state: task(step, None) } });
     let bystander = |state: &str| branch(state, "bystander");
     let branches = [bystander("First"), branch("Poison", "poison"), bystander("Second"), bystander("Third")];
-    let definition = json!({ "StartAt": "All", "States": { "All": { "Type": "Parallel", "Branches": branches, "End": true } } });
+    let definition =
+        json!({ "StartAt": "All", "States": { "All": { "Type": "Parallel", "Branches": branches, "End": true } } });
     let definitions = [("all", definition)];
     let limit = u64::from(Config::default().worker.crash_limit);
     let house = House::open(&path, clock.clone(), steps.clone(), &definitions).await;
