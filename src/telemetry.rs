@@ -3,6 +3,7 @@
 //! Standard output belongs to the data of commands, so that logs can never get into a pipe. `RUST_LOG` chooses what is
 //! logged; without it, keyferry's own `info` and everybody's warnings.
 
+mod causes;
 mod families;
 mod json;
 mod metrics;
@@ -13,6 +14,7 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub use causes::with_causes;
 pub use families::Families;
 pub use metrics::Metrics;
 

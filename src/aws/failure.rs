@@ -8,7 +8,7 @@ use std::error::Error;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::worker::StepError;
+use crate::{telemetry::with_causes, worker::StepError};
 
 /// A call that failed.
 #[derive(Debug, Clone)]
@@ -78,9 +78,9 @@ where
             cause: format!("{tried}: AWS answered {code}: {said}"),
         };
     }
-    let chain = chain(error);
+    let said = with_causes(error);
     // A role that may not be assumed comes out as a dispatch failure of the call that needed it.
-    let name = if chain.contains("AccessDenied") || chain.contains("UnrecognizedClient") {
+    let name = if said.contains("AccessDenied") || said.contains("UnrecognizedClient") {
         "Keyferry.AccessDenied"
     } else {
         "Keyferry.Unavailable"
@@ -88,19 +88,8 @@ where
     Failure {
         code: None,
         error: name,
-        cause: format!("{tried}: no answer from AWS, so whether it took effect is unknown: {chain}"),
+        cause: format!("{tried}: no answer from AWS, so whether it took effect is unknown: {said}"),
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 fn name_of(code: &str) -> &'static str {

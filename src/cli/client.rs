@@ -6,8 +6,8 @@ use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::output::{Failure, chain};
-use crate::worker::Page;
+use super::output::Failure;
+use crate::{telemetry::with_causes, worker::Page};
 
 /// Where the server is and how it is told who asks.
 #[derive(Debug, Clone, clap::Args)]
@@ -80,7 +80,7 @@ impl Client {
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
         let response = request.bearer_auth(&self.token).send().await.map_err(|error| {
             let unsent = error.is_connect() || error.is_builder();
-            let text = chain(&error.without_url());
+            let text = with_causes(&error.without_url());
             if unsent {
                 Failure::Failed(format!("cannot reach {}: {text}", self.base))
             } else {
@@ -184,7 +184,7 @@ impl Client {
 }
 
 fn broken_off(error: reqwest::Error) -> Failure {
-    Failure::Unanswered(format!("the answer broke off: {}", chain(&error.without_url())))
+    Failure::Unanswered(format!("the answer broke off: {}", with_causes(&error.without_url())))
 }
 
 /// Server-sent events, as far as keyferry's own server sends them.

@@ -9,6 +9,8 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::telemetry::with_causes;
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Output {
@@ -35,7 +37,7 @@ pub enum Failure {
 impl Failure {
     /// A failure with the error's whole chain, each link once.
     pub fn from_error(error: &dyn Error) -> Self {
-        Self::Failed(chain(error))
+        Self::Failed(with_causes(error))
     }
 
     /// Prints the failure on standard error and gives the process's exit code.
@@ -67,21 +69,6 @@ impl Failure {
             Self::Problem(problem) => problem_text(problem),
         }
     }
-}
-
-/// The error's whole chain, each link once.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// A problem document for people: title, code, detail, and each finding with its place.

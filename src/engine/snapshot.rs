@@ -65,7 +65,9 @@ pub enum Outcome {
 pub struct Frame {
     pub id: FrameId,
     /// The frame whose Parallel or Map state opened this one, and which branch or item it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<FrameId>,
+    #[serde(default, skip_serializing_if = "is_first")]
     pub index: u64,
     /// Name of the state that the frame stands in; ASL names are unique within a definition.
     pub state: String,
@@ -86,6 +88,11 @@ pub struct Frame {
     pub phase: Phase,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
+fn is_first(index: &u64) -> bool {
+    *index == 0
+}
+
 /// What a frame is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
@@ -99,9 +106,17 @@ pub enum Phase {
     /// A state that is retried as a whole, from then on.
     Backoff { until: DateTime<Utc> },
     /// A person must answer.
-    Form { form: String, until: Option<DateTime<Utc>> },
+    Form {
+        form: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
+    },
     /// A child run works.
-    Child { workflow: String, until: Option<DateTime<Utc>> },
+    Child {
+        workflow: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
+    },
     /// A Parallel or Map state whose children work.
     Joining(Join),
     /// An error that nothing caught.

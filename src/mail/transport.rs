@@ -12,7 +12,7 @@ use lettre::{
 use tokio::io::AsyncWriteExt;
 
 use super::letter::{Letter, LetterError};
-use crate::config::Mail;
+use crate::{config::Mail, telemetry::with_causes};
 
 /// Seconds for the whole conversation with a mail server. lettre's own timeout covers connecting alone: a server that
 /// stops talking later would hold the outbox for ever.
@@ -85,7 +85,7 @@ async fn by_smtp(transport: AsyncSmtpTransport<Tokio1Executor>, message: Message
     let mut conversation = tokio::spawn(async move { transport.send(message).await });
     match tokio::time::timeout(SEND_TIMEOUT, &mut conversation).await {
         Ok(Ok(Ok(_))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(TransportError::Smtp(chain(&error))),
+        Ok(Ok(Err(error))) => Err(TransportError::Smtp(with_causes(&error))),
         Ok(Err(error)) => Err(TransportError::Smtp(error.to_string())),
         Err(_) => {
             conversation.abort();
@@ -108,21 +108,6 @@ async fn into_folder(folder: &Path, message_id: &str, bytes: &[u8]) -> Result<()
         tokio::fs::File::open(folder).await?.sync_all().await
     };
     written.await.map_err(|error: io::Error| TransportError::File { path, reason: error.to_string() })
-}
-
-/// An error with what caused it, once each.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -89,9 +89,7 @@ async fn ensure_sources(rds: &Client) -> Result<Wait<()>, StepError> {
 /// A lost race is no failure: whoever won made the same thing, or is making it of the same instance.
 fn created<T>(outcome: Result<T, Failure>) -> Result<(), StepError> {
     match outcome {
-        Err(failure) if !["Keyferry.Foreign", "Keyferry.NotReady"].contains(&failure.error) => {
-            Err(failure.into())
-        }
+        Err(failure) if !["Keyferry.Foreign", "Keyferry.NotReady"].contains(&failure.error) => Err(failure.into()),
         Ok(_) | Err(_) => Ok(()),
     }
 }

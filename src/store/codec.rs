@@ -95,7 +95,9 @@ struct StoredState {
     #[serde(rename = "input@", default, skip_serializing_if = "Option::is_none")]
     input_at: Option<String>,
     next_frame: u64,
+    #[serde(default, skip_serializing_if = "is_none")]
     in_attention: u64,
+    #[serde(default, skip_serializing_if = "is_not")]
     paused: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
@@ -105,6 +107,17 @@ struct StoredState {
     ended_at: Option<chrono::DateTime<chrono::Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     root: Option<StoredFrame>,
+}
+
+// What most runs have in common is not written: of a hundred thousand that wait, each byte is a page more.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use super::core::later;
@@ -29,6 +29,11 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
+/// As exactly as stores keep times: what is compared with a column is then what went into it.
+fn to_the_microsecond(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.trunc_subsecs(6)
+}
+
 /// The system's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -37,7 +42,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        to_the_microsecond(Utc::now())
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that makes identifiers")]
@@ -101,7 +106,7 @@ impl SteeredClock {
 impl Clock for SteeredClock {
     fn now(&self) -> DateTime<Utc> {
         let set = *self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        later(set.shown, set.at.elapsed())
+        to_the_microsecond(later(set.shown, set.at.elapsed()))
     }
 
     fn new_id(&self) -> String {

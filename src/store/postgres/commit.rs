@@ -251,30 +251,34 @@ async fn commit(connection: &mut PgConnection, batch: &[Write]) -> Result<Left, 
 /// Rows that several of these write are written by a statement after the other.
 async fn write(connection: &mut PgConnection, rows: &Rows<'_>, found: &Found) -> Result<(), Setback> {
     // Words come first: a turn of the same batch may replace the work that they are about.
-    let mut words = Together::default();
-    parts::words(&mut words, rows)?;
-    parts::no_work(&mut words, &rows.dropped)?;
-    words.run(connection).await?;
+    stage(connection, |to| {
+        parts::words(to, rows)?;
+        parts::no_work(to, &rows.dropped)
+    })
+    .await?;
     fail_point!("commit::inside");
-    let mut gone = Together::default();
-    parts::no_work(&mut gone, &rows.no_work)?;
-    parts::no_work_of(&mut gone, &rows.ended, &rows.no_work)?;
-    gone.run(connection).await?;
-    let mut held = Together::default();
-    parts::hold(&mut held, rows)?;
-    held.run(connection).await?;
-    let mut all = Together::default();
-    parts::runs(&mut all, rows, found)?;
-    parts::work(&mut all, &rows.work)?;
-    all.run(connection).await?;
+    stage(connection, |to| {
+        parts::no_work(to, &rows.no_work)?;
+        parts::no_work_of(to, &rows.ended, &rows.no_work)
+    })
+    .await?;
+    stage(connection, |to| parts::hold(to, rows)).await?;
+    stage(connection, |to| {
+        parts::runs(to, rows, found)?;
+        parts::work(to, &rows.work)
+    })
+    .await?;
     for round in parts::rounds(rows) {
-        let mut signals = Together::default();
-        parts::signals(&mut signals, &round)?;
-        signals.run(connection).await?;
+        stage(connection, |to| parts::signals(to, &round)).await?;
     }
-    let mut parents = Together::default();
-    parts::parents(&mut parents, rows)?;
-    parents.run(connection).await
+    stage(connection, |to| parts::parents(to, rows)).await
+}
+
+/// One statement of the parts that `fill` binds.
+async fn stage(connection: &mut PgConnection, fill: impl FnOnce(&mut Together) -> parts::Bound) -> Result<(), Setback> {
+    let mut together = Together::default();
+    fill(&mut together)?;
+    together.run(connection).await
 }
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;

@@ -12,7 +12,7 @@ use crate::store::{
     known::Claims,
 };
 
-type Bound = Result<(), StoreError>;
+pub(super) type Bound = Result<(), StoreError>;
 
 pub(super) fn all_kept<'a>(texts: &[&'a str]) -> Vec<Cow<'a, str>> {
     texts.iter().copied().map(kept).collect()

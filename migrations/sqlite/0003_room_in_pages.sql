@@ -1,0 +1,2 @@
+-- Nothing to do: SQLite leaves no room in its pages.
+SELECT 1;
