@@ -34,6 +34,9 @@ use crate::{
 /// How long work of a run that cannot be read is left alone.
 const DAMAGED: Duration = Duration::from_secs(60);
 
+/// The last tries before a step is parked for killing its process, which it makes alone among its kind.
+const ALONE: u32 = 3;
+
 /// What came of a step's code: what it returned, or what it panicked with.
 type Done = Result<Result<Progress, StepError>, Box<dyn Any + Send>>;
 
@@ -200,9 +203,9 @@ impl Core {
         if work.deadline.is_some_and(|deadline| deadline <= now) {
             return EventKind::TimedOut { frame, visit }.into();
         }
-        // A process that dies is blamed on all that ran in it. What has been blamed often runs one at a time, so that the step
-        // that kills its process is found and those beside it are not parked with it.
-        let suspected = work.crashes >= (self.crash_limit / 3).max(1);
+        // A process that dies is blamed on all that ran in it. What is about to be parked for it runs one at a time, so that the
+        // step that kills its process is found and those beside it are not parked with it.
+        let suspected = work.crashes >= self.crash_limit.saturating_sub(ALONE).max(1);
         let Ok(_alone) = suspected.then(|| self.suspects.try_acquire()).transpose() else {
             return Outcome::Said(Say::Release { due_at: later(now, self.poll) });
         };

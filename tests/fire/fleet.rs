@@ -17,6 +17,10 @@ pub const WORKERS: usize = 3;
 /// else two cores would do nothing but look.
 const POLL_S: u16 = 30;
 const POLL_S_OF_MANY: u16 = 240;
+/// Deaths of its process after which a step is parked. Beside hundreds of others a step that reads the whole account lasts as long as
+/// a worker lives here; a step that goes on killing its process would still be found.
+const CRASH_LIMIT: u16 = 10;
+const CRASH_LIMIT_OF_MANY: u16 = 100;
 /// A process that has been told to end may take its time to drain.
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -89,9 +93,10 @@ impl Fleet {
     /// The same; where there is a library for it, workers go by clocks of their own.
     pub fn start_by(database: String, speed: f64, quotas: u16, clocks: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let poll_s = if super::is_long() { POLL_S_OF_MANY } else { POLL_S };
+        let (poll_s, crash_limit) =
+            if super::is_long() { (POLL_S_OF_MANY, CRASH_LIMIT_OF_MANY) } else { (POLL_S, CRASH_LIMIT) };
         // Leases pass soon, so that a test does not wait for long.
-        let config = format!("[worker]\nlease_s = 6\n[aws]\npoll_s = {poll_s}\n");
+        let config = format!("[worker]\nlease_s = 6\ncrash_limit = {crash_limit}\n[aws]\npoll_s = {poll_s}\n");
         fs::write(folder.path().join("keyferry.toml"), config).expect("written");
         let data = folder.path().join("cloud.db");
         let mut command = keyferry(&["sandbox", "--listen", "127.0.0.1:0", "--output", "json"]);

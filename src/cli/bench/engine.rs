@@ -17,6 +17,8 @@ use super::{
 };
 use crate::worker::{Clock as _, SystemClock};
 
+/// How often w1 is worked beside runs that wait.
+const BESIDE: usize = 5;
 /// Steps of a run in w1 and w5.
 const STEPS: usize = 10;
 
@@ -158,15 +160,17 @@ impl Command {
         let done = tokio::task::block_in_place(|| part.line())?;
         SystemClock.sleep(Duration::from_secs(3)).await;
         let (resident, size) = (part.resident_mb(), bytes(place.bytes().await?));
-        part.say(&format!("{} {STEPS}", self.runs))?;
-        let seconds = number(&tokio::task::block_in_place(|| part.line())?, "run_s");
-        tokio::task::block_in_place(|| part.end())?;
+        part.say(&format!("0 {STEPS}"))?;
+        tokio::task::block_in_place(|| part.line().and_then(|_| part.end()))?;
+        place.settle().await?;
+        let beside: Vec<Value> =
+            tokio::task::block_in_place(|| (0..BESIDE).map(|_| self.w1(place)).collect::<Result<_, _>>())?;
         Ok(json!({
             "parked": parked,
             "park_s": number(&done, "park_s"),
             "resident_mb": resident,
             "database_bytes_per_run": if parked == 0 { 0.0 } else { size / count(parked) },
-            "steps_per_s": count(self.runs * STEPS) / seconds,
+            "w1": medians(&beside),
         }))
     }
 }

@@ -93,6 +93,21 @@ impl Place {
         }
     }
 
+    /// Leaves the database as one is in which runs have waited for long: what the server does about new rows by itself is done.
+    ///
+    /// # Errors
+    /// The server refused.
+    pub async fn settle(&self) -> Result<(), Failure> {
+        match &self.kind {
+            Kind::File(_) => Ok(()),
+            Kind::Server { options, name } => {
+                let options = options.as_ref().clone().database(name);
+                say(&options, "VACUUM (ANALYZE)".to_owned()).await?;
+                say(&options, "CHECKPOINT".to_owned()).await
+            }
+        }
+    }
+
     /// Bytes of the database, with the write-ahead log if it is a file's.
     ///
     /// # Errors

@@ -21,9 +21,17 @@ fn backup_id(resource_id: &str, place: &Place) -> String {
     format!("ab-{}", base32(&format!("{resource_id}/{}", place.region)).to_lowercase())
 }
 
+fn is_backed_up(row: &Instance) -> bool {
+    row.retention_days > 0 && row.cluster.is_none()
+}
+
+fn living_status(row: &Instance) -> &'static str {
+    if row.last_backup.is_some() { "active" } else { "creating" }
+}
+
 /// The backups of a living instance, which have no row of their own.
 fn living(state: &State, row: &Instance, now: DateTime<Utc>) -> Option<Backup> {
-    if row.retention_days == 0 || row.cluster.is_some() {
+    if !is_backed_up(row) {
         return None;
     }
     let latest = now - timing::RESTORABLE_LAG;
@@ -31,7 +39,7 @@ fn living(state: &State, row: &Instance, now: DateTime<Utc>) -> Option<Backup> {
         place: row.place.clone(),
         id: backup_id(&row.resource_id, &row.place),
         source_arn: row.arn(),
-        status: if row.last_backup.is_some() { "active" } else { "creating" }.to_owned(),
+        status: living_status(row).to_owned(),
         cluster: false,
         data: snapshots::of_instance(state, row, row.id.clone(), true, now),
         earliest: row.created_at.max(now - TimeDelta::days(row.retention_days)),
@@ -138,6 +146,49 @@ fn current(cx: &Context<'_>, row: &Backup) -> Backup {
     row
 }
 
+/// Where the backups of an instance come from: of thousands that are listed, a page is made.
+enum Origin<'a> {
+    Kept(&'a Backup),
+    Living(&'a Instance),
+}
+
+impl Origin<'_> {
+    fn arn(&self) -> String {
+        match self {
+            Self::Kept(row) => arn(row),
+            Self::Living(row) => row.place.arn("auto-backup", &backup_id(&row.resource_id, &row.place)),
+        }
+    }
+
+    fn status(&self) -> &str {
+        match self {
+            Self::Kept(row) => &row.status,
+            Self::Living(row) => living_status(row),
+        }
+    }
+
+    fn source_id(&self) -> &str {
+        match self {
+            Self::Kept(row) => &row.data.source_id,
+            Self::Living(row) => &row.id,
+        }
+    }
+
+    fn resource_id(&self) -> &str {
+        match self {
+            Self::Kept(row) => &row.data.source_resource_id,
+            Self::Living(row) => &row.resource_id,
+        }
+    }
+
+    fn body(&self, cx: &Context<'_>) -> Value {
+        match self {
+            Self::Kept(row) => body(&current(cx, row)),
+            Self::Living(row) => living(cx.state, row, cx.now).as_ref().map(body).unwrap_or_default(),
+        }
+    }
+}
+
 fn body(row: &Backup) -> Value {
     let data = &row.data;
     let region = row.source_arn.split(':').nth(3);
@@ -172,29 +223,32 @@ fn body(row: &Backup) -> Value {
 pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let filters = p.filters(&["status", "db-instance-id", "dbi-resource-id"])?;
-    let fits = |row: &Backup| {
+    let fits = |row: &Origin<'_>| {
         filters.iter().all(|(name, values)| {
             values.iter().any(|value| match *name {
-                "status" => row.status == *value,
-                "db-instance-id" => names(value, &row.data.source_id),
-                _ => row.data.source_resource_id == *value,
+                "status" => row.status() == *value,
+                "db-instance-id" => names(value, row.source_id()),
+                _ => row.resource_id() == *value,
             })
         })
     };
     let named = p.text("DBInstanceAutomatedBackupsArn");
     let resource = p.text("DbiResourceId");
-    let rows: Vec<(String, Backup)> = all(cx, false)
-        .into_iter()
-        .filter(|row| fits(row))
-        .filter(|row| p.text("DBInstanceIdentifier").is_none_or(|id| names(id, &row.data.source_id)))
-        .filter(|row| resource.is_none_or(|id| row.data.source_resource_id == id))
-        .filter(|row| named.is_none_or(|named| arn(row) == named))
-        .map(|row| (arn(&row), row))
+    let kept = cx.state.backups.iter().map(|(_, row)| row).filter(|row| row.place == cx.place && !row.cluster);
+    let living = cx.instances().filter(|row| is_backed_up(row));
+    let rows: Vec<(String, Origin<'_>)> = kept
+        .map(Origin::Kept)
+        .chain(living.map(Origin::Living))
+        .filter(fits)
+        .filter(|row| p.text("DBInstanceIdentifier").is_none_or(|id| names(id, row.source_id())))
+        .filter(|row| resource.is_none_or(|id| row.resource_id() == id))
+        .map(|row| (row.arn(), row))
+        .filter(|(arn, _)| named.is_none_or(|named| arn == named))
         .collect();
     if rows.is_empty() && (named.is_some() || resource.is_some()) {
         return Err(not_found(named.or(resource).unwrap_or_default()));
     }
-    Ok(seen(p.page("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", rows, |row| body(&row))?))
+    Ok(seen(p.page("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", rows, |row| row.body(cx))?))
 }
 
 fn not_found(named: &str) -> AwsError {

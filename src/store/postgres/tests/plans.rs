@@ -118,6 +118,18 @@ async fn no_statement_walks_over_a_table_of_a_million_rows() {
     }
     let found = plan(&mut connection, "together", &together.text()).await;
     assert!(!walks(&found), "a batch as one statement walks over a whole table:\n{found}");
+    sqlx::raw_sql("UPDATE work SET owner = NULL, lease_until = NULL; ANALYZE work")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let by_key = [sql::CHECK_WORK, sql::UPDATE_WORK, sql::REPLACE_WORK, sql::REMOVE_WORK];
+    for (nth, statement) in by_key.into_iter().enumerate() {
+        let found = plan(&mut connection, &format!("idle_{nth}"), statement).await;
+        assert!(
+            !found.contains("work_leased") && found.contains("work_pkey"),
+            "work is not found by its key:\n{found}"
+        );
+    }
     let whole = plan(&mut connection, "whole", "SELECT * FROM runs WHERE ended_at = $1").await;
     assert!(walks(&whole), "the check sees nothing:\n{whole}");
 }
