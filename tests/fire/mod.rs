@@ -4,8 +4,7 @@
 //!
 //! The short form is a test like others. The long one is the same test with more enterprises and a longer black hole:
 //! `KEYFERRY_FIRE_ENTERPRISES=300 scripts/test --test suite fire:: -- --nocapture`. For hundreds, take a release build for the
-//! processes (`KEYFERRY_TEST_PROGRAM`, and a higher `KEYFERRY_FIRE_SPEED`): a debug build is so slow that steps do not end between
-//! two kills.
+//! processes (`KEYFERRY_TEST_PROGRAM`): a debug build is so slow that steps do not end between two kills.
 
 mod clocks;
 mod disk;
