@@ -97,7 +97,7 @@ struct StoredState {
     next_frame: u64,
     #[serde(default, skip_serializing_if = "is_none")]
     in_attention: u64,
-    #[serde(default, skip_serializing_if = "is_not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     paused: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
@@ -113,11 +113,6 @@ struct StoredState {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
 fn is_none(count: &u64) -> bool {
     *count == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
-fn is_not(flag: &bool) -> bool {
-    !*flag
 }
 
 #[derive(Serialize, Deserialize)]

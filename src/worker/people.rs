@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CheckContext, ErrorKind, RunView, Service, ServiceError, runs::Happening};
 use crate::{
     engine::{Actor, EventKind, FrameId, Payload, Phase},
-    store::WorkKind,
+    store::{StoreError, WorkKind},
 };
 
 /// A frame that a verb is about, in the run itself or in one that it has started.
@@ -27,14 +27,22 @@ impl Service {
         Ok(acted.map(|_| ())?)
     }
 
-    /// The run and all that it has started and that are still open, itself first.
-    async fn family(&self, run: &str) -> Result<Vec<String>, ServiceError> {
-        let mut all = vec![run.to_owned()];
-        let mut next = 0;
-        while let Some(member) = all.get(next) {
-            let children = self.core.store.children(member).await?;
-            all.extend(children.into_iter().filter(|child| child.open).map(|child| child.run));
-            next += 1;
+    /// What `read` says of the run and of all that it has started and that are still open, itself first. A generation at a time, all
+    /// that is to be read of it at once: a person waits.
+    async fn of_family<T, F>(&self, run: &str, read: impl Fn(String) -> F) -> Result<Vec<(String, T)>, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut all = Vec::new();
+        let mut generation = vec![run.to_owned()];
+        while !generation.is_empty() {
+            let reads = generation.iter().map(|run| try_join(read(run.clone()), self.core.store.children(run)));
+            let mut next = Vec::new();
+            for (run, (seen, children)) in generation.iter().zip(try_join_all(reads).await?) {
+                all.push((run.clone(), seen));
+                next.extend(children.into_iter().filter(|child| child.open).map(|child| child.run));
+            }
+            generation = next;
         }
         Ok(all)
     }
@@ -78,20 +86,11 @@ impl Service {
     async fn open_form(&self, run: &str, form: &str) -> Result<(Place, Payload), ServiceError> {
         let store = &self.core.store;
         let mut found = Vec::new();
-        // A generation at a time, all that is to be read of it at once: a person waits.
-        let mut generation = vec![run.to_owned()];
-        while !generation.is_empty() {
-            let reads = generation.iter().map(|run| try_join(store.work(run), store.children(run)));
-            let read = try_join_all(reads).await?;
-            let mut next = Vec::new();
-            for (run, (work, children)) in generation.into_iter().zip(read) {
-                for work in work.into_iter().filter(|work| work.kind == WorkKind::Form && work.name == form) {
-                    let frame = FrameId::try_from(work.frame).unwrap_or(0);
-                    found.push((Place { run: run.clone(), frame, visit: work.visit }, work.input));
-                }
-                next.extend(children.into_iter().filter(|child| child.open).map(|child| child.run));
+        for (run, work) in self.of_family(run, |run| async move { store.work(&run).await }).await? {
+            for work in work.into_iter().filter(|work| work.kind == WorkKind::Form && work.name == form) {
+                let frame = FrameId::try_from(work.frame).unwrap_or(0);
+                found.push((Place { run: run.clone(), frame, visit: work.visit }, work.input));
             }
-            generation = next;
         }
         if found.len() > 1 {
             let message =
@@ -110,11 +109,12 @@ impl Service {
 
     /// The frame in attention that is meant: the one of that number, in the run before its children, or the only one there is.
     async fn in_attention(&self, run: &str, frame: Option<FrameId>) -> Result<Place, ServiceError> {
+        let store = &self.core.store;
         let mut found = Vec::new();
-        for member in self.family(run).await? {
-            let snapshot = self.core.store.load(&member).await?.snapshot;
+        for (member, loaded) in self.of_family(run, |run| async move { store.load(&run).await }).await? {
             found.extend(
-                snapshot
+                loaded
+                    .snapshot
                     .frames
                     .values()
                     .filter(|stands| frame.is_none_or(|wanted| wanted == stands.id))

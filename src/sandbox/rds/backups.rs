@@ -122,15 +122,21 @@ pub fn remove(state: &mut State, kms: &mut kms::State, key: &str) {
 }
 
 fn all(cx: &Context<'_>, cluster: bool) -> Vec<Backup> {
-    let kept =
-        cx.state.backups.iter().map(|(_, row)| row).filter(|row| row.place == cx.place && row.cluster == cluster);
-    let mut rows: Vec<Backup> = kept.map(|row| current(cx, row)).collect();
-    if cluster {
-        rows.extend(cx.clusters().filter_map(|row| living_cluster(cx.state, row, cx.now)));
-    } else {
-        rows.extend(cx.instances().filter_map(|row| living(cx.state, row, cx.now)));
+    if !cluster {
+        return of_instances(cx).filter_map(|row| row.made(cx)).collect();
     }
-    rows
+    let living = cx.clusters().filter_map(|row| living_cluster(cx.state, row, cx.now));
+    kept(cx, true).map(|row| current(cx, row)).chain(living).collect()
+}
+
+/// The backups that have a row of their own.
+fn kept<'a>(cx: &'a Context<'_>, cluster: bool) -> impl Iterator<Item = &'a Backup> {
+    cx.state.backups.iter().map(|(_, row)| row).filter(move |row| row.place == cx.place && row.cluster == cluster)
+}
+
+fn of_instances<'a>(cx: &'a Context<'_>) -> impl Iterator<Item = Origin<'a>> {
+    let living = cx.instances().filter(|row| is_backed_up(row));
+    kept(cx, false).map(Origin::Kept).chain(living.map(Origin::Living))
 }
 
 /// A replicated backup follows its source as long as that lives.
@@ -181,10 +187,10 @@ impl Origin<'_> {
         }
     }
 
-    fn body(&self, cx: &Context<'_>) -> Value {
+    fn made(&self, cx: &Context<'_>) -> Option<Backup> {
         match self {
-            Self::Kept(row) => body(&current(cx, row)),
-            Self::Living(row) => living(cx.state, row, cx.now).as_ref().map(body).unwrap_or_default(),
+            Self::Kept(row) => Some(current(cx, row)),
+            Self::Living(row) => living(cx.state, row, cx.now),
         }
     }
 }
@@ -234,11 +240,7 @@ pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     };
     let named = p.text("DBInstanceAutomatedBackupsArn");
     let resource = p.text("DbiResourceId");
-    let kept = cx.state.backups.iter().map(|(_, row)| row).filter(|row| row.place == cx.place && !row.cluster);
-    let living = cx.instances().filter(|row| is_backed_up(row));
-    let rows: Vec<(String, Origin<'_>)> = kept
-        .map(Origin::Kept)
-        .chain(living.map(Origin::Living))
+    let rows: Vec<(String, Origin<'_>)> = of_instances(cx)
         .filter(fits)
         .filter(|row| p.text("DBInstanceIdentifier").is_none_or(|id| names(id, row.source_id())))
         .filter(|row| resource.is_none_or(|id| row.resource_id() == id))
@@ -248,7 +250,9 @@ pub fn describe(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     if rows.is_empty() && (named.is_some() || resource.is_some()) {
         return Err(not_found(named.or(resource).unwrap_or_default()));
     }
-    Ok(seen(p.page("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", rows, |row| row.body(cx))?))
+    Ok(seen(p.page("DBInstanceAutomatedBackups", "DBInstanceAutomatedBackup", rows, |row| {
+        row.made(cx).as_ref().map(body).unwrap_or_default()
+    })?))
 }
 
 fn not_found(named: &str) -> AwsError {

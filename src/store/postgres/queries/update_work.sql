@@ -1,5 +1,6 @@
 -- What a worker says of work that it holds. $1 run, $2 frame, $3 visit, $4 fence, $5 due at, $6 free, $7 lease until,
--- $8 checkpoint, $9 waiting for, $10 progressed; null leaves a value as it is. Gives a row for each that is held so. See check_work.sql for coalesce.
+-- $8 checkpoint, $9 waiting for, $10 progressed; null leaves a value as it is. Gives a row for each that is held so.
+-- See check_work.sql for coalesce.
 UPDATE work SET
     due_at = coalesce(j.due_at, work.due_at),
     owner = CASE WHEN NOT j.free THEN work.owner END,
