@@ -19,3 +19,8 @@ pub mod store;
 pub mod systems;
 pub mod telemetry;
 pub mod worker;
+
+/// The tests' of this crate and of `tests/` alike.
+#[cfg(test)]
+#[path = "../tests/support/patience.rs"]
+mod patience;

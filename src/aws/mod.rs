@@ -13,8 +13,8 @@ mod sandboxed;
 use std::{collections::HashMap, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, sts::AssumeRoleProvider,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig,
+    stalled_stream_protection::StalledStreamProtectionConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_sdk_sts::config::{Credentials, SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
@@ -137,12 +137,7 @@ impl Aws {
 
     async fn base(&self, region: &str) -> SdkConfig {
         let region = Region::new(region.to_owned());
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_millis(3100))
-            .read_timeout(Duration::from_secs(20))
-            .operation_attempt_timeout(Duration::from_secs(30))
-            .operation_timeout(Duration::from_secs(120))
-            .build();
+        let timeouts = limits();
         let version = BehaviorVersion::v2026_01_12();
         let retries = RetryConfig::standard().with_max_attempts(3);
         if let Some(elsewhere) = &self.elsewhere {
@@ -164,11 +159,14 @@ impl Aws {
                 .load()
                 .await;
         };
+        // In this process no answer is lost on a network. One that takes long is being computed, key pairs of 4,096 bits on a
+        // busy machine above all; an attempt that was given up would have the same computed again beside it.
         let credentials = Credentials::new("AKIASANDBOXVENDOR000", "sandbox", None, None, "sandbox");
         SdkConfig::builder()
             .behavior_version(version)
             .region(region)
-            .timeout_config(timeouts)
+            .timeout_config(TimeoutConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(retries)
             .http_client(http.clone())
             .credentials_provider(SharedCredentialsProvider::new(credentials))
@@ -176,6 +174,16 @@ impl Aws {
             .time_source(self.time.clone().unwrap_or_default())
             .build()
     }
+}
+
+/// How long an answer from a network is waited for; the SDK has no limits by default.
+fn limits() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(3100))
+        .read_timeout(Duration::from_secs(20))
+        .operation_attempt_timeout(Duration::from_secs(30))
+        .operation_timeout(Duration::from_secs(120))
+        .build()
 }
 
 /// A KMS client over `config`, at the FIPS endpoint in GovCloud unless an endpoint of the operator's own is set.

@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::*;
+use crate::patience::{PATIENCE, looks};
 use crate::{
     config::Config,
     engine::{Actor, Notice, Standing},
@@ -172,13 +173,21 @@ impl House {
         self.service.start_run(asked).await.unwrap().id
     }
 
+    /// Lets time pass, and what is due then be done or begun: the next step in time waits for the store and for what
+    /// is executed, so that a slow machine's leases do not pass before its commits are through.
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        real_pause().await;
+        self.service.health().await;
+    }
+
     async fn metered(&self, name: &str, value: &str) -> f64 {
         metered(&self.service, name, value).await
     }
 
     /// Waits until this process has counted one.
     async fn until_metered(&self, name: &str, value: &str) {
-        for _ in 0..4_000 {
+        for _ in looks() {
             if self.metered(name, value).await > 0.5 {
                 return;
             }
@@ -190,7 +199,7 @@ impl House {
     /// Waits, on the wall's clock, until the run's view is as wanted.
     async fn until(&self, run: &str, wanted: impl Fn(&RunView) -> bool) -> RunView {
         let mut last = None;
-        for _ in 0..4_000 {
+        for _ in looks() {
             let view = self.service.run(run).await.unwrap();
             if wanted(&view) {
                 return view;
@@ -213,7 +222,7 @@ impl House {
     }
 
     async fn until_counted(&self, counter: &AtomicU64, wanted: u64) {
-        for _ in 0..4_000 {
+        for _ in looks() {
             if counter.load(Ordering::SeqCst) >= wanted {
                 return;
             }

@@ -18,11 +18,12 @@ use keyferry::{
 use serde_json::Value;
 
 use crate::support::effects::{counts, differing, plain};
+use crate::support::patience::PATIENCE;
 
 /// Random kills over all rounds of the random test.
 const KILLS: u32 = 100;
 /// A demo that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = PATIENCE;
 
 fn demo(folder: &Path, failpoint: Option<&str>) -> Child {
     demo_of("customer-managed", folder, failpoint)

@@ -11,6 +11,7 @@ use keyferry::worker::{Clock as _, SystemClock};
 use tempfile::TempDir;
 
 use crate::cli::{keyferry, listening};
+use crate::support::patience::{PATIENCE, looks};
 
 pub const WORKERS: usize = 3;
 /// Seconds of the cloud between two looks at something that it is changing. Fifty times as many enterprises look less often:
@@ -22,7 +23,7 @@ const POLL_S_OF_MANY: u16 = 240;
 const CRASH_LIMIT: u16 = 10;
 const CRASH_LIMIT_OF_MANY: u16 = 100;
 /// A process that has been told to end may take its time to drain.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = PATIENCE;
 
 /// A process that is killed with the test.
 pub struct Process(Child);
@@ -61,8 +62,24 @@ impl Process {
         self.0.wait().expect("it has ended").code()
     }
 
+    /// Waits until it catches SIGTERM: a process that was started a moment ago would die of it.
+    pub async fn until_it_catches_sigterm(&mut self) {
+        const SIGTERM: u64 = 1 << 14;
+        for _ in looks() {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it exists");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask").trim();
+            let caught = u64::from_str_radix(caught, 16).expect("a mask");
+            if caught & SIGTERM != 0 || self.has_ended() {
+                return;
+            }
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it does not come to catch SIGTERM");
+    }
+
     /// Sends SIGTERM and waits for the exit code, which must be that of an end in order.
     pub async fn terminate(&mut self) {
+        self.until_it_catches_sigterm().await;
         self.signal("-TERM");
         assert_eq!(self.ends(LIMIT).await, Some(0), "it did not end in order");
     }
@@ -192,8 +209,6 @@ impl Fleet {
     /// Ends all of it in order and gives where the cloud's file is.
     pub async fn end(&mut self) -> PathBuf {
         self.supervise();
-        // A worker that was started a moment ago does not hear of signals yet.
-        SystemClock.sleep(Duration::from_secs(3)).await;
         for worker in &mut self.workers {
             worker.terminate().await;
         }

@@ -16,7 +16,10 @@ mod proxy;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,7 @@ use tokio::sync::Mutex;
 
 use crate::support::{
     effects::{counts, differing},
+    patience::PATIENCE,
     postgres::Postgres,
 };
 use fleet::{Fleet, WORKERS};
@@ -39,10 +43,13 @@ const SPEED: f64 = 1_200.0;
 const SPEED_OF_MANY: f64 = 80.0;
 /// Enterprises of the short form, beside the undisturbed one.
 const ENTERPRISES: usize = 6;
-/// Between two kills.
+/// Kills of the short form while all are onboarded, about: they come with the work's progress, so that a slow machine gets on
+/// between two of them.
+const KILLS: u64 = 8;
+/// Between two kills of the long form.
 const PAUSE: Duration = Duration::from_secs(3);
 /// An enterprise that takes longer than this, with all others beside it, hangs.
-const LIMIT_EACH: Duration = Duration::from_secs(60);
+const LIMIT_EACH: Duration = PATIENCE;
 
 fn enterprises() -> usize {
     std::env::var("KEYFERRY_FIRE_ENTERPRISES").map_or(ENTERPRISES, |count| count.parse().expect("a number"))
@@ -109,14 +116,33 @@ async fn each_effect_once(file: &Path, people: &People) -> usize {
     ledger.len()
 }
 
-/// Kills a worker every three seconds and the server twice, until it is dropped.
-async fn fire(fleet: &Mutex<Fleet>, server: &Postgres, restarts: &std::sync::atomic::AtomicU32, every: u32) {
+/// When the next worker is killed.
+struct Pace {
+    moved: Arc<AtomicU64>,
+    /// After so many moves.
+    moves: u64,
+    /// And no sooner than this.
+    pause: Duration,
+}
+
+impl Pace {
+    async fn next(&self) {
+        let before = self.moved.load(Ordering::SeqCst);
+        SystemClock.sleep(self.pause).await;
+        while self.moved.load(Ordering::SeqCst) < before + self.moves {
+            SystemClock.sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Kills workers and, with each `every`th of them, the server, twice in all, until it is dropped.
+async fn fire(fleet: &Mutex<Fleet>, server: &Postgres, restarts: &AtomicU32, every: u32, pace: &Pace) {
     for round in 1_u32.. {
-        SystemClock.sleep(PAUSE).await;
+        pace.next().await;
         fleet.lock().await.kill(usize::try_from(SystemClock.chance()).unwrap() % WORKERS);
         if round.is_multiple_of(every) && round / every <= 2 {
             tokio::task::block_in_place(|| server.restart());
-            restarts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            restarts.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
@@ -134,16 +160,19 @@ async fn a_fleet_whose_processes_are_killed_and_whose_server_restarts_finishes_a
     people.settle(1 + count).await;
     people.start(1).await;
     until_ended(&mut people, Some(&fleet), LIMIT_EACH * u32::from(times)).await;
-    let (began, restarts) = (Instant::now(), std::sync::atomic::AtomicU32::new(0));
+    let (began, restarts) = (Instant::now(), AtomicU32::new(0));
     // The second restart comes before the short form's end.
     let every = if is_long() { 10 } else { 2 };
+    let expected = people.moves() * u64::try_from(count).unwrap();
+    let (moves, pause) = if is_long() { (1, PAUSE) } else { (expected / KILLS, Duration::ZERO) };
+    let pace = Pace { moved: people.counter(), moves, pause };
     let work = async {
         people.start(1 + count).await;
         until_ended(&mut people, Some(&fleet), limit).await;
     };
     tokio::select! {
         () = work => {}
-        () = fire(&fleet, &server, &restarts, every) => {}
+        () = fire(&fleet, &server, &restarts, every, &pace) => {}
     }
     let took = began.elapsed();
     let mut fleet = fleet.into_inner();

@@ -1,6 +1,13 @@
 //! The enterprises of a fleet and the people who answer for them: over the API, as people do.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_sdk_rds::types::Tag;
 use futures_util::{StreamExt as _, stream};
@@ -13,6 +20,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::fleet::Fleet;
+use crate::support::patience::PATIENCE;
 
 const PRIMARY: &str = "us-west-2";
 const RECOVERY: &str = "us-east-1";
@@ -21,7 +29,6 @@ const AT_ONCE: usize = 64;
 /// Between two looks, at least, and for each enterprise.
 const LOOK: Duration = Duration::from_millis(250);
 const LOOK_EACH: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Name, engine, storage, instance, whether it is encrypted: what the demo's enterprise has.
 const SYSTEMS: [(&str, &str, i32, &str, bool); 3] = [
@@ -49,7 +56,7 @@ pub struct People {
     pub refused: u64,
     refusal: String,
     /// Moves of all runs, children too, at the last look.
-    moved: u64,
+    moved: Arc<AtomicU64>,
     /// These runs.
     runs: Vec<String>,
     /// Where the runs that have not ended stand.
@@ -68,7 +75,7 @@ impl People {
             all: Vec::new(),
             refused: 0,
             refusal: String::new(),
-            moved: 0,
+            moved: Arc::default(),
             runs: Vec::new(),
             standing: BTreeMap::new(),
         }
@@ -221,7 +228,8 @@ impl People {
                 None => break,
             }
         }
-        self.moved = views.values().filter_map(|view| view["revision"].as_u64()).sum();
+        let moved = views.values().filter_map(|view| view["revision"].as_u64()).sum();
+        self.moved.store(moved, Ordering::SeqCst);
         self.runs = views.keys().cloned().collect();
         for number in 0..self.all.len() {
             let enterprise = &self.all[number];
@@ -258,7 +266,7 @@ impl People {
                     Some(keys) => ("customer", json!({ "keys": keys })),
                     None => continue,
                 },
-                "window" => ("csm", json!({ "start": "now", "duration_hours": 8 })),
+                "window" => ("csm", json!({ "start": "now", "duration_hours": 72 })),
                 "purge-approval" => ("engineer", json!({ "approve": true, "reason": "the successors serve" })),
                 other => {
                     let failures = self.failures(view).await;
@@ -324,7 +332,12 @@ impl People {
 
     /// What has been done to all runs together, as of the last look.
     pub fn moves(&self) -> u64 {
-        self.moved
+        self.moved.load(Ordering::SeqCst)
+    }
+
+    /// The same, as it goes on.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.moved)
     }
 
     /// Every run's history holds, those of children too, and each enterprise's report finds everything as it should be. Gives the rows of history.

@@ -16,6 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use super::*;
+use crate::support::patience::PATIENCE;
 use crate::support::postgres::Database;
 
 const WORKFLOWS: &[(&str, &str)] = &[
@@ -124,7 +125,7 @@ async fn an_approval_that_comes_thrice_too_early_or_too_late_has_one_effect() {
         refused(window().await);
         let began = Instant::now();
         while scene.service.form_input(&id, "purge-approval").await.is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{}: the form does not open", scene.name);
+            assert!(began.elapsed() < PATIENCE, "{}: the form does not open", scene.name);
             SystemClock.sleep(Duration::from_millis(10)).await;
         }
         refused(window().await);
@@ -201,12 +202,7 @@ async fn a_client_that_goes_away_in_the_middle_leaves_its_request_done_once_and_
         // Who goes away does not take the work with them: what was begun comes to its end.
         let began = Instant::now();
         while scene.service.stats().await.vitals.pools.iter().any(|pool| pool.idle < pool.size) {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "{}: {:?}",
-                scene.name,
-                scene.service.stats().await.vitals
-            );
+            assert!(began.elapsed() < PATIENCE, "{}: {:?}", scene.name, scene.service.stats().await.vitals);
             SystemClock.sleep(Duration::from_millis(5)).await;
         }
         if let Some(database) = &scene.database {

@@ -9,10 +9,14 @@ use chrono::TimeDelta;
 use keyferry::{
     keys::import::{Algorithm, Asked, Opened, Refusal},
     sandbox::{FaultKind, FaultRule},
-    worker::{Clock as _, SteeredClock, SystemClock},
+    worker::{Clock as _, ManualClock, SteeredClock, SystemClock},
 };
 
-use crate::support::import::{EAST, FLOOR, Vendor, WEST, another_test_environment, asked, body, targets, upload, wrap};
+use crate::support::{
+    import::{EAST, FLOOR, Vendor, WEST, another_test_environment, asked, body, targets, upload, wrap},
+    patience::looks,
+    time::{Computing, let_time_pass},
+};
 
 const KEY: [u8; 32] = *b"thirty-two bytes of a customer's";
 
@@ -246,12 +250,14 @@ async fn instances_with_keys_of_their_own_are_targets_of_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_wakes_before_and_after_tokens_expire_and_an_expired_one_imports_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    // A day of KMS's in ten seconds.
-    let vendor = Vendor::open(folder.path(), Arc::new(SystemClock), 8_640.0).await;
+    let clock = ManualClock::new(SystemClock.now());
+    let vendor = Vendor::open(folder.path(), Arc::new(clock.clone()), 1.0).await;
+    let time =
+        tokio::spawn(let_time_pass(vendor.service.clone(), clock, Duration::from_secs(60), Computing::default()));
     let run = vendor.waiting(&[]).await;
     let mut seen = vec!["opened".to_owned()];
     let opened = vendor.production.request(asked(None)).await.unwrap();
-    for _ in 0..600 {
+    for _ in looks() {
         // While the keys are looked at the form is not open.
         if let Ok(input) = vendor.service.form_input(&run, "key-import").await {
             let notice = input["wait"]["notice"].as_str().unwrap().to_owned();
@@ -262,8 +268,9 @@ async fn the_run_wakes_before_and_after_tokens_expire_and_an_expired_one_imports
         if seen.last().is_some_and(|last| last == "expired") {
             break;
         }
-        SystemClock.sleep(Duration::from_millis(25)).await;
+        SystemClock.sleep(Duration::from_millis(1)).await;
     }
+    time.abort();
     assert_eq!(seen, ["opened", "asked", "expiring", "expired"]);
     assert_eq!(code(upload(&vendor.production, "dave", first(&opened, &KEY)).await), "import-token-expired");
     assert_eq!(vendor.imports(), 0);

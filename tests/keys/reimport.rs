@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::imported::{Imported, KEY, stands_in};
 use crate::support::import::{EAST, WEST, body, targets, upload, wrap};
+use crate::support::patience::looks;
 
 async fn encrypt(kms: &Client, key: &str) -> Blob {
     let call = kms.encrypt().key_id(key).plaintext(Blob::new(*b"kept since before"));
@@ -176,7 +177,7 @@ async fn nothing_is_asked_for_when_nothing_is_gone_and_an_input_that_cannot_be_m
     ] {
         let run = it.start("reimport", input.clone()).await;
         let mut seen = None;
-        for _ in 0..500 {
+        for _ in looks() {
             let view = it.vendor.service.run(&run).await.unwrap();
             if view.status == Standing::Attention {
                 seen = view.attention.first().map(|attention| attention.error.clone());

@@ -11,7 +11,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use keyferry::{
     aws::{Aws, kms_client},
@@ -27,8 +26,8 @@ use keyferry::{
     steps::{Domain, register},
     store::SqliteStore,
     worker::{
-        Clock, Definitions, Progress, Registry, RunView, Service, ServiceOptions, StartRun, Step, StepContext,
-        StepError, SystemClock,
+        Clock as _, Definitions, ManualClock, Progress, Registry, RunView, Service, ServiceOptions, StartRun, Step,
+        StepContext, StepError, SystemClock,
     },
 };
 use serde_json::{Value, json};
@@ -39,6 +38,8 @@ use crate::support::{
     add_dave,
     effects::{counts, deletions, differing},
     import::{asked, targets, upload},
+    patience::looks,
+    time::{Busy, Computing, let_time_pass},
 };
 
 const DEFINITIONS: [(&str, &str); 5] = [
@@ -82,10 +83,10 @@ const TOGETHER: usize = 6;
 /// Times that a step that is cut off has waited for something before.
 const WAITS: usize = 2;
 
-/// The worker's time runs as much faster as this, so that what the definitions wait before a retry takes no while.
-const FASTER: i32 = 60;
-/// And the sandbox's as this.
-const SPEED: f64 = 6_000.0;
+/// How many of the cloud's seconds pass in one of the worker's.
+const SPEED: f64 = 200.0;
+/// How far the worker's time is moved at once: as far as a step waits between two looks, and not so far that leases pass.
+const TICK: Duration = Duration::from_millis(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disturbance {
@@ -99,32 +100,12 @@ enum Disturbance {
     Interrupted,
 }
 
-struct FastClock(DateTime<Utc>);
-
-#[async_trait]
-impl Clock for FastClock {
-    fn now(&self) -> DateTime<Utc> {
-        self.0 + (SystemClock.now() - self.0) * FASTER
-    }
-
-    fn new_id(&self) -> String {
-        SystemClock.new_id()
-    }
-
-    fn chance(&self) -> u64 {
-        SystemClock.chance()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        SystemClock.sleep(duration / u32::try_from(FASTER).unwrap()).await;
-    }
-}
-
 /// A step that is disturbed; the others are themselves.
 struct Disturbed {
     inner: Arc<dyn Step>,
     how: Disturbance,
     reached: Arc<AtomicBool>,
+    computing: Computing,
 }
 
 #[async_trait]
@@ -134,6 +115,7 @@ impl Step for Disturbed {
     }
 
     async fn run(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
+        let _busy = Busy::begin(&self.computing);
         let lost = || StepError::new("Keyferry.Unavailable", "disturbed by a test");
         match self.how {
             Disturbance::None => self.inner.run(context, input).await,
@@ -212,10 +194,12 @@ struct Outcome {
 async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let config = Arc::new(Config::default());
+    let clock = ManualClock::new(SystemClock.now());
+    let wall = clock.clone();
     let sandbox = Sandbox::open(Options {
         data: None,
         speed: SPEED,
-        wall: Arc::new(|| SystemClock.now()),
+        wall: Arc::new(move || wall.now()),
         default_account: "127450652264".to_owned(),
         quotas: 1,
     })
@@ -223,11 +207,11 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     .unwrap();
     let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
     if scene != Scene::NoSystems {
-        seed(&aws).await;
+        seed(&aws, &clock).await;
     }
     let domain =
         Domain::paced(Arc::clone(&aws), Arc::clone(&config), Duration::from_millis(600), Duration::from_secs(30));
-    let reached = Arc::new(AtomicBool::new(false));
+    let (reached, computing) = (Arc::new(AtomicBool::new(false)), Computing::default());
     let mut steps = Registry::new();
     for inner in register(&domain) {
         let how = if inner.name() == step { how } else { Disturbance::None };
@@ -235,30 +219,30 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
             (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
             (Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Imports | Scene::Drill, _) => inner,
         };
-        steps.add(Arc::new(Disturbed { inner, how, reached: Arc::clone(&reached) }));
+        let (reached, computing) = (Arc::clone(&reached), Arc::clone(&computing));
+        steps.add(Arc::new(Disturbed { inner, how, reached, computing }));
     }
     let mut definitions = Definitions::new();
     for (name, source) in DEFINITIONS {
         definitions.add(name, source).unwrap();
     }
     definitions.share("reimport");
-    let clock: Arc<dyn Clock> = Arc::new(FastClock(SystemClock.now()));
     let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.unwrap();
     let service = Service::open(ServiceOptions {
         store: Arc::new(store),
         definitions,
         steps,
         forms: Arc::new(Forms::shipped().unwrap()),
-        clock: Arc::clone(&clock),
+        clock: Arc::new(clock.clone()),
         config: Arc::clone(&config),
         poll: None,
     })
     .await
     .unwrap();
-    let cloud = Cloud { aws: Arc::clone(&aws), speed: SPEED / f64::from(FASTER) };
+    let cloud = Cloud { aws: Arc::clone(&aws), speed: SPEED };
     let desk = Desk::new(DeskOptions {
         service: service.clone(),
-        clock,
+        clock: Arc::new(clock.clone()),
         config,
         realm: Realm::Production,
         clouds: Arc::new(move |_: &str| cloud.clone()),
@@ -269,6 +253,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
         let service = service.clone();
         tokio::spawn(async move { service.run_worker(stopping, Duration::from_secs(60)).await })
     };
+    let time = tokio::spawn(let_time_pass(service.clone(), clock, TICK, computing));
     let approved = AtomicUsize::new(usize::MAX);
     let on_approval = || approved.fetch_min(sandbox.ledger().len(), Ordering::SeqCst);
     let vendors = matches!(scene, Scene::Imports | Scene::Drill);
@@ -279,6 +264,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     }
     stop.send_replace(true);
     worker.await.unwrap().unwrap();
+    time.abort();
     assert!(service.verify(&view.id).await.unwrap().ok, "{step} {how:?}");
     let report = service.record("dave", "report", "latest").await.unwrap();
     let deviations =
@@ -289,7 +275,7 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
 }
 
 /// A production system with a replica in the other region, a development system without one.
-async fn seed(aws: &Aws) {
+async fn seed(aws: &Aws, clock: &ManualClock) {
     let rds = aws.rds(WEST).await.unwrap();
     let tag = |key: &str, value: &str| aws_sdk_rds::types::Tag::builder().key(key).value(value).build();
     for (name, instance) in [("dave-production", "production"), ("dave-extra", "production")] {
@@ -314,7 +300,7 @@ async fn seed(aws: &Aws) {
             if found.db_instances()[0].db_instance_status() == Some("available") {
                 return found.db_instances()[0].clone();
             }
-            SystemClock.sleep(Duration::from_millis(5)).await;
+            clock.advance(TICK);
         }
     };
     let production = available(rds.clone(), "dave-production").await;
@@ -346,7 +332,7 @@ async fn people(
     };
     let run = service.start_run(start).await.unwrap().id;
     let mut keys: Option<Value> = None;
-    for _ in 0..12_000 {
+    for _ in looks() {
         let view = service.run(&run).await.unwrap();
         if view.ended_at.is_some() || view.status == Standing::Attention {
             return view;
@@ -372,7 +358,7 @@ async fn people(
                     }
                     ("customer", keys.clone().unwrap())
                 }
-                "window" => ("csm", json!({ "start": "now", "duration_hours": 24 })),
+                "window" => ("csm", json!({ "start": "now", "duration_hours": 72 })),
                 "migration-review" => ("engineer", json!({ "reason": "the difference was made up" })),
                 "purge-approval" => {
                     on_approval();

@@ -25,6 +25,7 @@ use sqlx::PgConnection;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use crate::support::patience::PATIENCE;
 use crate::support::{
     postgres::{Postgres, free_port, hand_over, unprivileged},
     required,
@@ -64,7 +65,7 @@ impl Pgbouncer {
         let pooler = Self { process: process.expect("pgbouncer runs"), folder, port };
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "pgbouncer does not listen: {}", pooler.log());
+            assert!(began.elapsed() < PATIENCE, "pgbouncer does not listen: {}", pooler.log());
             SystemClock.sleep(Duration::from_millis(20)).await;
         }
         pooler
@@ -152,7 +153,7 @@ async fn behind_pgbouncer_in_session_mode_runs_go_through_and_processes_know_of_
             if view.ended_at.is_some() {
                 break view;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "it stands still: {view:?}\n{}", pooler.log());
+            assert!(began.elapsed() < PATIENCE, "it stands still: {view:?}\n{}", pooler.log());
             SystemClock.sleep(Duration::from_millis(10)).await;
         };
         assert_eq!((view.status, view.output), (Standing::Succeeded, Some(json!(number))));
@@ -171,7 +172,7 @@ async fn behind_pgbouncer_in_session_mode_runs_go_through_and_processes_know_of_
     });
     let began = Instant::now();
     while !heard.is_finished() {
-        assert!(began.elapsed() < Duration::from_secs(10), "it heard of nothing");
+        assert!(began.elapsed() < PATIENCE, "it heard of nothing");
         let asked = StartRun {
             enterprise: "dave".to_owned(),
             workflow: "three".to_owned(),
@@ -186,7 +187,7 @@ async fn behind_pgbouncer_in_session_mode_runs_go_through_and_processes_know_of_
     drop(three);
     let began = Instant::now();
     while present(&mut beside).await > 2 {
-        assert!(began.elapsed() < Duration::from_secs(2), "nobody missed it");
+        assert!(began.elapsed() < PATIENCE, "nobody missed it");
         SystemClock.sleep(Duration::from_millis(20)).await;
     }
     stop.send_replace(true);

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use super::patience::looks;
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keyferry::{
@@ -43,11 +44,12 @@ fn actor(role: &str) -> Actor {
     Actor { name: role.to_owned(), role: role.to_owned() }
 }
 
-async fn sandbox(speed: f64) -> Sandbox {
+async fn sandbox(clock: &Arc<dyn Clock>, speed: f64) -> Sandbox {
+    let wall = Arc::clone(clock);
     let options = Options {
         data: None,
         speed,
-        wall: Arc::new(|| SystemClock.now()),
+        wall: Arc::new(move || wall.now()),
         default_account: "127450652264".to_owned(),
         quotas: 1,
     };
@@ -67,7 +69,7 @@ fn desk(service: &Service, clock: &Arc<dyn Clock>, realm: Realm, aws: Arc<Aws>, 
 
 /// The test environment of another server over the same store, which has a cloud of its own.
 pub async fn another_test_environment(service: &Service, clock: Arc<dyn Clock>) -> Desk {
-    let aws = Arc::new(Aws::sandboxed(&Config::default(), &sandbox(1.0).await));
+    let aws = Arc::new(Aws::sandboxed(&Config::default(), &sandbox(&clock, 1.0).await));
     desk(service, &clock, Realm::Test, aws, 1.0)
 }
 
@@ -75,7 +77,7 @@ impl Vendor {
     /// keyferry over a database in `folder`, with a worker at work.
     pub async fn open(folder: &Path, clock: Arc<dyn Clock>, speed: f64) -> Self {
         let config = Arc::new(Config::default());
-        let (cloud, test_cloud) = (sandbox(speed).await, sandbox(speed).await);
+        let (cloud, test_cloud) = (sandbox(&clock, speed).await, sandbox(&clock, speed).await);
         let aws = Arc::new(Aws::sandboxed(&config, &cloud));
         let poll = Duration::from_millis(20);
         let domain = Domain::paced(Arc::clone(&aws), Arc::clone(&config), poll, Duration::from_secs(2));
@@ -149,7 +151,7 @@ impl Vendor {
     }
 
     pub async fn until(&self, run: &str, holds: impl Fn(&RunView) -> bool) -> RunView {
-        for _ in 0..3_000 {
+        for _ in looks() {
             let view = self.service.run(run).await.unwrap();
             if holds(&view) {
                 return view;

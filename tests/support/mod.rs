@@ -2,8 +2,10 @@
 
 pub mod effects;
 pub mod import;
+pub mod patience;
 pub mod postgres;
 pub mod serving;
+pub mod time;
 
 use std::env;
 

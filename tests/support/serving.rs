@@ -12,7 +12,10 @@ use keyferry::worker::{Clock as _, SystemClock};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::import::{EAST, WEST};
+use super::{
+    import::{EAST, WEST},
+    patience::looks,
+};
 use crate::cli::keyferry;
 
 const CMK: &str = "/!/ems/enterprises/dave/cmk";
@@ -138,7 +141,7 @@ impl Serving {
 
     /// Waits until the process has died by itself.
     pub async fn died(&mut self) {
-        for _ in 0..1_200 {
+        for _ in looks() {
             if self.child.try_wait().unwrap().is_some() {
                 return;
             }
@@ -157,7 +160,7 @@ impl Serving {
 
     /// The letter to an address whose subject holds these words, once there is one.
     pub async fn told(&self, to: &str, subject: &str) -> Letter {
-        for _ in 0..400 {
+        for _ in looks() {
             let mut found = self.letters(to);
             found.retain(|letter| letter.subject.contains(subject));
             assert!(found.len() < 2, "{to} was told twice: {found:#?}");
@@ -235,7 +238,7 @@ impl Serving {
     }
 
     pub async fn until(&self, run: &str, holds: impl Fn(&[String]) -> bool) {
-        for _ in 0..600 {
+        for _ in looks() {
             let view = self.run(run).await;
             let waits = view["waiting_for"].as_array().unwrap();
             let forms: Vec<String> = waits.iter().filter_map(|wait| wait["form"].as_str().map(str::to_owned)).collect();
@@ -254,7 +257,7 @@ impl Serving {
     /// The open run of a workflow that an enterprise has, once it waits for its keys.
     pub async fn asking(&self, enterprise: &str, workflow: &str) -> String {
         let path = format!("/runs?enterprise={enterprise}&workflow={workflow}");
-        for _ in 0..600 {
+        for _ in looks() {
             let page = self.operator(Method::GET, &path, "engineer", &Value::Null).await;
             let runs = page["items"].as_array().unwrap();
             let asking =
@@ -269,7 +272,7 @@ impl Serving {
 
     /// A run once it has ended, and how it should.
     pub async fn succeeded(&self, run: &str) -> Value {
-        for _ in 0..600 {
+        for _ in looks() {
             let view = self.run(run).await;
             if !view["ended_at"].is_null() {
                 assert_eq!(view["status"], "succeeded", "{view:#}");

@@ -26,6 +26,8 @@ use tokio::{net::TcpListener, sync::watch};
 
 use page::Page;
 
+use crate::support::patience::looks;
+
 const TOKEN: &str = "kfa_0000000000000000000000000000000000000000000000000000000000000002";
 
 struct Works;
@@ -123,7 +125,7 @@ impl Server {
 
     /// Waits until nothing is executed.
     async fn until_idle(&self) {
-        for _ in 0..200 {
+        for _ in looks() {
             if self.service.stats().await.executing == 0 {
                 return;
             }
@@ -143,7 +145,7 @@ impl Server {
             idempotency_key: None,
         };
         let run = self.service.start_run(asked).await.unwrap().id;
-        for _ in 0..200 {
+        for _ in looks() {
             let view = self.service.run(&run).await.unwrap();
             if view.status == until {
                 return run;

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::cli::keyferry;
+use crate::support::patience::{PATIENCE, looks};
 
 /// What came: each span with the resource of its process.
 type Spans = Arc<Mutex<Vec<(Vec<KeyValue>, Span)>>>;
@@ -95,7 +96,7 @@ impl Process {
 
     /// Waits until the run stands in attention with at least this revision.
     async fn until_attention(&self, run: &str, revision: u64) -> u64 {
-        for _ in 0..500 {
+        for _ in looks() {
             let request = reqwest::Client::new().get(format!("http://{}/api/v1/runs/{run}", self.address));
             let view: Value = request.bearer_auth(&self.token).send().await.expect("answered").json().await.unwrap();
             if view["status"] == "attention" && view["revision"].as_u64() >= Some(revision) {
@@ -199,7 +200,7 @@ async fn a_collector_that_does_not_answer_holds_nothing_up_and_is_told_of() {
     process.until_attention(started["id"].as_str().unwrap(), 1).await;
     let began = std::time::Instant::now();
     let log = process.end().await;
-    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?} to end", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "it took {:?} to end", began.elapsed());
     let told = log.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("spans could not be")));
     assert!(told, "{log:#?}");
 }

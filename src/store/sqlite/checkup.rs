@@ -105,6 +105,7 @@ async fn look(options: &SqliteConnectOptions, stop: Arc<AtomicBool>) -> Result<F
 
 #[cfg(test)]
 mod tests {
+    use crate::patience::PATIENCE;
     use std::{
         io::{Seek as _, SeekFrom, Write as _},
         time::{Duration, Instant},
@@ -154,7 +155,7 @@ mod tests {
                 Ok(()) => a_moment().await,
                 Err(error) => break error,
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "the damage was not found");
+            assert!(begun.elapsed() < PATIENCE, "the damage was not found");
         };
         assert!(found.to_string().contains("quick_check found damage"), "{found}");
         let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();

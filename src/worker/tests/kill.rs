@@ -95,7 +95,7 @@ async fn life() {
     };
     let run = service.start_run(asked).await.unwrap().id;
     let mut ended = false;
-    for _ in 0..10_000 {
+    for _ in looks() {
         ended = service.run(&run).await.unwrap().ended_at.is_some();
         if ended {
             break;

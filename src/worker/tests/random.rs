@@ -39,8 +39,7 @@ async fn meddle(house: &House, run: &str, dice: &mut Dice) {
         6 if dice.roll(6) == 0 => service.cancel(run, actor(), "because").await,
         7 | 8 => service.answer(run, "ask-csm", json!({ "yes": dice.roll(100) }), actor()).await,
         _ => {
-            house.clock.advance(Duration::from_secs(dice.roll(30)));
-            real_pause().await;
+            house.pass(Duration::from_secs(dice.roll(30))).await;
             service.run(run).await
         }
     };

@@ -132,25 +132,23 @@ async fn what_runs_beside_a_step_that_kills_its_process_is_not_parked_with_it() 
     for life in 2..=limit {
         poisoned.store(false, Ordering::SeqCst);
         let house = House::open(&path, clock.clone(), steps.clone(), &definitions).await;
-        for _ in 0..4_000 {
+        for _ in looks() {
             if runs.load(Ordering::SeqCst) == life {
                 break;
             }
             // What waited for another suspect is due again after a while.
-            house.clock.advance(Duration::from_secs(1));
-            real_pause().await;
+            house.pass(Duration::from_secs(1)).await;
         }
         house.die().await;
     }
     assert_eq!(runs.load(Ordering::SeqCst), limit);
     poisoned.store(false, Ordering::SeqCst);
     let house = House::open(&path, clock, steps, &definitions).await;
-    for _ in 0..4_000 {
+    for _ in looks() {
         if ended.load(Ordering::SeqCst) == 3 {
             break;
         }
-        house.clock.advance(Duration::from_secs(1));
-        real_pause().await;
+        house.pass(Duration::from_secs(1)).await;
     }
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
     let parked: Vec<_> = view.attention.iter().map(|parked| (parked.state.as_str(), parked.error.as_str())).collect();
@@ -172,7 +170,7 @@ async fn a_release_is_not_a_crash() {
         house.until_checkpoint(&run).await;
         house.stop.send_replace(true);
         // The step never ends by itself: the time to drain passes and its work is given back.
-        for _ in 0..4_000 {
+        for _ in looks() {
             house.clock.advance(Duration::from_secs(1));
             if house.worker.is_finished() {
                 break;
@@ -221,7 +219,7 @@ async fn a_lease_is_renewed_for_as_long_as_its_step_runs() {
     for _ in 0..12 {
         house.clock.advance(lease / 3);
         let renewed = house.clock.now() + lease;
-        for _ in 0..1_000 {
+        for _ in looks() {
             let work = crate::store::Store::work(&house.store, &run).await.unwrap();
             // The row shows it before the process has heard of it.
             if work[0].lease_until == Some(renewed) && !claim.is_asked() {
@@ -255,9 +253,8 @@ async fn a_full_disk_stops_claims_loses_nothing_and_heals_by_itself() {
     let view = house.service.run(&run).await.unwrap();
     assert_eq!((view.revision, view.ended_at), (1, None), "reads are served, nothing moved");
     house.store.limit_pages(None).await;
-    for _ in 0..1_000 {
-        house.clock.advance(Duration::from_secs(1));
-        real_pause().await;
+    for _ in looks() {
+        house.pass(Duration::from_secs(1)).await;
         if house.service.run(&run).await.unwrap().ended_at.is_some() {
             break;
         }
@@ -304,7 +301,7 @@ async fn a_cancelled_run_stops_its_running_step() {
 
 impl House {
     async fn until_checkpoint(&self, run: &str) {
-        for _ in 0..4_000 {
+        for _ in looks() {
             let work = crate::store::Store::work(&self.store, run).await.unwrap();
             if work.first().is_some_and(|work| work.owner.is_some() && work.checkpoint.is_some()) {
                 return;
@@ -315,7 +312,7 @@ impl House {
     }
 
     pub(super) async fn until_held(&self, run: &str) {
-        for _ in 0..4_000 {
+        for _ in looks() {
             if self.service.core.held.all().iter().any(|claim| claim.run == run) {
                 return;
             }

@@ -53,7 +53,7 @@ async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the
     let worker = tokio::spawn(async move { runner.run_worker(stopped, Duration::ZERO).await });
     let run = start(&one).await;
     // The first process executes `hang` and keeps the run in memory.
-    for _ in 0..2_000 {
+    for _ in looks() {
         if one.core.held.all().len() == 1 {
             break;
         }
@@ -80,7 +80,7 @@ async fn a_copy_that_another_process_has_outrun_neither_drops_work_nor_names_the
         done.collect::<Vec<_>>()
     };
     let mut found = Vec::new();
-    for _ in 0..2_000 {
+    for _ in looks() {
         clock.advance(Duration::from_millis(50));
         found = done(&store.load(&run).await.unwrap().snapshot);
         if found.len() == 2 {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::*;
+use crate::patience::PATIENCE;
 use crate::store::{HistoryPage, chain};
 
 const FOLDER: &str = "KEYFERRY_TEST_POWER";
@@ -140,11 +141,11 @@ async fn an_image_of_the_files_at_any_moment_opens_and_has_all_that_was_acknowle
     // At least so many, and until the log has been moved into the file some times.
     while moment < 14 || grown < 3 {
         moment += 1;
-        assert!(began.elapsed() < Duration::from_secs(60), "{moment} images, and the log was moved {grown} times");
+        assert!(began.elapsed() < PATIENCE, "{moment} images, and the log was moved {grown} times");
         // Odd times, so that it is stopped within a write as well as between two.
         a_moment(Duration::from_micros(20_000 + moment * 17_389 % 90_000)).await;
         while count() < seen + 10 {
-            assert!(began.elapsed() < Duration::from_secs(60), "it writes nothing");
+            assert!(began.elapsed() < PATIENCE, "it writes nothing");
             a_moment(Duration::from_millis(1)).await;
         }
         writer.signal("-STOP");
