@@ -52,6 +52,7 @@ fn begin(definition: &Definition, number: u64) -> Write {
         notices: Vec::new(),
         records: Vec::new(),
         answers: Vec::new(),
+        keys: Vec::new(),
         at: now(),
     };
     Write::Turns(vec![seal(transition, &mut Blobs::default()).expect("a turn is JSON")])

@@ -13,13 +13,11 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Access, ApiKey, Environment, Networks, SecretHash};
-use crate::worker::{ErrorKind, RecordPut, ServiceError, StoredRecord};
+use super::{Access, ApiKey, Environment, Networks};
+use crate::worker::{ErrorKind, KeyUse, Once, RecordPut, ServiceError, StoredRecord};
 
 pub(super) const API_KEYS: &str = "api-key";
 const KEY_SETS: &str = "api-key-set";
-/// What an idempotency key has made, by its SHA-256.
-const REQUESTS: &str = "api-key-request";
 /// Live keys an enterprise has in one environment.
 const LIVE: usize = 2;
 /// Times that a change is decided anew because somebody else made one meanwhile.
@@ -92,7 +90,7 @@ pub struct KeyOrder {
     pub replaces: Option<String>,
     pub by: String,
     /// A request that is sent again carries the same one, and makes no further key.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<Once>,
 }
 
 /// A rotation: a new key beside the old one.
@@ -107,7 +105,7 @@ pub struct Rotation {
     pub old_expires_at: Option<DateTime<Utc>>,
     pub by: String,
     /// As of a [`KeyOrder`].
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<Once>,
 }
 
 /// A key that is ready to be written.
@@ -115,6 +113,7 @@ pub(super) struct Minted {
     pub key: ApiKey,
     pub view: KeyView,
     pub puts: Vec<RecordPut>,
+    pub once: Option<KeyUse>,
 }
 
 impl Kept {
@@ -173,9 +172,9 @@ impl Access {
     pub async fn create_key(&self, order: KeyOrder) -> Result<(KeyView, ApiKey), ServiceError> {
         for _ in 0..ATTEMPTS {
             let minted = self.mint(&order).await?;
-            match self.service.put_records(minted.puts).await {
+            match self.service.put_records_once(minted.puts, minted.once).await {
                 Ok(()) => return Ok((minted.view, minted.key)),
-                Err(error) if super::changed(&error) => {}
+                Err(error) if super::changed(&error) || super::same_request(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -186,7 +185,7 @@ impl Access {
     pub(super) async fn mint(&self, order: &KeyOrder) -> Result<Minted, ServiceError> {
         let now = self.clock.now();
         self.service.enterprise(&order.enterprise).await?;
-        self.check_made(&order.enterprise, order.idempotency_key.as_deref()).await?;
+        self.check_made(order.idempotency_key.as_ref()).await?;
         check_end(order.expires_at, now)?;
         let set = self.service.record(&order.enterprise, KEY_SETS, order.environment.word()).await?;
         let live: Vec<String> = self
@@ -221,23 +220,19 @@ impl Access {
         };
         let body = serde_json::to_value(&kept).map_err(|error| super::unwritable(&error))?;
         let version = set.map_or(0, |record| record.version);
-        let mut puts = vec![
+        let puts = vec![
             put(KEY_SETS, order.environment.word(), version, json!({ "made": version + 1 })),
             put(API_KEYS, key.id(), 0, body),
         ];
-        if let Some(request) = &order.idempotency_key {
-            puts.push(put(REQUESTS, &SecretHash::of(request).text(), 0, json!({ "api_key": key.id() })));
-        }
+        let once = order.idempotency_key.clone().map(|once| once.kept(json!({ "api_key": key.id() })));
         let view = kept.view(&order.enterprise, key.id(), now);
-        Ok(Minted { key, view, puts })
+        Ok(Minted { key, view, puts, once })
     }
 
     /// Nothing was made under this idempotency key yet.
-    async fn check_made(&self, enterprise: &str, idempotency_key: Option<&str>) -> Result<(), ServiceError> {
-        let Some(request) = idempotency_key else { return Ok(()) };
-        let made = self.service.record(enterprise, REQUESTS, &SecretHash::of(request).text()).await?;
-        let Some(made) = made else { return Ok(()) };
-        let id = made.body.get("api_key").and_then(serde_json::Value::as_str).unwrap_or_default();
+    async fn check_made(&self, once: Option<&Once>) -> Result<(), ServiceError> {
+        let Some(made) = self.service.done_before(once).await? else { return Ok(()) };
+        let id = made.answer.get("api_key").and_then(serde_json::Value::as_str).unwrap_or_default();
         let message = format!(
             "this Idempotency-Key has made the API key {id} before, whose text was told in that answer alone: if it was lost, revoke \
              {id}, then ask under another Idempotency-Key"
@@ -292,7 +287,7 @@ impl Access {
     pub async fn rotate_key(&self, rotation: Rotation) -> Result<(KeyView, ApiKey), ServiceError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
-            self.check_made(&rotation.enterprise, rotation.idempotency_key.as_deref()).await?;
+            self.check_made(rotation.idempotency_key.as_ref()).await?;
             check_end(rotation.old_expires_at, now)?;
             let record = self.key_record(&rotation.enterprise, &rotation.id).await?;
             let mut old = Kept::read(&record)?;
@@ -317,9 +312,9 @@ impl Access {
                 old.expires_at = Some(old.expires_at.map_or(end, |found| found.min(end)));
                 minted.puts.push(key_put(&record, &old, now)?);
             }
-            match self.service.put_records(minted.puts).await {
+            match self.service.put_records_once(minted.puts, minted.once).await {
                 Ok(()) => return Ok((minted.view, minted.key)),
-                Err(error) if super::changed(&error) => {}
+                Err(error) if super::changed(&error) || super::same_request(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -337,17 +332,36 @@ impl Access {
         reason: &str,
         by: &str,
     ) -> Result<KeyView, ServiceError> {
+        self.revoke_key_once(enterprise, id, reason, by, None).await
+    }
+
+    /// The same under an idempotency key.
+    ///
+    /// # Errors
+    /// As of [`Access::revoke_key`]; `idempotency-key-reused`.
+    pub async fn revoke_key_once(
+        &self,
+        enterprise: &str,
+        id: &str,
+        reason: &str,
+        by: &str,
+        once: Option<Once>,
+    ) -> Result<KeyView, ServiceError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
+            if self.service.done_before(once.as_ref()).await?.is_some() {
+                return self.key(enterprise, id).await;
+            }
             let record = self.key_record(enterprise, id).await?;
             let mut kept = Kept::read(&record)?;
             if kept.revoked.is_some() {
                 return Ok(kept.view(enterprise, id, now));
             }
             kept.revoked = Some(Revoked { at: now, by: by.to_owned(), reason: reason.to_owned() });
-            match self.service.put_records(vec![key_put(&record, &kept, now)?]).await {
+            let key = once.clone().map(|once| once.kept(json!({ "api_key": id })));
+            match self.service.put_records_once(vec![key_put(&record, &kept, now)?], key).await {
                 Ok(()) => return Ok(kept.view(enterprise, id, now)),
-                Err(error) if super::changed(&error) => {}
+                Err(error) if super::changed(&error) || super::same_request(&error) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -10,6 +10,7 @@ use std::{fmt, net::IpAddr};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     limits::{Wait, sender},
     trail::Entry,
 };
-use crate::worker::{ErrorKind, RecordPut, ServiceError, StoredRecord};
+use crate::worker::{ErrorKind, KeptKey, Once, RecordPut, ServiceError, StoredRecord};
 
 const HANDOVERS: &str = "handover";
 /// The longest that a link may wait to be opened, in hours.
@@ -37,6 +38,8 @@ pub struct HandoverOrder {
     /// Hours until the link ends unopened, 1 to 720.
     pub valid_hours: u32,
     pub by: String,
+    /// A request that is sent again carries the same one, and makes no further link.
+    pub idempotency_key: Option<Once>,
 }
 
 /// A link, told once.
@@ -118,9 +121,13 @@ impl Access {
     /// Makes a link.
     ///
     /// # Errors
-    /// No such enterprise; a time that cannot be.
+    /// No such enterprise; a time that cannot be; `handover-made-before`: the idempotency key has made a link, which was told in
+    /// that answer alone.
     pub async fn hand_over(&self, order: HandoverOrder) -> Result<Handover, ServiceError> {
         self.service.enterprise(&order.enterprise).await?;
+        if let Some(made) = self.service.done_before(order.idempotency_key.as_ref()).await? {
+            return Err(made_before(&made));
+        }
         if !(1..=LONGEST_HOURS).contains(&order.valid_hours) {
             let message = format!("a link is valid for 1 to {LONGEST_HOURS} hours, not for {}", order.valid_hours);
             return Err(ServiceError::new(ErrorKind::Invalid, "expiry-invalid", message));
@@ -137,7 +144,12 @@ impl Access {
             created_by: order.by,
             burned: None,
         };
-        self.service.put_records(vec![handover_put(&order.enterprise, &id, 0, &kept, now)?]).await?;
+        let key = order.idempotency_key.clone().map(|once| once.kept(json!({ "handover": id })));
+        let puts = vec![handover_put(&order.enterprise, &id, 0, &kept, now)?];
+        if let Err(error) = self.service.put_records_once(puts, key).await {
+            let made = self.service.done_before(order.idempotency_key.as_ref()).await?;
+            return Err(made.as_ref().map_or(error, made_before));
+        }
         Ok(Handover { id, environment: kept.environment, expires_at: kept.expires_at, code })
     }
 
@@ -213,6 +225,16 @@ impl Access {
         self.service.put_records(minted.puts).await?;
         Ok((minted.view, minted.key))
     }
+}
+
+/// A link is told once.
+fn made_before(made: &KeptKey) -> ServiceError {
+    let id = made.answer.get("handover").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let message = format!(
+        "this Idempotency-Key has made the one-time link {id} before, which was told in that answer alone: if it was lost, ask under \
+         another Idempotency-Key, and let {id} expire unopened"
+    );
+    ServiceError::new(ErrorKind::Conflict, "handover-made-before", message).with(json!({ "id": id }))
 }
 
 fn read(record: &StoredRecord) -> Result<Kept, ServiceError> {

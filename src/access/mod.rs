@@ -105,6 +105,11 @@ fn changed(error: &ServiceError) -> bool {
     error.code == "record-changed"
 }
 
+/// The same request under the same idempotency key was done meanwhile.
+fn same_request(error: &ServiceError) -> bool {
+    error.code == "already-started"
+}
+
 fn busy() -> ServiceError {
     ServiceError::new(ErrorKind::Unavailable, "busy", "others change the same records all the time: try again")
 }

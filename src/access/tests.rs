@@ -293,7 +293,8 @@ async fn a_rotation_leaves_the_old_key_live_until_the_time_that_was_asked_for() 
 #[tokio::test]
 async fn one_idempotency_key_makes_one_api_key_and_says_which() {
     let world = world(|_| {}).await;
-    let asked = || KeyOrder { idempotency_key: Some("once".to_owned()), ..order("dave", Environment::Production) };
+    let once = |key: &str, request: &str| Some(crate::worker::Once::new(key, &serde_json::json!(request)));
+    let asked = || KeyOrder { idempotency_key: once("once", "dave"), ..order("dave", Environment::Production) };
     let made = (0..6).map(|_| {
         let (access, asked) = (world.access.clone(), asked());
         tokio::spawn(async move { access.create_key(asked).await })
@@ -315,7 +316,7 @@ async fn one_idempotency_key_makes_one_api_key_and_says_which() {
         expires_at: None,
         old_expires_at: None,
         by: "ellen".to_owned(),
-        idempotency_key: Some("again".to_owned()),
+        idempotency_key: once("again", "rotate"),
     };
     let (next, _) = world.access.rotate_key(rotation.clone()).await.expect("rotated");
     let again = world.access.rotate_key(rotation).await.expect_err("refused");
@@ -323,7 +324,32 @@ async fn one_idempotency_key_makes_one_api_key_and_says_which() {
     world.access.revoke_key("dave", &ids[0], "over", "ellen").await.expect("revoked");
     let late = world.access.create_key(asked()).await.expect_err("refused");
     assert_eq!(late.code, "api-key-made-before", "a revoked key was made before too");
-    world.access.create_key(KeyOrder { enterprise: "erin".to_owned(), ..asked() }).await.expect("another's is its own");
+    let erin = || KeyOrder { enterprise: "erin".to_owned(), idempotency_key: once("once", "erin"), ..asked() };
+    let other = world.access.create_key(erin()).await.expect_err("refused");
+    assert_eq!(other.code, "idempotency-key-reused", "another request needs another key");
+    assert!(world.access.keys("erin").await.expect("read").is_empty());
+    let own = KeyOrder { idempotency_key: once("hers", "erin"), ..erin() };
+    world.access.create_key(own).await.expect("made");
+}
+
+#[tokio::test]
+async fn one_idempotency_key_makes_one_link_and_revokes_once() {
+    let world = world(|_| {}).await;
+    let once = |key: &str, request: &str| Some(crate::worker::Once::new(key, &serde_json::json!(request)));
+    let asked = |key| HandoverOrder { idempotency_key: once(key, "link"), ..handover(Environment::Production) };
+    let made = world.access.hand_over(asked("one")).await.expect("a link");
+    let again = world.access.hand_over(asked("one")).await.expect_err("refused");
+    let wanted = ("handover-made-before", Some(serde_json::json!({ "id": made.id })));
+    assert_eq!((again.code, again.details), wanted);
+    assert_ne!(world.access.hand_over(asked("two")).await.expect("another link").id, made.id);
+    let (view, _) = world.key(Environment::Production).await;
+    let revoke = async |key, reason: &'static str| {
+        world.access.revoke_key_once("dave", &view.id, reason, "ellen", once(key, reason)).await
+    };
+    let first = revoke("three", "it was lost").await.expect("revoked");
+    assert_eq!(revoke("three", "it was lost").await.expect("answered again"), first);
+    assert_eq!(revoke("three", "another").await.expect_err("refused").code, "idempotency-key-reused");
+    assert_eq!(revoke("one", "it was lost").await.expect_err("refused").code, "idempotency-key-reused");
 }
 
 #[tokio::test]
@@ -409,6 +435,7 @@ async fn processes_over_one_store_grant_each_as_much_as_one() {
 
 fn handover(environment: Environment) -> HandoverOrder {
     HandoverOrder {
+        idempotency_key: None,
         enterprise: "dave".to_owned(),
         environment,
         networks: Networks::default(),

@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use super::output::Failure;
 use crate::{telemetry::with_causes, worker::Page};
 
+/// The server when nobody says.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
 /// Where the server is and how it is told who asks.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connection {
     /// The server
-    #[arg(long, env = "KEYFERRY_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "KEYFERRY_URL", default_value = DEFAULT_URL)]
     url: String,
     /// A file that holds the token; without it, the variable KEYFERRY_TOKEN is the token
     #[arg(long, env = "KEYFERRY_TOKEN_FILE", value_name = "FILE")]
@@ -29,6 +32,11 @@ pub struct ActAs {
 }
 
 impl ActAs {
+    /// The words that were typed for it.
+    pub fn words(&self) -> Vec<String> {
+        self.acting.iter().flat_map(|acting| ["--as".to_owned(), acting.clone()]).collect()
+    }
+
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         self.acting.iter().map(|acting| ("keyferry-actor", acting.clone())).collect()
     }
@@ -42,6 +50,16 @@ pub struct Client {
 }
 
 impl Connection {
+    /// The words that were typed for it, as far as the environment does not say the same.
+    pub fn words(&self) -> Vec<String> {
+        let said = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+        let url = (self.url != DEFAULT_URL && !said("KEYFERRY_URL", &self.url))
+            .then(|| ["--url".to_owned(), self.url.clone()]);
+        let file = self.token_file.as_ref().map(|path| path.display().to_string());
+        let file = file.filter(|path| !said("KEYFERRY_TOKEN_FILE", path)).map(|path| ["--token-file".to_owned(), path]);
+        url.into_iter().chain(file).flatten().collect()
+    }
+
     /// # Errors
     /// A URL that is none, a token file that cannot be read, no token at all.
     pub fn client(&self) -> Result<Client, Failure> {

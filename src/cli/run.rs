@@ -1,5 +1,6 @@
 //! `keyferry run …`: runs over a server's API.
 
+mod seen;
 mod text;
 mod verbs;
 
@@ -228,10 +229,10 @@ async fn change(
     client: &Client,
     parts: &[&str],
     body: &Value,
-    acting: &ActAs,
+    headers: &[(&'static str, String)],
     common: &Common,
 ) -> Result<ExitCode, Failure> {
-    let run: RunView = client.post(parts, body, &acting.headers()).await?;
+    let run: RunView = client.post(parts, body, headers).await?;
     print(common.output, &run, || text::run(&run))?;
     Ok(ExitCode::SUCCESS)
 }

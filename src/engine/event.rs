@@ -99,6 +99,7 @@ pub enum EventKind {
     /// A frame in attention is tried again, with another input if one is given.
     Retried {
         frame: FrameId,
+        visit: u64,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Payload::present")]
         input: Option<Payload>,
         actor: Actor,
@@ -108,6 +109,7 @@ pub enum EventKind {
     /// state's input goes on unchanged.
     Skipped {
         frame: FrameId,
+        visit: u64,
         #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "Payload::present")]
         output: Option<Payload>,
         actor: Actor,

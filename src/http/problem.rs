@@ -76,6 +76,8 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let status = match error.kind {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::Moved => StatusCode::PRECONDITION_FAILED,
             ErrorKind::Conflict | ErrorKind::Refused => StatusCode::CONFLICT,
             ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -84,7 +86,7 @@ impl From<ServiceError> for Problem {
         match error.details {
             None => problem,
             Some(findings @ Value::Array(_)) => problem.with("findings", findings),
-            Some(Value::Object(members)) if members.contains_key("findings") => {
+            Some(Value::Object(members)) if members.contains_key("findings") || members.contains_key("stands") => {
                 members.into_iter().fold(problem, |problem, (name, value)| problem.with(&name, value))
             }
             Some(details) => problem.with("details", details),

@@ -17,7 +17,7 @@ use super::letter::{Attachment, Block, Letter, message_id};
 use crate::{
     config::Config,
     engine::{Notice, Outcome},
-    worker::{Enterprise, RunView, StoredRecord},
+    worker::{Enterprise, RunView, StoredRecord, Visit, next},
 };
 
 /// The form in which the customer hands over keys; its letter carries the key policies.
@@ -79,6 +79,11 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// What the reader is shown, for their verb to name.
+    fn seen(&self, matter: &Matter<'_>) -> Visit {
+        Visit::of(&matter.run.id, self.frame, self.visit)
+    }
+
     fn id(&self, matter: &Matter<'_>, notice: &str, role: &str) -> String {
         let (frame, visit) = (self.frame.to_string(), self.visit.to_string());
         message_id(&[&matter.run.id, &frame, &visit, notice, role], &matter.config.mail.from)
@@ -138,7 +143,7 @@ fn form_opened(matter: &Matter<'_>, place: &Place<'_>, form: &str, input: &Value
         (format!("{name}: an answer is needed: {title}"), blocks)
     };
     if form != KEY_IMPORT {
-        blocks.push(how_to_answer(matter, role, form));
+        blocks.push(how_to_answer(matter, place, role, form));
     }
     blocks.push(facts(matter, place.state));
     let mut letter = letter(matter, place.id(matter, "form-opened", role), role, subject, blocks);
@@ -321,18 +326,19 @@ fn policy_file(record: &StoredRecord) -> Attachment {
     Attachment { name: format!("key-policy-{}.json", record.key), json: pretty(&record.body) }
 }
 
-fn how_to_answer(matter: &Matter<'_>, role: &str, form: &str) -> Block {
+fn how_to_answer(matter: &Matter<'_>, place: &Place<'_>, role: &str, form: &str) -> Block {
     match role {
         "customer" => {
             let (engineer, _) = reader(matter, "engineer");
             Block::Paragraph(format!("Send your answer to your onboarding engineer: {engineer}"))
         }
-        _ => Block::Code(format!("keyferry run answer {} {form} --data FILE", matter.run.id)),
+        _ => Block::Code(next::answer(&matter.run.id, form, &place.seen(matter))),
     }
 }
 
 fn attention(matter: &Matter<'_>, place: &Place<'_>, error: &str, cause: &str) -> Letter {
-    let run = &matter.run.id;
+    let [retry, skip] = next::mend(&matter.run.id, &place.seen(matter));
+    let commands = [retry, skip, next::cancel(matter.run)];
     let blocks = vec![
         Block::Paragraph(format!(
             "A run for {} stands still: the state {} ended in an error that nothing catches.",
@@ -340,10 +346,7 @@ fn attention(matter: &Matter<'_>, place: &Place<'_>, error: &str, cause: &str) -
         )),
         Block::Facts(vec![("error".to_owned(), error.to_owned()), ("cause".to_owned(), cause.to_owned())]),
         Block::Paragraph("Once the cause is gone, one of these lets it go on:".to_owned()),
-        Block::Code(format!(
-            "keyferry run retry {run} --frame {frame} --reason TEXT\nkeyferry run skip {run} --frame {frame} --reason TEXT\nkeyferry run cancel {run} --reason TEXT",
-            frame = place.frame
-        )),
+        Block::Code(commands.join("\n")),
         facts(matter, place.state),
     ];
     let subject = format!("{}: attention: {error} in {}", matter.enterprise.name, place.state);

@@ -48,6 +48,7 @@ impl<'a> Asked<'a> {
             self.parents.push(&turn.run);
         }
         self.held.extend(turn.answers.iter().map(|answer| (turn.run.as_str(), answer.frame)));
+        self.keys.extend(turn.keys.iter().map(|key| key.key.as_str()));
         let Some(start) = &turn.start else { return };
         self.new += 1;
         self.enterprises.push(&turn.enterprise);
@@ -94,6 +95,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// A key that was used before was used for this very request, or for another.
+    fn unused(&self, key: &str, request: &str) -> Result<(), StoreError> {
+        self.keys.get(key).map_or(Ok(()), |(found, run)| Err(used_before(key, request, found, run)))
+    }
+
     fn fence(&self, run: &str, frame: i64, visit: u64, fence: u64) -> Result<Holding, StoreError> {
         match self.held.get(&(run.to_owned(), frame)) {
             Some(held) if (held.visit, held.fence) == (visit, fence) => Ok(*held),
@@ -102,6 +108,15 @@ impl Found {
                 Err(StoreError::LeaseLost { run: run.to_owned(), frame, expected: fence, found })
             }
         }
+    }
+}
+
+/// What an idempotency key that is there already means for a request.
+pub(super) fn used_before(key: &str, request: &str, found: &str, run: &str) -> StoreError {
+    if found == request {
+        StoreError::AlreadyStarted { run: run.to_owned() }
+    } else {
+        StoreError::KeyReused { key: key.to_owned() }
     }
 }
 
@@ -154,7 +169,7 @@ rows! {
     RecordRow {
         enterprise: &'a str, collection: &'a str, key: &'a str, run: &'a str, at: i64, body: String, versions: i64,
     }
-    KeyRow { key: &'a str, request: &'a str, run: &'a str }
+    KeyRow { key: &'a str, request: &'a str, run: &'a str, answer: String }
     /// What is said of held work; what is `None` stays as it is.
     WordRow {
         n: i64, frame: i64, visit: i64, fence: i64, due_at: Option<i64>, free: bool, lease_until: Option<i64>,
@@ -254,14 +269,12 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
         for answer in &turn.answers {
             found.fence(&turn.run, answer.frame, answer.visit, answer.fence)?;
         }
+        for key in &turn.keys {
+            found.unused(&key.key, &key.request)?;
+        }
         let Some(start) = &turn.start else { continue };
         for key in &start.idempotency {
-            let Some((request, run)) = found.keys.get(&key.key) else { continue };
-            return Err(if *request == key.request {
-                StoreError::AlreadyStarted { run: run.clone() }
-            } else {
-                StoreError::KeyReused { key: key.key.clone() }
-            });
+            found.unused(&key.key, &key.request)?;
         }
         if !found.enterprises.contains(&turn.enterprise) {
             return Err(StoreError::NotFound { what: "enterprise", id: turn.enterprise.clone() });
@@ -274,6 +287,9 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
     }
     for turn in group {
         moved.insert(turn.run.clone());
+        for key in &turn.keys {
+            found.keys.insert(key.key.clone(), (key.request.clone(), turn.run.clone()));
+        }
         let Some(start) = &turn.start else { continue };
         let n = found.numbers.pop().ok_or_else(|| StoreError::corrupt("batch", "a new run has no number"))?;
         let stand = Stand { n, revision: 0, status: String::new(), head: Vec::new(), is_child: start.parent.is_some() };
@@ -425,6 +441,12 @@ fn spread<'a>(turn: &'a Sealed, stand: &Stand, rows: &mut Rows<'a>) -> Result<()
 
 fn spread_run<'a>(turn: &'a Sealed, stand: &Stand, head: Hash, rows: &mut Rows<'a>) {
     let n = stand.n;
+    rows.keys.extend(turn.keys.iter().map(|key| KeyRow {
+        key: &key.key,
+        request: &key.request,
+        run: &turn.run,
+        answer: key.answer.to_string(),
+    }));
     let Some(start) = &turn.start else {
         let (expected, revision) = (signed(turn.expected), signed(turn.revision));
         rows.old.push(MoveRow { n, expected, revision, head, state: &turn.state });
@@ -454,5 +476,6 @@ fn spread_run<'a>(turn: &'a Sealed, stand: &Stand, head: Hash, rows: &mut Rows<'
         key: &key.key,
         request: &key.request,
         run: &turn.run,
+        answer: "null".to_owned(),
     }));
 }

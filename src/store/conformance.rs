@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, advance};
 
+mod keys;
 mod records;
 
+pub(super) use keys::*;
 pub(super) use records::*;
 
 /// Every law, for the test of each store.
@@ -26,6 +28,8 @@ macro_rules! laws {
             a_commit_and_a_claim_that_come_together_do_not_depend_on_each_other,
             a_fence_is_looked_at_even_if_the_run_was_just_moved,
             a_key_starts_one_run_and_one_exclusive_run_is_open,
+            a_key_is_kept_with_the_turn_that_it_asked_for,
+            a_key_is_kept_with_records_and_enterprises,
             listings_have_pages,
             a_record_is_written_on_the_version_that_was_read,
             a_record_is_deleted_on_the_version_that_was_read_and_another_says_so,
@@ -114,6 +118,7 @@ impl Hand {
             notices: Vec::new(),
             records: Vec::new(),
             answers: Vec::new(),
+            keys: Vec::new(),
         }
     }
 
@@ -390,7 +395,10 @@ pub(super) async fn a_key_starts_one_run_and_one_exclusive_run_is_open(store: &d
     // The same across two commits.
     assert_eq!(one(store, begin("r2", true, Some(("k", "a")))).await, outcomes[1]);
     assert_eq!(one(store, begin("r4", true, None)).await, outcomes[3]);
-    assert_eq!(store.key("k").await.unwrap(), Some(("r1".to_owned(), "a".to_owned())));
+    let kept = |run: &str, request: &str| {
+        Some(KeptKey { request: request.to_owned(), run: run.to_owned(), answer: Value::Null })
+    };
+    assert_eq!(store.key("k").await.unwrap(), kept("r1", "a"));
     // A run that has several keys has each of them, and none when one of them is another's.
     let several = |run: &str, keys: [&str; 2]| {
         let mut transition = Hand::begin(run, false, None).1;
@@ -404,7 +412,7 @@ pub(super) async fn a_key_starts_one_run_and_one_exclusive_run_is_open(store: &d
     assert_eq!(outcomes[1], Err(StoreError::KeyReused { key: "n".to_owned() }));
     assert_eq!(outcomes[2], Err(StoreError::KeyReused { key: "k".to_owned() }));
     for (key, run) in [("m", Some("r7")), ("n", Some("r7")), ("o", None)] {
-        assert_eq!(store.key(key).await.unwrap().map(|(run, _)| run).as_deref(), run, "{key}");
+        assert_eq!(store.key(key).await.unwrap().map(|kept| kept.run).as_deref(), run, "{key}");
     }
     let (_, mut nobody) = Hand::begin("r6", false, None);
     nobody.header.enterprise = "nobody".to_owned();
@@ -514,7 +522,8 @@ pub(super) async fn texts_with_nul_come_back(store: &dyn Store) {
         order.input = Payload::from(value.clone());
     }
     one(store, group(vec![begin])).await.unwrap();
-    assert_eq!(store.key(odd).await.unwrap(), Some(("r1".to_owned(), "request".to_owned())));
+    let kept = KeptKey { request: "request".to_owned(), run: "r1".to_owned(), answer: Value::Null };
+    assert_eq!(store.key(odd).await.unwrap(), Some(kept));
     let record = store.record("dave", "notes", odd).await.unwrap().unwrap();
     assert_eq!((record.key.as_str(), &record.body), (odd, &value));
     let held = claim(store, 0, 1).await.remove(0);

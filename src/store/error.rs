@@ -13,8 +13,8 @@ pub enum StoreError {
         found.map_or_else(|| "none".to_owned(), |found| found.to_string())
     )]
     LeaseLost { run: String, frame: i64, expected: u64, found: Option<u64> },
-    /// The same request with the same idempotency key has been answered by this run.
-    #[error("the idempotency key has already started run {run}")]
+    /// The same request with the same idempotency key has been done: it started or moved this run, if any.
+    #[error("the idempotency key was used for this request before")]
     AlreadyStarted { run: String },
     /// Another request used the key.
     #[error("the idempotency key {key} was used for a different request: use a new key")]

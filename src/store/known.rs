@@ -36,7 +36,7 @@ impl Known {
     /// more than memory. With it, the claims that the batch's own transaction must prove.
     pub(super) fn found(&self, batch: &[Write]) -> Option<(Found, Claims)> {
         let asked = Asked::of(batch);
-        if asked.new > 0 || !asked.parents.is_empty() {
+        if asked.new > 0 || !asked.parents.is_empty() || !asked.keys.is_empty() {
             return None;
         }
         let runs = self.runs();

@@ -38,8 +38,8 @@ pub use rows::{
 };
 pub use sqlite::SqliteStore;
 pub use transition::{
-    Answered, ClaimAtOnce, Happened, Idempotency, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal, Start,
-    Transition, Word, WorkOrder, seal,
+    Answered, ClaimAtOnce, Happened, Idempotency, KeptKey, KeyUse, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed,
+    Signal, Start, Transition, Word, WorkOrder, seal,
 };
 
 /// One thing to make durable. A batch holds many; they succeed or fail each for itself.
@@ -221,8 +221,8 @@ pub trait Store: Send + Sync + 'static {
 
     async fn history(&self, page: HistoryPage) -> Result<Vec<HistoryRecord>, StoreError>;
 
-    /// The run that an idempotency key started, with the hash of its request.
-    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError>;
+    /// What an idempotency key was used for.
+    async fn key(&self, key: &str) -> Result<Option<KeptKey>, StoreError>;
 
     /// Keeps a definition's text under its content hash, for ever.
     async fn keep_definition(&self, hash: &str, name: &str, source: &str, at: DateTime<Utc>) -> Result<(), StoreError>;
@@ -230,8 +230,14 @@ pub trait Store: Send + Sync + 'static {
     /// Name and text of a definition.
     async fn definition(&self, hash: &str) -> Result<(String, String), StoreError>;
 
-    /// Adds an enterprise; `false` if one of that identifier is there.
-    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError>;
+    /// Adds an enterprise; `false` if one of that identifier is there, and nothing is written then.
+    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError> {
+        self.add_enterprise_once(enterprise, None).await
+    }
+
+    /// The same under an idempotency key, which is kept in the same transaction: [`StoreError::AlreadyStarted`] or
+    /// [`StoreError::KeyReused`] when it was used before.
+    async fn add_enterprise_once(&self, enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError>;
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError>;
 
@@ -247,7 +253,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes records in one transaction, all or none: [`StoreError::RecordChanged`] when one is not at the version expected or
     /// its enterprise is not known. A crash before it returns leaves all or none; read to learn which.
-    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError>;
+    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+        self.put_records_once(puts, None).await
+    }
+
+    /// The same under an idempotency key, which is kept in the same transaction: [`StoreError::AlreadyStarted`] or
+    /// [`StoreError::KeyReused`] when it was used before, whatever the versions are.
+    async fn put_records_once(&self, puts: Vec<RecordPut>, key: Option<KeyUse>) -> Result<(), StoreError>;
 
     /// Deletes records and writes the one that says so, in one transaction, all or none: [`StoreError::RecordChanged`] when one is
     /// not at the version expected. A crash before it returns leaves all or none; read to learn which.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    AGES, Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, ParentLink, StoreError, StoredRecord,
-    StoredWork, Tally, WorkKind,
+    AGES, Child, ClaimedWork, Enterprise, HistoryRecord, KeptKey, Loaded, OutboxRow, Page, ParentLink, StoreError,
+    StoredRecord, StoredWork, Tally, WorkKind,
     codec::{self, Bodies, Columns},
     time,
 };
@@ -39,6 +39,12 @@ pub(super) fn count(row: &impl Stored, column: &str) -> Result<u32, StoreError> 
 fn json(row: &impl Stored, column: &str) -> Result<Option<Value>, StoreError> {
     let text = row.maybe_text(column)?;
     text.map(|text| serde_json::from_str(&text).map_err(|error| StoreError::corrupt(column, error))).transpose()
+}
+
+/// What an idempotency key was used for.
+pub(super) fn kept_key(row: &impl Stored) -> Result<KeptKey, StoreError> {
+    let answer = json(row, "answer")?.unwrap_or_default();
+    Ok(KeptKey { request: row.text("request")?, run: row.plain("run")?, answer })
 }
 
 /// Cuts a listing that was asked for one row more than its page holds.

@@ -37,6 +37,8 @@ pub struct Transition {
     pub records: Vec<NewRecord>,
     /// Claims whose results these turns are.
     pub answers: Vec<Answered>,
+    /// Requests of people that these turns answer: each key answers one request, and no key twice.
+    pub keys: Vec<KeyUse>,
     pub at: DateTime<Utc>,
 }
 
@@ -71,6 +73,27 @@ pub struct Idempotency {
     pub key: String,
     /// Hash of the request.
     pub request: String,
+}
+
+/// An idempotency key and the change that it was used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    pub key: String,
+    /// Hash of the request.
+    pub request: String,
+    /// What came of the request, for whoever sends it again; JSON without secrets.
+    pub answer: Value,
+}
+
+/// An idempotency key as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// Hash of the request.
+    pub request: String,
+    /// The run that was started or moved; empty if the change was of another kind.
+    pub run: String,
+    /// As of a [`KeyUse`]; null for a run that was started.
+    pub answer: Value,
 }
 
 /// Work for a frame.
@@ -176,6 +199,7 @@ pub struct Sealed {
     pub(crate) notices: Vec<String>,
     pub(crate) records: Vec<NewRecord>,
     pub(crate) answers: Vec<Answered>,
+    pub(crate) keys: Vec<KeyUse>,
     pub(crate) blobs: Vec<(String, String)>,
     pub(crate) at: i64,
 }
@@ -255,6 +279,7 @@ pub fn seal(transition: Transition, blobs: &mut Blobs) -> Result<Sealed, StoreEr
         notices,
         records: transition.records,
         answers: transition.answers,
+        keys: transition.keys,
         blobs: blobs.take(),
         at,
     })

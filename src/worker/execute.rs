@@ -345,15 +345,19 @@ impl Core {
                 Outcome::Happened { kind, records, notices } => {
                     let answers = Answered { frame: work.frame, visit: work.visit, fence: work.fence };
                     let happening = Happening {
-                        kind: kind.clone(),
                         records: records.clone(),
                         notices: notices.clone(),
                         answers: Some(answers),
                         permit: if self.shares_room() { permit.take() } else { None },
+                        ..Happening::from(kind.clone())
                     };
                     match self.happen(&work.run, happening).await {
                         Ok(_) => Ok(()),
                         Err(MoveError::Store(error)) => Err(error),
+                        // Only people's verbs say what was seen.
+                        Err(MoveError::Unseen { revision: found }) => {
+                            Err(StoreError::Conflict { run: work.run.clone(), expected: found, found })
+                        }
                         // The frame is there and does not take the event now: a timer of which a clock that was set back says that
                         // it is early. The work stays; it is not over. (A word from the parent that does not fit is over.)
                         Err(MoveError::Rejected(rejected @ Rejected::Illegal { .. }))

@@ -13,6 +13,10 @@ pub enum ErrorKind {
     Conflict,
     /// What was sent does not hold; `details` says where.
     Invalid,
+    /// The run has moved since the person saw it: `details` says how it stands now.
+    Moved,
+    /// Not in this role.
+    Forbidden,
     /// It cannot be done in this installation or for this enterprise now.
     Refused,
     /// The store cannot be used: try again later.
@@ -67,6 +71,7 @@ impl From<MoveError> for ServiceError {
     fn from(error: MoveError) -> Self {
         match error {
             MoveError::Store(error) => error.into(),
+            MoveError::Unseen { .. } => Self::new(ErrorKind::Moved, "revision-changed", error.to_string()),
             MoveError::Rejected(rejected) => {
                 let (kind, code) = match &rejected {
                     Rejected::Stale { .. } => (ErrorKind::Conflict, "run-moved"),

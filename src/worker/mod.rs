@@ -4,6 +4,7 @@
 //! before any code of a step runs; a result is folded by `engine::advance` and made durable together with whatever else is
 //! ready, and the same commit claims the next step for this process when it has room: a sequence costs one write a step.
 
+mod by;
 mod claims;
 pub mod clock;
 mod committer;
@@ -12,10 +13,12 @@ mod definitions;
 mod execute;
 pub mod failpoints;
 mod failure;
+mod fence;
 mod form_book;
 mod held;
 mod host;
 mod meters;
+pub mod next;
 mod people;
 mod ramp;
 mod reading;
@@ -25,19 +28,23 @@ mod service;
 mod step;
 mod turns;
 mod view;
+mod visit;
 
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use crate::store::{Enterprise, OutboxRow, Page, RecordDelete, RecordPut, StoredRecord};
+pub use crate::store::{Enterprise, KeptKey, KeyUse, OutboxRow, Page, RecordDelete, RecordPut, StoredRecord};
+pub use by::{By, Once};
 pub use clock::{Clock, ManualClock, SteeredClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
 pub use failure::{ErrorKind, ServiceError};
+pub use fence::{Act, OpenForm};
 pub use form_book::{CheckContext, Finding, FormBook};
 pub use reading::DiagramState;
 pub use registry::Registry;
 pub use service::{Health, NewEnterprise, Service, ServiceOptions, StartRun, Stats};
 pub use step::{Progress, Record, Step, StepContext, StepError, StepHost, Told};
 pub use view::{Attention, HistoryRow, RunFilter, RunView, Verification, WaitingFor};
+pub use visit::{NoVisit, Visit};

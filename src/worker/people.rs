@@ -1,35 +1,110 @@
-//! What people do to runs.
+//! What people do to runs. A verb on a frame carries the visit that the person saw, one on a run may carry the revision; either
+//! is checked by the turn itself, so that of two verbs on one visit one is done. An idempotency key is kept in the turn's commit.
 
 use std::sync::Arc;
 
 use futures_util::future::{try_join, try_join_all};
 use serde_json::{Value, json};
 
-use super::{CheckContext, ErrorKind, RunView, Service, ServiceError, runs::Happening};
+use super::{
+    Act, By, CheckContext, ErrorKind, OpenForm, RunView, Service, ServiceError, Visit,
+    by::Once,
+    runs::{Happening, MoveError},
+};
 use crate::{
-    engine::{Actor, EventKind, FrameId, Payload, Phase},
+    engine::{EventKind, FrameId, Payload},
     store::{StoreError, WorkKind},
 };
 
-/// A frame that a verb is about, in the run itself or in one that it has started.
-struct Place {
-    run: String,
-    frame: FrameId,
-    visit: u64,
-}
-
 impl Service {
     /// Folds what a person did into a run.
-    async fn act(&self, run: &str, kind: EventKind) -> Result<(), ServiceError> {
+    async fn act(
+        &self,
+        run: &str,
+        kind: EventKind,
+        seen: Option<Vec<u64>>,
+        once: Option<&Once>,
+    ) -> Result<(), MoveError> {
         let core = Arc::clone(&self.core);
         let run = run.to_owned();
-        let acted = self.core.apart(async move { core.happen(&run, Happening::from(kind)).await }).await?;
-        Ok(acted.map(|_| ())?)
+        let happening = Happening { seen, once: once.cloned().map(Into::into), ..Happening::from(kind) };
+        self.core.apart(async move { core.happen(&run, happening).await.map(|_| ()) }).await?
+    }
+
+    /// Does a verb on the run itself, once.
+    async fn act_on_run(&self, run: &str, kind: EventKind, by: By, request: &Value) -> Result<RunView, ServiceError> {
+        self.authorize(&by.actor, Act::Steer)?;
+        let once = by.once(request);
+        if let Some(done) = self.changed_before(run, once.as_ref()).await? {
+            return Ok(done);
+        }
+        match self.act(run, kind, by.if_match, once.as_ref()).await {
+            Ok(()) => self.run(run).await,
+            Err(error) => match self.was_first(run, once.as_ref(), &error).await? {
+                Some(done) => Ok(done),
+                None => Err(self.unmoved(run, error).await),
+            },
+        }
+    }
+
+    /// Does a verb on a frame of the run, or of one that it has started, once.
+    async fn act_on_frame(
+        &self,
+        run: &str,
+        visit: &Visit,
+        kind: EventKind,
+        by: By,
+        once: Option<Once>,
+    ) -> Result<RunView, ServiceError> {
+        let Some(member) = self.member(run, visit).await? else { return Err(self.over(run, visit).await) };
+        let seen = if member == run {
+            by.if_match
+        } else {
+            self.expect_seen(run, &by).await?;
+            None
+        };
+        match self.act(&member, kind, seen, once.as_ref()).await {
+            Ok(()) => self.run(run).await,
+            Err(error) => match self.was_first(run, once.as_ref(), &error).await? {
+                Some(done) => Ok(done),
+                None => Err(self.unmoved_at(run, visit, error).await),
+            },
+        }
+    }
+
+    /// Of the same request that came twice at once, one was the first, and the other has its answer.
+    async fn was_first(
+        &self,
+        run: &str,
+        once: Option<&Once>,
+        error: &MoveError,
+    ) -> Result<Option<RunView>, ServiceError> {
+        match error {
+            MoveError::Unseen { .. }
+            | MoveError::Rejected(_)
+            | MoveError::Store(StoreError::AlreadyStarted { .. } | StoreError::KeyReused { .. }) => {
+                self.changed_before(run, once).await
+            }
+            MoveError::Store(_) => Ok(None),
+        }
+    }
+
+    /// The run of a visit: the run itself, or an open one that it has started.
+    async fn member(&self, run: &str, visit: &Visit) -> Result<Option<String>, ServiceError> {
+        if visit.is_of(run) {
+            return Ok(Some(run.to_owned()));
+        }
+        let family = self.of_family(run, |_| async { Ok(()) }).await?;
+        Ok(family.into_iter().map(|(member, ())| member).find(|member| visit.is_of(member)))
     }
 
     /// What `read` says of the run and of all that it has started and that are still open, itself first. A generation at a time, all
     /// that is to be read of it at once: a person waits.
-    async fn of_family<T, F>(&self, run: &str, read: impl Fn(String) -> F) -> Result<Vec<(String, T)>, StoreError>
+    pub(super) async fn of_family<T, F>(
+        &self,
+        run: &str,
+        read: impl Fn(String) -> F,
+    ) -> Result<Vec<(String, T)>, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
@@ -47,17 +122,33 @@ impl Service {
         Ok(all)
     }
 
-    /// Answers the open form of that name, in the run or in an open one that it has started.
+    /// Answers the form of that name which is open at the visit, in the run or in an open one that it has started.
     ///
     /// # Errors
-    /// `form-not-open` (says what the run waits for), `answer-invalid` (the findings are the details).
-    pub async fn answer(&self, run: &str, form: &str, answer: Value, actor: Actor) -> Result<RunView, ServiceError> {
+    /// `visit-over` (says where the frame stands now), `form-not-open` (another one is open there), `answer-invalid` (the findings
+    /// are the details), `wrong-role`.
+    pub async fn answer(
+        &self,
+        run: &str,
+        form: &str,
+        visit: &Visit,
+        answer: Value,
+        by: impl Into<By>,
+    ) -> Result<RunView, ServiceError> {
+        let by = by.into();
+        if let Some(role) = self.core.forms.role(form) {
+            self.authorize(&by.actor, Act::Answer { form, role: &role })?;
+        }
+        let once = by.once(&json!(["answer", run, form, visit, answer]));
+        if let Some(done) = self.changed_before(run, once.as_ref()).await? {
+            return Ok(done);
+        }
         // The run that is looked at stays at hand for the act.
         let enterprise = async {
             let id = self.core.look(run, |snapshot| Some(snapshot.header.enterprise.clone())).await?;
             self.enterprise(&id.unwrap_or_default()).await
         };
-        let ((place, input), enterprise) = try_join(self.open_form(run, form), enterprise).await?;
+        let (input, enterprise) = try_join(self.input_of(run, form, visit), enterprise).await?;
         let context = CheckContext {
             config: &self.core.config,
             input: &input,
@@ -68,99 +159,97 @@ impl Service {
             let message = format!("the answer to the form {form} does not hold: {} to put right", findings.len());
             ServiceError::new(ErrorKind::Invalid, "answer-invalid", message).with(json!(findings))
         })?;
-        let kind =
-            EventKind::FormAnswered { frame: place.frame, visit: place.visit, answer: Payload::from(answer), actor };
-        self.act(&place.run, kind).await?;
-        self.run(run).await
+        let kind = EventKind::FormAnswered {
+            frame: visit.frame(),
+            visit: visit.number(),
+            answer: Payload::from(answer),
+            actor: by.actor.clone(),
+        };
+        self.act_on_frame(run, visit, kind, by, once).await
     }
 
     /// What the open form of that name was given, for the person who is to answer it: findings about an earlier answer, for
     /// example.
     ///
     /// # Errors
-    /// `form-not-open`, as for [`Service::answer`].
+    /// `form-not-open`, as for [`Service::open_form`].
     pub async fn form_input(&self, run: &str, form: &str) -> Result<Value, ServiceError> {
-        Ok(self.open_form(run, form).await?.1.into_value())
+        Ok(self.open_form(run, form).await?.input)
     }
 
-    async fn open_form(&self, run: &str, form: &str) -> Result<(Place, Payload), ServiceError> {
+    /// The open form of that name, in the run or in an open one that it has started.
+    ///
+    /// # Errors
+    /// `form-not-open` (says what the run waits for); `form-ambiguous`: it is open more than once.
+    pub async fn open_form(&self, run: &str, form: &str) -> Result<OpenForm, ServiceError> {
+        let mut found = self.open_forms(run).await?;
+        found.retain(|(name, _)| name == form);
+        if found.len() > 1 {
+            let places: Vec<Value> = found.iter().map(|(_, open)| json!({ "visit": open.visit })).collect();
+            let message = format!("the form {form} is open {} times in run {run}: say at which visit", found.len());
+            return Err(ServiceError::new(ErrorKind::Conflict, "form-ambiguous", message).with(Value::Array(places)));
+        }
+        match found.pop() {
+            Some((_, open)) => Ok(open),
+            None => Err(self.not_open(run, form).await),
+        }
+    }
+
+    async fn not_open(&self, run: &str, form: &str) -> ServiceError {
+        match self.run(run).await {
+            Ok(view) => {
+                let message = format!("the form {form} is not open: the run {}", view.summary);
+                ServiceError::new(ErrorKind::Conflict, "form-not-open", message)
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// The forms that are open in the run and in those that it has started, by name.
+    async fn open_forms(&self, run: &str) -> Result<Vec<(String, OpenForm)>, ServiceError> {
         let store = &self.core.store;
         let mut found = Vec::new();
-        for (run, work) in self.of_family(run, |run| async move { store.work(&run).await }).await? {
-            for work in work.into_iter().filter(|work| work.kind == WorkKind::Form && work.name == form) {
+        for (member, work) in self.of_family(run, |run| async move { store.work(&run).await }).await? {
+            for work in work.into_iter().filter(|work| work.kind == WorkKind::Form) {
                 let frame = FrameId::try_from(work.frame).unwrap_or(0);
-                found.push((Place { run: run.clone(), frame, visit: work.visit }, work.input));
+                let visit = Visit::of(&member, frame, work.visit);
+                found.push((work.name, OpenForm { visit, input: work.input.into_value() }));
             }
         }
-        if found.len() > 1 {
-            let message =
-                format!("the form {form} is open {} times in run {run}: answer it in the child run", found.len());
-            return Err(ServiceError::new(ErrorKind::Conflict, "form-ambiguous", message));
-        }
-        match found.pop() {
-            Some(found) => Ok(found),
-            None => {
-                let summary = self.run(run).await?.summary;
-                let message = format!("the form {form} is not open: the run {summary}");
-                Err(ServiceError::new(ErrorKind::Conflict, "form-not-open", message))
-            }
-        }
+        Ok(found)
     }
 
-    /// The frame in attention that is meant: the one of that number, in the run before its children, or the only one there is.
-    async fn in_attention(&self, run: &str, frame: Option<FrameId>) -> Result<Place, ServiceError> {
-        let store = &self.core.store;
-        let mut found = Vec::new();
-        for (member, loaded) in self.of_family(run, |run| async move { store.load(&run).await }).await? {
-            found.extend(
-                loaded
-                    .snapshot
-                    .frames
-                    .values()
-                    .filter(|stands| frame.is_none_or(|wanted| wanted == stands.id))
-                    .filter(|frame| matches!(frame.phase, Phase::Attention { .. }))
-                    .map(|frame| Place { run: member.clone(), frame: frame.id, visit: frame.visit }),
-            );
-        }
-        if let Some(frame) = frame
-            && found.first().is_none_or(|first| first.run == run)
-        {
-            // The engine says of a frame that does not stand in attention how it stands.
-            return Ok(Place { run: run.to_owned(), frame, visit: 0 });
-        }
-        if found.len() > 1 {
-            let places: Vec<Value> =
-                found.iter().map(|place| json!({ "run": place.run, "frame": place.frame })).collect();
-            let message = format!("{} frames of run {run} stand in attention: say which one", places.len());
-            return Err(ServiceError::new(ErrorKind::Conflict, "frame-ambiguous", message).with(Value::Array(places)));
-        }
-        match found.pop() {
-            Some(place) => Ok(place),
-            None => {
-                let summary = self.run(run).await?.summary;
-                let message = format!("nothing of run {run} stands in attention: the run {summary}");
-                Err(ServiceError::new(ErrorKind::Conflict, "not-in-attention", message))
-            }
+    /// What the form that is open at a visit was given.
+    async fn input_of(&self, run: &str, form: &str, visit: &Visit) -> Result<Value, ServiceError> {
+        match self.open_forms(run).await?.into_iter().find(|(_, open)| open.visit == *visit) {
+            Some((name, open)) if name == form => Ok(open.input),
+            Some(_) => Err(self.not_open(run, form).await),
+            None => Err(self.over(run, visit).await),
         }
     }
 
     /// Tries a frame in attention again, with another input if one is given.
     ///
     /// # Errors
-    /// Nothing, or more than one frame, stands in attention and none is named.
+    /// `visit-over` (says where the frame stands now), `not-possible-now`, `wrong-role`.
     pub async fn retry(
         &self,
         run: &str,
-        frame: Option<FrameId>,
+        visit: &Visit,
         input: Option<Value>,
-        actor: Actor,
+        by: impl Into<By>,
         reason: &str,
     ) -> Result<RunView, ServiceError> {
-        let place = self.in_attention(run, frame).await?;
-        let input = input.map(Payload::from);
-        let kind = EventKind::Retried { frame: place.frame, input, actor, reason: reason.to_owned() };
-        self.act(&place.run, kind).await?;
-        self.run(run).await
+        let by = by.into();
+        let request = json!(["retry", run, visit, input, reason]);
+        let kind = EventKind::Retried {
+            frame: visit.frame(),
+            visit: visit.number(),
+            input: input.map(Payload::from),
+            actor: by.actor.clone(),
+            reason: reason.to_owned(),
+        };
+        self.mend(run, visit, kind, by, &request).await
     }
 
     /// Lets a frame in attention go on as if its state had succeeded with `output`.
@@ -170,40 +259,64 @@ impl Service {
     pub async fn skip(
         &self,
         run: &str,
-        frame: Option<FrameId>,
+        visit: &Visit,
         output: Option<Value>,
-        actor: Actor,
+        by: impl Into<By>,
         reason: &str,
     ) -> Result<RunView, ServiceError> {
-        let place = self.in_attention(run, frame).await?;
-        let output = output.map(Payload::from);
-        let kind = EventKind::Skipped { frame: place.frame, output, actor, reason: reason.to_owned() };
-        self.act(&place.run, kind).await?;
-        self.run(run).await
+        let by = by.into();
+        let request = json!(["skip", run, visit, output, reason]);
+        let kind = EventKind::Skipped {
+            frame: visit.frame(),
+            visit: visit.number(),
+            output: output.map(Payload::from),
+            actor: by.actor.clone(),
+            reason: reason.to_owned(),
+        };
+        self.mend(run, visit, kind, by, &request).await
+    }
+
+    async fn mend(
+        &self,
+        run: &str,
+        visit: &Visit,
+        kind: EventKind,
+        by: By,
+        request: &Value,
+    ) -> Result<RunView, ServiceError> {
+        self.authorize(&by.actor, Act::Steer)?;
+        let once = by.once(request);
+        match self.changed_before(run, once.as_ref()).await? {
+            Some(done) => Ok(done),
+            None => self.act_on_frame(run, visit, kind, by, once).await,
+        }
     }
 
     /// Lets nothing new of the run and of those that it has started be claimed; what runs may end.
     ///
     /// # Errors
-    /// The run is paused or has ended.
-    pub async fn pause(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
-        self.act(run, EventKind::Paused { actor, reason: reason.to_owned() }).await?;
-        self.run(run).await
+    /// The run is paused or has ended; `revision-changed` (says how it stands now); `wrong-role`.
+    pub async fn pause(&self, run: &str, by: impl Into<By>, reason: &str) -> Result<RunView, ServiceError> {
+        let (by, request) = (by.into(), json!(["pause", run, reason]));
+        let kind = EventKind::Paused { actor: by.actor.clone(), reason: reason.to_owned() };
+        self.act_on_run(run, kind, by, &request).await
     }
 
     /// # Errors
-    /// The run is not paused or has ended.
-    pub async fn resume(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
-        self.act(run, EventKind::Resumed { actor, reason: reason.to_owned() }).await?;
-        self.run(run).await
+    /// The run is not paused or has ended; as for [`Service::pause`].
+    pub async fn resume(&self, run: &str, by: impl Into<By>, reason: &str) -> Result<RunView, ServiceError> {
+        let (by, request) = (by.into(), json!(["resume", run, reason]));
+        let kind = EventKind::Resumed { actor: by.actor.clone(), reason: reason.to_owned() };
+        self.act_on_run(run, kind, by, &request).await
     }
 
     /// Ends the run and those that it has started.
     ///
     /// # Errors
-    /// The run has ended.
-    pub async fn cancel(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
-        self.act(run, EventKind::Cancelled { actor, reason: reason.to_owned() }).await?;
-        self.run(run).await
+    /// The run has ended; as for [`Service::pause`].
+    pub async fn cancel(&self, run: &str, by: impl Into<By>, reason: &str) -> Result<RunView, ServiceError> {
+        let (by, request) = (by.into(), json!(["cancel", run, reason]));
+        let kind = EventKind::Cancelled { actor: by.actor.clone(), reason: reason.to_owned() };
+        self.act_on_run(run, kind, by, &request).await
     }
 }

@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, ServiceError, Verification, WaitingFor};
+use super::{
+    Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, ServiceError, Verification, Visit, WaitingFor,
+};
 use crate::{
     engine::{Frame, Outcome, Phase, Snapshot, Standing, fold},
     store::{
@@ -343,7 +345,9 @@ impl Sight<'_> {
         for frame in self.snapshot.frames.values().filter(|_| header.outcome.is_none()) {
             if let Phase::Attention { error, cause, since } = &frame.phase {
                 attention.push(Attention {
+                    run: header.run.clone(),
                     frame: frame.id,
+                    visit: Visit::of(&header.run, frame.id, frame.visit),
                     state: frame.state.clone(),
                     error: error.clone(),
                     cause: cause.clone(),
@@ -441,7 +445,9 @@ impl Sight<'_> {
             }
         };
         let since = work.map_or(frame.entered_at, |work| work.since);
-        Some(WaitingFor { frame: frame.id, state: frame.state.clone(), on, what, form, since, until })
+        let run = self.snapshot.header.run.clone();
+        let visit = Visit::of(&run, frame.id, frame.visit);
+        Some(WaitingFor { run, frame: frame.id, visit, state: frame.state.clone(), on, what, form, since, until })
     }
 }
 

@@ -23,8 +23,8 @@ use super::{
     turns::{self, Folded, InAttention},
 };
 use crate::{
-    engine::{Definition, Event, EventKind, Header, Notice, Outcome, Rejected, Snapshot, Standing, advance},
-    store::{Answered, Blobs, NewRecord, StoreError, Write},
+    engine::{Definition, Event, EventKind, Header, Notice, Outcome, Rejected, Snapshot, Standing, Turn, advance},
+    store::{Answered, Blobs, Idempotency, NewRecord, StoreError, Write},
     telemetry::traces,
 };
 
@@ -43,18 +43,25 @@ pub(super) struct Happening {
     pub(super) notices: Vec<Notice>,
     /// The claim that this is the result of.
     pub(super) answers: Option<Answered>,
+    /// The idempotency key of the request that this answers.
+    pub(super) once: Option<Idempotency>,
+    /// The revisions that a person has seen: at another one nothing happens.
+    pub(super) seen: Option<Vec<u64>>,
     /// Room that is free once this is durable: the next step may take it at once.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl From<EventKind> for Happening {
     fn from(kind: EventKind) -> Self {
-        Self { kind, records: Vec::new(), notices: Vec::new(), answers: None, permit: None }
+        Self { kind, records: Vec::new(), notices: Vec::new(), answers: None, once: None, seen: None, permit: None }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(super) enum MoveError {
+    /// The run has moved since the person saw it.
+    #[error("the run has changed since: its revision is {revision}")]
+    Unseen { revision: u64 },
     #[error(transparent)]
     Rejected(#[from] Rejected),
     #[error(transparent)]
@@ -155,6 +162,15 @@ fn is_parked(snapshot: &Snapshot) -> bool {
     snapshot.header.outcome.is_some() || (snapshot.frames.len() <= NARROW && snapshot.standing() != Standing::Working)
 }
 
+/// The turn that an event makes, if the run stands where the person saw it.
+fn moved(state: &State, event: &Event, seen: Option<&[u64]>) -> Result<Turn, MoveError> {
+    let revision = state.snapshot.header.revision;
+    if seen.is_some_and(|seen| !seen.contains(&revision)) {
+        return Err(MoveError::Unseen { revision });
+    }
+    Ok(advance(&state.definition, Some(&state.snapshot), event)?)
+}
+
 impl Core {
     /// Folds something that happened into its run and returns the run's revision when that is durable.
     pub(super) async fn happen(self: &Arc<Self>, run: &str, happening: Happening) -> Result<u64, MoveError> {
@@ -217,7 +233,7 @@ impl Core {
         let mut waiting = waiting.into_iter();
         for (happening, _, reply) in waiting.by_ref() {
             let event = Event { at: self.clock.now(), chance: self.clock.chance(), kind: happening.kind.clone() };
-            match advance(&state.definition, Some(&state.snapshot), &event) {
+            match moved(&state, &event, happening.seen.as_deref()) {
                 Ok(turn) => {
                     let last = folded.add(&state.snapshot, event, &turn, &happening);
                     state.snapshot.apply(&turn);
@@ -232,7 +248,7 @@ impl Core {
                     doubted = true;
                 }
                 Err(rejected) => {
-                    let _ = reply.send(Answer::Not(rejected.into()));
+                    let _ = reply.send(Answer::Not(rejected));
                 }
             }
         }

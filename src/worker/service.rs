@@ -9,11 +9,11 @@ use chrono::{DateTime, Utc};
 use prometheus::proto::MetricFamily;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Clock, Definitions, ErrorKind, FormBook, Registry, RunView, ServiceError,
+    Act, By, Clock, Definitions, ErrorKind, FormBook, Registry, RunView, ServiceError,
+    by::Once,
     committer::Committer,
     core::{Core, POLL_FLOOR, lock},
     meters::{Meters, Operation},
@@ -165,6 +165,21 @@ impl Service {
     /// # Errors
     /// A bad identifier or partition; another enterprise of that identifier.
     pub async fn add_enterprise(&self, new: NewEnterprise) -> Result<Enterprise, ServiceError> {
+        let actor = Actor { name: "keyferry".to_owned(), role: "system".to_owned() };
+        self.add_enterprise_by(new, actor).await
+    }
+
+    /// The same for somebody.
+    ///
+    /// # Errors
+    /// As of [`Service::add_enterprise`]; `wrong-role`; an idempotency key that was used for another request.
+    pub async fn add_enterprise_by(&self, new: NewEnterprise, by: impl Into<By>) -> Result<Enterprise, ServiceError> {
+        let by = by.into();
+        self.authorize(&by.actor, Act::Administer)?;
+        let once = by.once(&serde_json::json!(["add-enterprise", new]));
+        if self.done_before(once.as_ref()).await?.is_some() {
+            return self.enterprise(&new.id).await;
+        }
         check_enterprise(&new, &self.core.config)?;
         let enterprise = Enterprise {
             id: new.id,
@@ -175,8 +190,12 @@ impl Service {
             engineer_email: new.engineer_email,
             created_at: self.core.clock.now(),
         };
-        if self.core.store.add_enterprise(enterprise.clone()).await? {
-            return Ok(enterprise);
+        let key = once.map(|once| once.kept(serde_json::json!({ "enterprise": enterprise.id })));
+        match self.core.store.add_enterprise_once(enterprise.clone(), key).await {
+            Ok(true) => return Ok(enterprise),
+            // It is there, or the same request was first.
+            Ok(false) | Err(StoreError::AlreadyStarted { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         let found = self.enterprise(&enterprise.id).await?;
         if (Enterprise { created_at: found.created_at, ..enterprise }) == found {
@@ -230,10 +249,8 @@ impl Service {
     /// # Errors
     /// The key was used for another request.
     pub async fn started(&self, asked: &StartRun) -> Result<Option<RunView>, ServiceError> {
-        let Some(key) = &asked.idempotency_key else { return Ok(None) };
-        match self.core.store.key(key).await? {
-            Some((run, found)) if found == hash_of(asked) => Ok(Some(self.run(&run).await?)),
-            Some(_) => Err(StoreError::KeyReused { key: key.clone() }.into()),
+        match self.done_before(once(asked).as_ref()).await? {
+            Some(kept) => Ok(Some(self.run(&kept.run).await?)),
             None => Ok(None),
         }
     }
@@ -242,9 +259,9 @@ impl Service {
         if let Some(run) = self.started(&asked).await? {
             return Ok(run);
         }
-        let request = hash_of(&asked);
+        self.authorize(&asked.actor, Act::Steer)?;
+        let key = once(&asked).map(Idempotency::from);
         let definition = self.startable(&asked.workflow)?;
-        let key = asked.idempotency_key.map(|key| Idempotency { key, request });
         // No other request is the same: the place is this run's or somebody else's.
         let seat = place.clone().map(|key| Idempotency { key, request: self.core.clock.new_id() });
         let idempotency = key.into_iter().chain(seat).collect();
@@ -357,9 +374,9 @@ impl Service {
 }
 
 /// What makes two requests for a run the same.
-fn hash_of(asked: &StartRun) -> String {
-    let request = serde_json::json!([asked.enterprise, asked.workflow, asked.input]).to_string();
-    hex::encode(Sha256::digest(request.as_bytes()))
+fn once(asked: &StartRun) -> Option<Once> {
+    let request = serde_json::json!([asked.enterprise, asked.workflow, asked.input]);
+    asked.idempotency_key.as_ref().map(|key| Once::new(key, &request))
 }
 
 fn check_enterprise(new: &NewEnterprise, config: &Config) -> Result<(), ServiceError> {

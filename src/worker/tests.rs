@@ -101,7 +101,12 @@ impl Step for Hang {
 }
 
 fn actor() -> Actor {
-    Actor { name: "eve".to_owned(), role: "engineer".to_owned() }
+    Actor { name: "eve".to_owned(), role: "admin".to_owned() }
+}
+
+/// The visit of the one open form of that name.
+async fn open(service: &Service, run: &str, form: &str) -> Visit {
+    service.open_form(run, form).await.unwrap().visit
 }
 
 async fn add_dave(service: &Service) {

@@ -19,8 +19,8 @@ use crate::{
         Snapshot, Turn, advance,
     },
     store::{
-        Answered, Blobs, ClaimAtOnce, ClaimedWork, Happened, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed, Signal,
-        Start, StoreError, Transition, Word, WorkKind, WorkOrder, seal,
+        Answered, Blobs, ClaimAtOnce, ClaimedWork, Happened, KeyUse, NewRecord, ParentLink, RUN_TIMER, SIGNAL, Sealed,
+        Signal, Start, StoreError, Transition, Word, WorkKind, WorkOrder, seal,
     },
 };
 
@@ -46,6 +46,7 @@ pub(super) struct Folded {
     notices: Vec<Notice>,
     records: Vec<NewRecord>,
     answers: Vec<Answered>,
+    keys: Vec<KeyUse>,
     children: Vec<NewChild>,
 }
 
@@ -124,6 +125,7 @@ impl Folded {
             notices: Vec::new(),
             records: Vec::new(),
             answers: Vec::new(),
+            keys: Vec::new(),
             children: Vec::new(),
         }
     }
@@ -133,6 +135,11 @@ impl Folded {
         self.records.extend(happening.records.iter().cloned());
         self.notices.extend(happening.notices.iter().cloned());
         self.answers.extend(happening.answers.clone());
+        self.keys.extend(happening.once.clone().map(|once| KeyUse {
+            key: once.key,
+            request: once.request,
+            answer: json!({ "revision": turn.header.revision }),
+        }));
         // A claim that is no frame's (the run's timer, a word from the parent) is done with as well.
         self.work.extend(happening.answers.iter().map(|answer| (answer.frame, None)));
         self.words_for_children(before, &event, turn);
@@ -374,6 +381,7 @@ fn seal_one(
         notices: folded.notices,
         records: folded.records,
         answers: folded.answers,
+        keys: folded.keys,
         at: folded.at,
     };
     ready.group.push(seal(transition, &mut state.blobs)?);

@@ -4,12 +4,17 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Visit;
 use crate::engine::{Actor, Standing};
 
 /// What a run, or one of its frames, waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WaitingFor {
+    /// The run that waits: the one that is looked at, or one that it has started.
+    pub run: String,
     pub frame: u64,
+    /// What an answer is given to.
+    pub visit: Visit,
     pub state: String,
     /// `customer`, `csm`, `engineer`, `time`, `aws`, `child`, `worker`.
     pub on: String,
@@ -24,7 +29,11 @@ pub struct WaitingFor {
 /// A frame in attention.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attention {
+    /// The run that stands still: the one that is looked at, or one that it has started.
+    pub run: String,
     pub frame: u64,
+    /// What a retry or a skip is for.
+    pub visit: Visit,
     pub state: String,
     pub error: String,
     pub cause: String,

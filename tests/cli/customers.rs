@@ -261,11 +261,12 @@ fn the_packet_is_for_its_owner_alone_and_its_link_gives_a_key_that_works() {
 fn the_packet_names_the_regions_that_were_agreed() {
     let keyferry = start();
     keyferry.json(&["enterprise", "add", "dave"]);
-    let run = keyferry.json(&["run", "start", "dave", "--workflow", "customer-managed"]);
-    let run = run["id"].as_str().expect("a run");
+    let view = keyferry.json(&["run", "start", "dave", "--workflow", "customer-managed"]);
+    let run = view["id"].as_str().expect("a run");
+    let visit = view["waiting_for"][0]["visit"].as_str().expect("it waits");
     let plan = r#"{"primary": "us-west-2", "disaster_recovery": "us-east-1", "aws_account": "123456789012"}"#;
     fs::write(keyferry.path("regions.json"), plan).expect("written");
-    keyferry.json(&["run", "answer", run, "regions", "--data", "regions.json"]);
+    keyferry.json(&["run", "answer", run, "regions", "--at", visit, "--data", "regions.json"]);
     let packet = text(&keyferry.run(&["packet", "dave", "--without-links", "--format", "markdown"]).stdout);
     let listed = packet.split("## 3. Regions").nth(1).and_then(|rest| rest.split("## 4").next()).expect("a section");
     let regions: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("- ")).collect();

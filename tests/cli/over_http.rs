@@ -100,7 +100,7 @@ fn run_view(status: &str) -> Value {
         "summary": "waits for the customer's answer to the form key-arns since 2026-03-02T10:05:00Z",
         "working_in": [], "attention": [], "output": null, "error": null, "cause": null,
         "waiting_for": [{
-            "frame": 0, "state": "AskKeys", "on": "customer", "what": "the customer's answer to the form key-arns",
+            "run": "r-1", "frame": 0, "visit": "1f9c03ab-0-5", "state": "AskKeys", "on": "customer", "what": "the customer's answer to the form key-arns",
             "form": "key-arns", "since": "2026-03-02T10:05:00Z", "until": null
         }]
     })
@@ -134,7 +134,16 @@ async fn show_says_in_one_line_what_the_run_waits_for_on_whom_and_since_when() {
     let line = said.lines().find(|line| line.contains("AskKeys")).expect("a line about the wait");
     assert_eq!(
         line.trim(),
-        "AskKeys waits for the customer's answer to the form key-arns, on customer, since 2026-03-02T10:05:00Z"
+        "AskKeys waits for the customer's answer to the form key-arns, on customer, since 2026-03-02T10:05:00Z, at 1f9c03ab-0-5"
+    );
+    let commands: Vec<&str> = said.lines().map(str::trim).filter(|line| line.starts_with("keyferry run ")).collect();
+    assert_eq!(
+        commands,
+        [
+            "keyferry run answer r-1 key-arns --at 1f9c03ab-0-5 --data FILE",
+            "keyferry run pause r-1 --at 5 --reason TEXT",
+            "keyferry run cancel r-1 --at 5 --reason TEXT",
+        ]
     );
 }
 
@@ -148,35 +157,57 @@ async fn a_refused_answer_prints_each_finding_with_its_place() {
     let line = "POST /api/v1/runs/r-1/forms/key-arns";
     let server = server(vec![(line, 422, "application/problem+json", problem.to_string())]).await;
     let answer = r#"{"keys": {"us-west-2": "arn:aws:kms:us-west-2:1:alias/a"}}"#;
-    let output = server.run(&["run", "answer", "r-1", "key-arns", "--data", "-"], answer).await;
+    let command = ["run", "answer", "r-1", "key-arns", "--at", "1f9c03ab-0-5", "--data", "-"];
+    let output = server.run(&command, answer).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     assert!(stderr(&output).contains("\n  /keys/us-west-2: is the ARN of an alias"), "{}", stderr(&output));
-    assert_eq!(server.asked()[0].body, serde_json::from_str::<Value>(answer).expect("JSON"));
+    let answer: Value = serde_json::from_str(answer).expect("JSON");
+    assert_eq!(server.asked()[0].body, json!({"visit": "1f9c03ab-0-5", "answer": answer}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verbs_send_their_frame_value_and_reason() {
+async fn verbs_send_what_was_seen_their_value_and_reason() {
     let server = server(vec![
         ok("POST /api/v1/runs/r-1/retry", &run_view("working")),
         ok("POST /api/v1/runs/r-1/skip", &run_view("working")),
         ok("POST /api/v1/runs/r-1/cancel", &run_view("cancelled")),
     ])
     .await;
-    server.run(&["run", "retry", "r-1", "--frame", "3", "--input", "-", "--reason", "quota raised"], "{}").await;
-    server.run(&["run", "skip", "r-1", "--reason", "done by hand"], "").await;
-    let cancelled = server.run(&["run", "cancel", "r-1", "--reason", "wrong regions"], "").await;
+    let at = ["--at", "1f9c03ab-3-5"];
+    let retry = ["run", "retry", "r-1", at[0], at[1], "--input", "-", "--reason", "quota raised"];
+    server.run(&retry, "{}").await;
+    server.run(&["run", "skip", "r-1", at[0], at[1], "--reason", "done by hand"], "").await;
+    let cancel = ["run", "cancel", "r-1", "--at", "5", "--reason", "wrong regions"];
+    let cancelled = server.run(&cancel, "").await;
     assert!(cancelled.status.success(), "{}", stderr(&cancelled));
     let asked: Vec<(String, Value)> = server.asked().into_iter().map(|asked| (asked.line, asked.body)).collect();
     let post = |verb: &str, body: Value| (format!("POST /api/v1/runs/r-1/{verb}"), body);
     assert_eq!(
         asked,
         [
-            post("retry", json!({"reason": "quota raised", "frame": 3, "input": {}})),
-            post("skip", json!({"reason": "done by hand"})),
+            post("retry", json!({"visit": at[1], "reason": "quota raised", "input": {}})),
+            post("skip", json!({"visit": at[1], "reason": "done by hand"})),
             post("cancel", json!({"reason": "wrong regions"})),
         ]
     );
+    assert_eq!(server.asked()[2].headers["if-match"], "\"5\"");
+    server.run(&["run", "cancel", "r-1", "--at", "any", "--reason", "whatever it does"], "").await;
+    assert!(!server.asked()[3].headers.contains_key("if-match"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_without_what_was_seen_and_without_a_terminal_is_told_what_to_type() {
+    let server = server(vec![ok("GET /api/v1/runs/r-1", &run_view("waiting"))]).await;
+    let answer = server.run(&["run", "answer", "r-1", "key-arns", "--data", "-", "--as", "csm; Cleo"], "{}").await;
+    let said = "keyferry run answer r-1 key-arns --data - --as 'csm; Cleo' --at 1f9c03ab-0-5";
+    assert!(stderr(&answer).contains(said), "{}", stderr(&answer));
+    let pause = server.run(&["run", "pause", "r-1", "--reason", "a freeze"], "").await;
+    assert!(stderr(&pause).contains("keyferry run pause r-1 --reason 'a freeze' --at 5"), "{}", stderr(&pause));
+    assert_eq!((answer.status.code(), pause.status.code()), (Some(2), Some(2)));
+    let skip = server.run(&["run", "skip", "r-1", "--reason", "why"], "").await;
+    assert!(stderr(&skip).contains("there is nothing to skip in run r-1"), "{}", stderr(&skip));
+    assert!(server.asked().iter().all(|asked| asked.line.starts_with("GET ")), "nothing was sent");
 }
 
 fn events(views: &[Value]) -> (&'static str, u16, &'static str, String) {

@@ -44,8 +44,13 @@ impl Run {
     }
 
     fn skip(&mut self, output: Option<Value>) -> Result<(), Rejected> {
+        let visit = self.snapshot.frames[&0].visit;
+        self.skip_at(visit, output)
+    }
+
+    fn skip_at(&mut self, visit: u64, output: Option<Value>) -> Result<(), Rejected> {
         let output = output.map(Payload::from);
-        self.happen(EventKind::Skipped { frame: 0, output, actor: actor(), reason: "why".to_owned() })
+        self.happen(EventKind::Skipped { frame: 0, visit, output, actor: actor(), reason: "why".to_owned() })
     }
 
     fn output(&self) -> Value {
@@ -119,8 +124,44 @@ fn a_fail_state_cannot_be_skipped_into_success() {
     assert!(matches!(run.snapshot.frames[&0].phase, Phase::Attention { .. }));
     assert!(matches!(run.skip(None), Err(Rejected::Illegal { .. })));
     let input = Some(Payload::from(json!({ "missing": "E" })));
-    run.happen(EventKind::Retried { frame: 0, input, actor: actor(), reason: "why".to_owned() }).unwrap();
+    let visit = run.snapshot.frames[&0].visit;
+    run.happen(EventKind::Retried { frame: 0, visit, input, actor: actor(), reason: "why".to_owned() }).unwrap();
     assert_eq!(run.snapshot.standing(), Standing::Failed);
+}
+
+#[test]
+fn a_verb_is_for_the_visit_that_was_seen_and_for_no_other() {
+    let definition = json!({
+        "StartAt": "First",
+        "States": {
+            "First": { "Type": "Task", "Resource": "urn:keyferry:step:work", "Next": "Second" },
+            "Second": { "Type": "Task", "Resource": "urn:keyferry:step:work", "End": true },
+        },
+    });
+    let mut run = Run::start(&definition, json!({ "a": 1 }));
+    run.fail();
+    let seen = run.snapshot.frames[&0].visit;
+    let retry = |run: &mut Run, visit: u64| {
+        let reason = "why".to_owned();
+        run.happen(EventKind::Retried { frame: 0, visit, input: None, actor: actor(), reason })
+    };
+    for wrong in [seen - 1, seen + 1, 0, u64::MAX] {
+        let stale = Err(Rejected::Stale { frame: 0, event: wrong, frame_at: seen });
+        assert_eq!(run.skip_at(wrong, None), stale);
+        assert_eq!(retry(&mut run, wrong), stale);
+    }
+    run.skip_at(seen, None).unwrap();
+    run.fail();
+    assert_eq!(run.snapshot.frames[&0].state, "Second");
+    let before = run.snapshot.clone();
+    assert!(matches!(run.skip_at(seen, None), Err(Rejected::Stale { .. })), "the same skip again");
+    assert!(matches!(retry(&mut run, seen), Err(Rejected::Stale { .. })), "a retry of what was skipped");
+    assert_eq!(run.snapshot, before, "nobody has seen the second state");
+    // A state that fails again stands at another visit than before.
+    let seen = run.snapshot.frames[&0].visit;
+    retry(&mut run, seen).unwrap();
+    run.fail();
+    assert!(matches!(retry(&mut run, seen), Err(Rejected::Stale { .. })), "the same retry again");
 }
 
 #[test]

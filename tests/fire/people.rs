@@ -172,7 +172,9 @@ impl People {
             request = request.header("keyferry-actor", format!("{role}; Fay"));
         }
         if let Some(body) = body {
-            request = request.header("idempotency-key", format!("fire{path}")).json(&body);
+            // A form that is asked again is another visit, and another request.
+            let visit = body["visit"].as_str().unwrap_or_default();
+            request = request.header("idempotency-key", format!("fire{path}{visit}")).json(&body);
         }
         let answered = match request.send().await {
             Ok(response) if response.status().is_success() => response.json().await.ok(),
@@ -274,7 +276,8 @@ impl People {
                 }
             };
             let path = format!("/api/v1/runs/{}/forms/{form}", view["id"].as_str().unwrap());
-            self.ask(Method::POST, &path, Some(answer), role).await;
+            let body = json!({ "visit": waiting["visit"], "answer": answer });
+            self.ask(Method::POST, &path, Some(body), role).await;
         }
     }
 

@@ -21,6 +21,7 @@ use crate::support::postgres::Database;
 
 const WORKFLOWS: &[(&str, &str)] = &[
     ("noop", NOOP),
+    ("broken", BROKEN),
     (
         "approval",
         r#"{"StartAt": "Nap", "States": {
@@ -30,14 +31,20 @@ const WORKFLOWS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Two states in a row that an engineer has to look after.
+const BROKEN: &str = r#"{"StartAt": "First", "States": {
+    "First": {"Type": "Pass", "Parameters": {"x.$": "$.missing"}, "Next": "Second"},
+    "Second": {"Type": "Pass", "Parameters": {"x.$": "$.missing"}, "End": true}}}"#;
+
 /// A server over a store, with a worker.
-struct Scene {
-    name: &'static str,
-    server: Server,
-    service: Service,
+pub(super) struct Scene {
+    pub(super) name: &'static str,
+    pub(super) server: Server,
+    pub(super) service: Service,
     /// Where the store is, for as long as the scene is played.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
     database: Option<Database>,
+    sqlite: Option<SqliteStore>,
 }
 
 impl Scene {
@@ -48,14 +55,15 @@ impl Scene {
         tokio::spawn(async move { runner.run_worker(stopped, Duration::ZERO).await });
         let dave = server.ask(Method::POST, "/api/v1/enterprises").json(&json!({ "id": "dave" }));
         assert_eq!(dave.send().await.expect("answered").status(), 201);
-        Self { name, server, service, _folder: None, database: None }
+        Self { name, server, service, folder: None, database: None, sqlite: None }
     }
 
     /// One over each store; PostgreSQL's is left out, loudly, where there is none.
-    async fn all() -> Vec<Self> {
+    pub(super) async fn all() -> Vec<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(&folder.path().join("keyferry.db")).await.expect("a store");
-        let mut all = vec![Self { _folder: Some(folder), ..Self::set("SQLite", Arc::new(store)).await }];
+        let sqlite = Some(store.clone());
+        let mut all = vec![Self { folder: Some(folder), sqlite, ..Self::set("SQLite", Arc::new(store)).await }];
         if let Some(database) = Database::make().await {
             let store = PostgresStore::open(&database.url).await.expect("a store");
             all.push(Self { database: Some(database), ..Self::set("PostgreSQL", Arc::new(store)).await });
@@ -63,13 +71,29 @@ impl Scene {
         all
     }
 
-    fn start(&self, key: &str, body: &Value) -> RequestBuilder {
+    /// Another process's server over the same store, after the end of the first.
+    pub(super) async fn again(mut self) -> Self {
+        self.server.stop.send_replace(true);
+        let folder = self.folder.take();
+        let store: Arc<dyn Store> = match (&folder, &self.database) {
+            (Some(folder), _) => {
+                let path = folder.path().join("keyferry.db");
+                self.sqlite.take().expect("it is open").close().await;
+                Arc::new(SqliteStore::open(&path).await.expect("it is free"))
+            }
+            (None, Some(database)) => Arc::new(PostgresStore::open(&database.url).await.expect("a store")),
+            (None, None) => panic!("a scene is on one of the two"),
+        };
+        Self { folder, database: self.database.take(), ..Self::set(self.name, store).await }
+    }
+
+    pub(super) fn start(&self, key: &str, body: &Value) -> RequestBuilder {
         let post = self.server.ask(Method::POST, "/api/v1/enterprises/dave/runs");
         post.header("idempotency-key", key).json(body)
     }
 
     /// Status, and the run or problem.
-    async fn said(request: RequestBuilder) -> (u16, Value) {
+    pub(super) async fn said(request: RequestBuilder) -> (u16, Value) {
         let response = request.send().await.expect("answered");
         (response.status().as_u16(), response.json().await.expect("JSON"))
     }
@@ -112,32 +136,37 @@ async fn an_approval_that_comes_thrice_too_early_or_too_late_has_one_effect() {
         let (status, run) = Scene::said(scene.start("a", &json!({ "workflow": "approval" }))).await;
         assert_eq!(status, 201, "{run}");
         let id = run["id"].as_str().expect("a run").to_owned();
-        let answer = |form: &str, body: Value| {
+        let answer = |form: &str, visit: &str, answer: Value| {
             let path = format!("/api/v1/runs/{id}/forms/{form}");
-            Scene::said(scene.server.ask(Method::POST, &path).json(&body))
+            Scene::said(scene.server.ask(Method::POST, &path).json(&json!({ "visit": visit, "answer": answer })))
         };
-        let approve = || answer("purge-approval", json!({ "approve": true, "reason": "the successors serve" }));
-        let window = || answer("window", json!({ "start": "now", "duration_hours": 8 }));
-        let refused = |(status, problem): (u16, Value)| {
-            assert_eq!((status, problem["code"].as_str()), (409, Some("form-not-open")), "{}: {problem}", scene.name);
+        let approve =
+            |visit| answer("purge-approval", visit, json!({ "approve": true, "reason": "the successors serve" }));
+        let window = |visit| answer("window", visit, json!({ "start": "now", "duration_hours": 8 }));
+        let refused = |code: &str, (status, problem): (u16, Value)| {
+            assert_eq!((status, problem["code"].as_str()), (409, Some(code)), "{}: {problem}", scene.name);
         };
-        refused(approve().await);
-        refused(window().await);
+        let nap = run["waiting_for"][0]["visit"].as_str().expect("it naps").to_owned();
+        refused("visit-over", approve(&nap).await);
+        refused("visit-over", window(&nap).await);
         let began = Instant::now();
         while scene.service.form_input(&id, "purge-approval").await.is_err() {
             assert!(began.elapsed() < PATIENCE, "{}: the form does not open", scene.name);
             SystemClock.sleep(Duration::from_millis(10)).await;
         }
-        refused(window().await);
-        let answers = join_all((0..3).map(|_| approve())).await;
+        let first = scene.service.open_form(&id, "purge-approval").await.expect("open").visit.to_string();
+        refused("form-not-open", window(&first).await);
+        refused("visit-over", approve(&nap).await);
+        let answers = join_all((0..3).map(|_| approve(&first))).await;
         let taken = answers.iter().filter(|(status, _)| *status == 200).count();
         assert_eq!(taken, 1, "{}: {answers:?}", scene.name);
         assert!(answers.iter().all(|(status, _)| matches!(status, 200 | 409)), "{}: {answers:?}", scene.name);
-        refused(approve().await);
-        let (status, view) = window().await;
+        refused("visit-over", approve(&first).await);
+        let second = scene.service.open_form(&id, "window").await.expect("open").visit.to_string();
+        let (status, view) = window(&second).await;
         assert_eq!((status, &view["status"]), (200, &json!("succeeded")), "{}: {view}", scene.name);
-        refused(window().await);
-        refused(approve().await);
+        refused("visit-over", window(&second).await);
+        refused("visit-over", approve(&first).await);
         let rows = scene.service.history(&id, 100, None).await.expect("read").items;
         let answered = rows.iter().filter(|row| row.event["event"] == "form-answered").count();
         assert_eq!(answered, 2, "{}: one answer of each form is kept", scene.name);

@@ -2,6 +2,7 @@
 
 mod customer;
 mod disorder;
+mod verbs;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -38,6 +39,9 @@ async fn service_over(store: Arc<dyn Store>, workflows: &[(&str, &str)]) -> Serv
     let mut definitions = Definitions::new();
     for (name, source) in workflows {
         definitions.add(name, source).expect("a definition");
+        if *name == "broken" {
+            definitions.share(name);
+        }
     }
     Service::open(ServiceOptions {
         store,
@@ -181,7 +185,8 @@ async fn a_form_is_answered_in_its_role_alone() {
     let server = start().await;
     let answer = |role: &'static str| {
         let post = server.ask(Method::POST, "/api/v1/runs/r/forms/window").header("keyferry-actor", role);
-        post.header("content-type", "application/json").body(r#"{"start": "now", "duration_hours": 8}"#)
+        post.header("content-type", "application/json")
+            .body(r#"{"visit": "00000000-0-1", "answer": {"start": "now", "duration_hours": 8}}"#)
     };
     assert_eq!(code(answer("customer; Jane Doe")).await, is(403, "wrong-role"));
     for role in ["csm", "admin"] {

@@ -337,7 +337,7 @@ async fn people(
         if view.ended_at.is_some() || view.status == Standing::Attention {
             return view;
         }
-        for form in view.waiting_for.iter().filter_map(|wait| wait.form.as_deref()) {
+        for (form, visit) in view.waiting_for.iter().filter_map(|wait| Some((wait.form.as_deref()?, &wait.visit))) {
             let (role, answer) = match form {
                 // It is the import that answers it.
                 "key-import" => {
@@ -367,7 +367,7 @@ async fn people(
                 other => panic!("the form {other} was not expected: {view:#?}"),
             };
             // The form may have been answered between the look and now.
-            drop(service.answer(&run, form, answer, actor(role)).await);
+            drop(service.answer(&run, form, visit, answer, actor(role)).await);
         }
         SystemClock.sleep(Duration::from_millis(10)).await;
     }

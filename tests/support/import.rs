@@ -145,7 +145,8 @@ impl Vendor {
     pub async fn waiting(&self, own_keys: &[&str]) -> String {
         let run = self.start("dave").await;
         let regions = json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": own_keys });
-        self.service.answer(&run, "regions", regions, actor("engineer")).await.unwrap();
+        let visit = self.service.open_form(&run, "regions").await.unwrap().visit;
+        self.service.answer(&run, "regions", &visit, regions, actor("engineer")).await.unwrap();
         self.until(&run, |view| view.waiting_for.iter().any(|wait| wait.form.as_deref() == Some("key-import"))).await;
         run
     }

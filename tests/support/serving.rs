@@ -206,9 +206,20 @@ impl Serving {
         (response.status(), response.json().await.unwrap())
     }
 
+    /// An engineer's change under an idempotency key.
+    pub fn under_key(&self, key: &str, path: &str, body: &Value) -> RequestBuilder {
+        let request = self.client.post(format!("{}/api/v1{path}", self.api)).bearer_auth(&self.token);
+        request.header("idempotency-key", key).json(body)
+    }
+
     pub async fn metrics(&self) -> String {
         let request = self.client.get(format!("{}/metrics", self.api)).bearer_auth(&self.token);
         request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// What a command needs to find this server.
+    pub fn environment(&self) -> [(&'static str, String); 2] {
+        [("KEYFERRY_URL", self.api.clone()), ("KEYFERRY_TOKEN", self.token.clone())]
     }
 
     /// A command of an operator, which has to succeed; what it printed as JSON.
@@ -232,7 +243,9 @@ impl Serving {
         let run = self.operator(Method::POST, &format!("/enterprises/{enterprise}/runs"), "engineer", &start).await;
         let run = run["id"].as_str().unwrap().to_owned();
         let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
-        self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &regions).await;
+        let visit = self.run(&run).await["waiting_for"][0]["visit"].clone();
+        let body = json!({ "visit": visit, "answer": regions });
+        self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &body).await;
         self.until(&run, |forms| forms.contains(&"key-import".to_owned())).await;
         run
     }

@@ -94,13 +94,13 @@ impl Process {
         response.json().await.expect("JSON")
     }
 
-    /// Waits until the run stands in attention with at least this revision.
-    async fn until_attention(&self, run: &str, revision: u64) -> u64 {
+    /// Waits until the run stands in attention with at least this revision; gives the revision and the visit.
+    async fn until_attention(&self, run: &str, revision: u64) -> (u64, Value) {
         for _ in looks() {
             let request = reqwest::Client::new().get(format!("http://{}/api/v1/runs/{run}", self.address));
             let view: Value = request.bearer_auth(&self.token).send().await.expect("answered").json().await.unwrap();
             if view["status"] == "attention" && view["revision"].as_u64() >= Some(revision) {
-                return view["revision"].as_u64().unwrap();
+                return (view["revision"].as_u64().unwrap(), view["attention"][0]["visit"].clone());
             }
             SystemClock.sleep(Duration::from_millis(20)).await;
         }
@@ -136,11 +136,11 @@ async fn a_run_is_one_trace_in_whatever_processes_it_is_worked_on() {
     let secret = json!({ "workflow": "compliance-audit", "input": { "secret": "canary-5b1f" } });
     let started = first.post("enterprises/dave/runs", secret).await;
     let run = started["id"].as_str().unwrap().to_owned();
-    let revision = first.until_attention(&run, 1).await;
+    let (revision, visit) = first.until_attention(&run, 1).await;
     let log = first.end().await;
 
     let second = Process::start(folder.path(), &collector.endpoint).await;
-    second.post(&format!("runs/{run}/retry"), json!({ "reason": "once more" })).await;
+    second.post(&format!("runs/{run}/retry"), json!({ "visit": visit, "reason": "once more" })).await;
     second.until_attention(&run, revision + 2).await;
     second.post(&format!("runs/{run}/cancel"), json!({ "reason": "enough" })).await;
     second.end().await;

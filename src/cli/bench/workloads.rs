@@ -72,8 +72,9 @@ pub async fn answers(house: &mut House, times: usize) -> Result<Vec<f64>, Failur
         let (runs, _) = start(house, WAITING.min(times - latencies.len()), ASK, json!({})).await?;
         SystemClock.sleep(Duration::from_secs(1)).await;
         for run in runs {
+            let open = house.service.open_form(&run, FORM).await.map_err(failed)?;
             let asked = Instant::now();
-            house.service.answer(&run, FORM, json!({ "go": true }), actor()).await.map_err(failed)?;
+            house.service.answer(&run, FORM, &open.visit, json!({ "go": true }), actor()).await.map_err(failed)?;
             latencies.push(house.marks.until_woken(&run).await.duration_since(asked).as_secs_f64());
             SystemClock.sleep(Duration::from_millis(10 + SystemClock.chance() % 50)).await;
         }

@@ -24,7 +24,8 @@ pub(super) async fn answer(
     view: &RunView,
     show: &mut Show,
 ) -> Result<(), Failure> {
-    for form in view.waiting_for.iter().filter_map(|waiting| waiting.form.as_deref()) {
+    let forms = view.waiting_for.iter().filter_map(|waiting| Some((waiting.form.as_deref()?, &waiting.visit)));
+    for (form, visit) in forms {
         let (role, said, answer) = match form {
             "regions" => (
                 "engineer",
@@ -57,7 +58,7 @@ pub(super) async fn answer(
             }
         };
         let actor = Actor { name: format!("demo {role}"), role: role.to_owned() };
-        match service.answer(&view.id, form, answer, actor).await {
+        match service.answer(&view.id, form, visit, answer, actor).await {
             Ok(_) => show.person(role, &said),
             // The form was answered between the look and now.
             Err(error) if error.kind == ErrorKind::Conflict || error.kind == ErrorKind::Refused => {}

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     cli::output::table,
     engine::Standing,
-    worker::{HistoryRow, RunView, Verification, WaitingFor},
+    worker::{HistoryRow, RunView, Verification, WaitingFor, next},
 };
 
 fn time(at: DateTime<Utc>) -> String {
@@ -46,27 +46,37 @@ pub fn run(run: &RunView) -> String {
     if !run.children.is_empty() {
         lines.push(format!("  children: {}", run.children.join(" ")));
     }
-    lines.extend(run.waiting_for.iter().map(waiting));
+    for wait in &run.waiting_for {
+        lines.push(waiting(wait));
+        lines.extend(wait.form.iter().map(|form| format!("    {}", next::answer(&run.id, form, &wait.visit))));
+    }
     for attention in &run.attention {
         lines.push(format!(
-            "  attention since {} in {} (frame {}): {}: {}",
+            "  attention since {} in {}, at {}: {}: {}",
             time(attention.since),
             attention.state,
-            attention.frame,
+            attention.visit,
             attention.error,
             attention.cause
         ));
+        lines.extend(next::mend(&run.id, &attention.visit).map(|command| format!("    {command}")));
     }
     if let Some(error) = &run.error {
         lines.push(format!("  {error}: {}", run.cause.as_deref().unwrap_or_default()));
     }
     lines.extend(run.ended_at.map(|at| format!("  ended {}", time(at))));
+    let steer = next::steer(run);
+    if !steer.is_empty() {
+        lines.push(format!("  the run itself, at {}", run.revision));
+        lines.extend(steer.iter().map(|command| format!("    {command}")));
+    }
     lines.join("\n")
 }
 
 fn waiting(wait: &WaitingFor) -> String {
     let until = wait.until.map(|until| format!(", until {}", time(until))).unwrap_or_default();
-    format!("  {} waits for {}, on {}, since {}{until}", wait.state, wait.what, wait.on, time(wait.since))
+    let at = wait.form.as_ref().map(|_| format!(", at {}", wait.visit)).unwrap_or_default();
+    format!("  {} waits for {}, on {}, since {}{until}{at}", wait.state, wait.what, wait.on, time(wait.since))
 }
 
 pub fn listing(runs: &[RunView]) -> String {

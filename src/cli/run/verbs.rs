@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::change;
+use super::{
+    change,
+    seen::{self, Typed},
+};
 use crate::cli::{
     Common,
     client::{ActAs, Connection},
@@ -21,6 +24,9 @@ pub struct Answer {
     /// A file with the answer as JSON, - for standard input
     #[arg(long, value_name = "FILE")]
     data: String,
+    /// What you have seen, as `run show` prints it; on a terminal it is shown and asked for when left out
+    #[arg(long, value_name = "VISIT")]
+    at: Option<String>,
     #[command(flatten)]
     acting: ActAs,
     #[command(flatten)]
@@ -30,10 +36,7 @@ pub struct Answer {
 #[derive(Debug, clap::Args)]
 pub struct Retry {
     #[command(flatten)]
-    plain: Plain,
-    /// Which frame, when more than one is in attention
-    #[arg(long)]
-    frame: Option<u64>,
+    mend: Mend,
     /// A file with another input for the state as JSON, - for standard input
     #[arg(long, value_name = "FILE")]
     input: Option<String>,
@@ -42,19 +45,19 @@ pub struct Retry {
 #[derive(Debug, clap::Args)]
 pub struct Skip {
     #[command(flatten)]
-    plain: Plain,
-    /// Which frame, when more than one is in attention
-    #[arg(long)]
-    frame: Option<u64>,
-    /// A file with the state's result as JSON, - for standard input; {} if left out
+    mend: Mend,
+    /// A file with the state's result as JSON, - for standard input; its input goes on unchanged if left out
     #[arg(long, value_name = "FILE")]
     result: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
-pub struct Plain {
+pub struct Mend {
     /// The run's identifier
     run: String,
+    /// What you have seen, as `run show` prints it; on a terminal it is shown and asked for when left out
+    #[arg(long, value_name = "VISIT")]
+    at: Option<String>,
     /// Why; the history keeps it
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -64,42 +67,99 @@ pub struct Plain {
     connection: Connection,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct Plain {
+    /// The run's identifier
+    run: String,
+    /// The revision that you have seen, as `run show` prints it, or `any` for a run that moves all the time; on a terminal it is
+    /// shown and asked for when left out
+    #[arg(long, value_name = "REVISION")]
+    at: Option<String>,
+    /// Why; the history keeps it
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    #[command(flatten)]
+    acting: ActAs,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// The words of options as they were typed.
+fn options(given: &[(&str, Option<&str>)], acting: &ActAs, connection: &Connection) -> Vec<String> {
+    let given = given.iter().filter_map(|(name, value)| Some([(*name).to_owned(), (*value)?.to_owned()]));
+    given.flatten().chain(acting.words()).chain(connection.words()).collect()
+}
+
 impl Answer {
     pub async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = self.connection.client()?;
-        let answer = read_json(&self.data)?;
-        change(&client, &["runs", &self.run, "forms", &self.form], &answer, &self.acting, common).await
+        let at = match &self.at {
+            Some(at) => at.clone(),
+            None => {
+                let given = options(&[("--data", Some(self.data.as_str()))], &self.acting, &self.connection);
+                let rest = [vec![self.form.clone()], given].concat();
+                let typed = Typed { verb: "answer", run: self.run.clone(), rest, reads_input: self.data == "-" };
+                seen::ask(&client, &typed, Some(&self.form)).await?
+            }
+        };
+        let body = json!({ "visit": seen::visit(&at)?, "answer": read_json(&self.data)? });
+        change(&client, &["runs", &self.run, "forms", &self.form], &body, &self.acting.headers(), common).await
     }
 }
 
 impl Retry {
     pub async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
-        let input = self.input.as_deref().map(read_json).transpose()?;
-        self.plain.send("retry", body(&self.plain.reason, self.frame, "input", input), common).await
+        self.mend.send("retry", ("--input", "input"), self.input.as_deref(), common).await
     }
 }
 
 impl Skip {
     pub async fn execute(self, common: &Common) -> Result<ExitCode, Failure> {
-        let result = self.result.as_deref().map(read_json).transpose()?;
-        self.plain.send("skip", body(&self.plain.reason, self.frame, "output", result), common).await
+        self.mend.send("skip", ("--result", "output"), self.result.as_deref(), common).await
+    }
+}
+
+impl Mend {
+    /// `names` are those of the option that holds `file` and of the body's member.
+    async fn send(
+        &self,
+        verb: &'static str,
+        names: (&str, &str),
+        file: Option<&str>,
+        common: &Common,
+    ) -> Result<ExitCode, Failure> {
+        let client = self.connection.client()?;
+        let at = match &self.at {
+            Some(at) => at.clone(),
+            None => {
+                let given = [("--reason", Some(self.reason.as_str())), (names.0, file)];
+                let rest = options(&given, &self.acting, &self.connection);
+                let typed = Typed { verb, run: self.run.clone(), rest, reads_input: file == Some("-") };
+                seen::ask(&client, &typed, None).await?
+            }
+        };
+        let mut body = Map::new();
+        body.insert("visit".to_owned(), json!(seen::visit(&at)?));
+        body.insert("reason".to_owned(), json!(self.reason));
+        if let Some(file) = file {
+            body.insert(names.1.to_owned(), read_json(file)?);
+        }
+        change(&client, &["runs", &self.run, verb], &Value::Object(body), &self.acting.headers(), common).await
     }
 }
 
 impl Plain {
-    pub async fn execute(self, verb: &str, common: &Common) -> Result<ExitCode, Failure> {
-        self.send(verb, body(&self.reason, None, "", None), common).await
-    }
-
-    async fn send(&self, verb: &str, body: Value, common: &Common) -> Result<ExitCode, Failure> {
+    pub async fn execute(self, verb: &'static str, common: &Common) -> Result<ExitCode, Failure> {
         let client = self.connection.client()?;
-        change(&client, &["runs", &self.run, verb], &body, &self.acting, common).await
+        let at = match &self.at {
+            Some(at) => at.clone(),
+            None => {
+                let rest = options(&[("--reason", Some(self.reason.as_str()))], &self.acting, &self.connection);
+                seen::ask(&client, &Typed { verb, run: self.run.clone(), rest, reads_input: false }, None).await?
+            }
+        };
+        let mut headers = self.acting.headers();
+        headers.extend(seen::revision(&at)?.map(|revision| ("if-match", format!("\"{revision}\""))));
+        change(&client, &["runs", &self.run, verb], &json!({ "reason": self.reason }), &headers, common).await
     }
-}
-
-fn body(reason: &str, frame: Option<u64>, name: &str, value: Option<Value>) -> Value {
-    let mut body = Map::from_iter([("reason".to_owned(), json!(reason))]);
-    body.extend(frame.map(|frame| ("frame".to_owned(), json!(frame))));
-    body.extend(value.map(|value| (name.to_owned(), value)));
-    Value::Object(body)
 }

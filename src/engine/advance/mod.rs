@@ -169,8 +169,12 @@ fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
             }
         }
         EventKind::RunTimedOut => draft.time_out()?,
-        EventKind::Retried { frame, input, actor: _, reason: _ } => draft.retry(*frame, input.clone())?,
-        EventKind::Skipped { frame, output, actor: _, reason: _ } => draft.skip(*frame, output.clone())?,
+        EventKind::Retried { frame, visit, input, actor: _, reason: _ } => {
+            draft.retry(*frame, *visit, input.clone())?
+        }
+        EventKind::Skipped { frame, visit, output, actor: _, reason: _ } => {
+            draft.skip(*frame, *visit, output.clone())?;
+        }
         EventKind::Paused { .. } => draft.pause(true)?,
         EventKind::Resumed { .. } => draft.pause(false)?,
         EventKind::Cancelled { reason, .. } => draft.cancel(reason),

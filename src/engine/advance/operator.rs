@@ -4,8 +4,12 @@ use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{FrameId, Outcome, Payload, Phase, definition::Kind};
 
 impl Draft<'_> {
-    fn in_attention(&self, id: FrameId) -> Result<(), Rejected> {
+    /// The frame stands in attention, at the visit that the person saw.
+    fn in_attention(&self, id: FrameId, visit: u64) -> Result<(), Rejected> {
         let frame = self.frame(id).ok_or(Rejected::NoFrame { frame: id })?;
+        if frame.visit != visit {
+            return Err(Rejected::Stale { frame: id, event: visit, frame_at: frame.visit });
+        }
         match &frame.phase {
             Phase::Attention { .. } => Ok(()),
             Phase::Queued
@@ -26,8 +30,8 @@ impl Draft<'_> {
     }
 
     /// Tries a state again, with all its retries anew.
-    pub fn retry(&mut self, id: FrameId, input: Option<Payload>) -> Result<(), Rejected> {
-        self.in_attention(id)?;
+    pub fn retry(&mut self, id: FrameId, visit: u64, input: Option<Payload>) -> Result<(), Rejected> {
+        self.in_attention(id, visit)?;
         if let Some(input) = &input {
             within_limit("the input", input)
                 .map_err(|failure| Rejected::Illegal { reason: format!("the input does not fit: {failure}") })?;
@@ -45,8 +49,8 @@ impl Draft<'_> {
 
     /// Goes on behind a state as if it had succeeded with `output`, its raw result; without one its input goes on
     /// unchanged, and nothing is assigned.
-    pub fn skip(&mut self, id: FrameId, output: Option<Payload>) -> Result<(), Rejected> {
-        self.in_attention(id)?;
+    pub fn skip(&mut self, id: FrameId, visit: u64, output: Option<Payload>) -> Result<(), Rejected> {
+        self.in_attention(id, visit)?;
         let state = self.state_of(id).ok_or(Rejected::NoFrame { frame: id })?;
         if matches!(state.kind, Kind::Choice { .. } | Kind::Fail { .. }) {
             let reason = format!(

@@ -202,12 +202,14 @@ pub(super) fn any_event(dice: &Dice, snapshot: &Snapshot) -> Event {
         5 => EventKind::TimerFired { frame, visit },
         6 => EventKind::FormAnswered { frame, visit, answer: output, actor: actor() },
         7 => EventKind::ChildEnded { frame, visit, child: "c".to_owned(), end: ChildEnd::Succeeded { output } },
-        8 => EventKind::Retried { frame, input: dice.once_in(2).then_some(output), actor: actor(), reason },
-        9 | 10 => EventKind::Skipped { frame, output: dice.once_in(2).then_some(output), actor: actor(), reason },
+        8 => EventKind::Retried { frame, visit, input: dice.once_in(2).then_some(output), actor: actor(), reason },
+        9 | 10 => {
+            EventKind::Skipped { frame, visit, output: dice.once_in(2).then_some(output), actor: actor(), reason }
+        }
         11 => EventKind::Paused { actor: actor(), reason },
         12 => EventKind::Resumed { actor: actor(), reason },
         13 if dice.once_in(4) => EventKind::Cancelled { actor: actor(), reason },
-        13 => EventKind::Retried { frame, input: None, actor: actor(), reason },
+        13 => EventKind::Retried { frame, visit, input: None, actor: actor(), reason },
         _ if dice.once_in(4) => EventKind::RunTimedOut,
         _ => EventKind::ChildEnded { frame, visit, child: "c".to_owned(), end: ChildEnd::Cancelled { reason } },
     };

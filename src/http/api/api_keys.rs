@@ -3,22 +3,23 @@
 use axum::extract::{Path, State};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
 };
 use crate::{
     access::{ApiKey, Environment, HandoverOrder, KeyOrder, KeyView, Networks, Rotation},
     http::problem::Problem,
+    worker::{Act, By},
 };
 
 /// Hours that a one-time link waits to be opened when the request does not say.
 const LINK_HOURS: u32 = 72;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Create {
     environment: Environment,
@@ -28,7 +29,7 @@ pub struct Create {
     networks: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotate {
     expires_at: Option<DateTime<Utc>>,
@@ -36,13 +37,13 @@ pub struct Rotate {
     old_expires_in_hours: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     reason: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOver {
     environment: Environment,
@@ -64,17 +65,18 @@ pub async fn show(State(api): State<Api>, Path((enterprise, id)): Path<(String, 
 pub async fn create(
     State(api): State<Api>,
     Path(enterprise): Path<String>,
-    acting: Acting,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    asking: Asking,
     Body(create): Body<Create>,
 ) -> Reply {
+    let by = administrator(&api, asking)?;
+    let idempotency_key = by.once(&json!(["create-api-key", enterprise, create]));
     let order = KeyOrder {
         enterprise,
         environment: create.environment,
         networks: networks(&create.networks)?,
         expires_at: end(create.expires_at, create.expires_in_days, &api)?,
         replaces: None,
-        by: acting.or("engineer").name,
+        by: by.actor.name,
         idempotency_key,
     };
     let (view, key) = committed(async move { api.access.create_key(order).await }).await?;
@@ -84,17 +86,18 @@ pub async fn create(
 pub async fn rotate(
     State(api): State<Api>,
     Path((enterprise, id)): Path<(String, String)>,
-    acting: Acting,
-    IdempotencyKey(idempotency_key): IdempotencyKey,
+    asking: Asking,
     Body(rotate): Body<Rotate>,
 ) -> Reply {
+    let by = administrator(&api, asking)?;
+    let idempotency_key = by.once(&json!(["rotate-api-key", enterprise, id, rotate]));
     let hours = rotate.old_expires_in_hours.map(|hours| TimeDelta::hours(i64::from(hours)));
     let rotation = Rotation {
         enterprise,
         id,
         expires_at: end(rotate.expires_at, rotate.expires_in_days, &api)?,
         old_expires_at: hours.and_then(|hours| api.access.now().checked_add_signed(hours)),
-        by: acting.or("engineer").name,
+        by: by.actor.name,
         idempotency_key,
     };
     let (view, key) = committed(async move { api.access.rotate_key(rotation).await }).await?;
@@ -104,7 +107,7 @@ pub async fn rotate(
 pub async fn revoke(
     State(api): State<Api>,
     Path((enterprise, id)): Path<(String, String)>,
-    acting: Acting,
+    asking: Asking,
     Body(revoke): Body<Revoke>,
 ) -> Reply {
     let reason = revoke.reason.trim().to_owned();
@@ -115,24 +118,30 @@ pub async fn revoke(
             "reason: say in 1 to 1000 characters why the key is revoked",
         ));
     }
-    let by = acting.or("engineer").name;
-    let view = committed(async move { api.access.revoke_key(&enterprise, &id, &reason, &by).await }).await?;
+    let by = administrator(&api, asking)?;
+    let once = by.once(&json!(["revoke-api-key", enterprise, id, reason]));
+    let name = by.actor.name;
+    let change = async move { api.access.revoke_key_once(&enterprise, &id, &reason, &name, once).await };
+    let view = committed(change).await?;
     extract::json(StatusCode::OK, &view)
 }
 
 pub async fn hand_over(
     State(api): State<Api>,
     Path(enterprise): Path<String>,
-    acting: Acting,
+    asking: Asking,
     Body(asked): Body<HandOver>,
 ) -> Reply {
+    let by = administrator(&api, asking)?;
+    let idempotency_key = by.once(&json!(["hand-over", enterprise, asked]));
     let order = HandoverOrder {
         enterprise,
         environment: asked.environment,
         networks: networks(&asked.networks)?,
         key_days: asked.key_expires_in_days,
         valid_hours: asked.valid_hours.unwrap_or(LINK_HOURS),
-        by: acting.or("engineer").name,
+        by: by.actor.name,
+        idempotency_key,
     };
     let public_url = api.config.customer.public_url.clone();
     let made = committed(async move { api.access.hand_over(order).await }).await?;
@@ -152,6 +161,13 @@ pub async fn trail(
 ) -> Reply {
     let limit = page_size(paging.limit)?;
     extract::json(StatusCode::OK, &api.access.trail(&enterprise, limit, paging.cursor).await?)
+}
+
+/// Who changes what is known of an enterprise, if the service lets them.
+pub fn administrator(api: &Api, asking: Asking) -> Result<By, Problem> {
+    let by = asking.by("engineer");
+    api.service.authorize(&by.actor, Act::Administer)?;
+    Ok(by)
 }
 
 /// The one answer that holds a key.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     Api, Reply,
-    extract::{self, Body, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
 };
 use crate::{http::problem::Problem, worker::NewEnterprise};
 
@@ -30,7 +30,7 @@ pub async fn list(State(api): State<Api>, Parameters(paging): Parameters<Paging>
 }
 
 /// Adding the same enterprise again is no error and changes nothing, so that a lost answer can be asked for again.
-pub async fn add(State(api): State<Api>, Body(add): Body<Add>) -> Reply {
+pub async fn add(State(api): State<Api>, asking: Asking, Body(add): Body<Add>) -> Reply {
     let new = NewEnterprise {
         name: add.name.unwrap_or_else(|| add.id.clone()),
         id: add.id,
@@ -39,7 +39,8 @@ pub async fn add(State(api): State<Api>, Body(add): Body<Add>) -> Reply {
         csm_email: add.csm_email,
         engineer_email: add.engineer_email,
     };
-    let enterprise = committed(async move { api.service.add_enterprise(new).await }).await?;
+    let by = asking.by("engineer");
+    let enterprise = committed(async move { api.service.add_enterprise_by(new, by).await }).await?;
     let response = extract::json(StatusCode::CREATED, &enterprise)?;
     Ok(extract::located(response, "/api/v1/enterprises", &enterprise.id))
 }

@@ -10,12 +10,13 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 use super::{Api, LARGEST_BODY, Reply};
 use crate::{
     engine::Actor,
     http::problem::Problem,
-    worker::{RunView, ServiceError},
+    worker::{By, RunView, ServiceError, Visit},
 };
 
 /// The name under which the bootstrap administrator's token acts.
@@ -180,6 +181,61 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         tags.map(|tags| Self(Some(tags))).ok_or_else(|| {
             Problem::new(StatusCode::BAD_REQUEST, "invalid-if-match", "If-Match: send an ETag as it was received")
         })
+    }
+}
+
+/// Who acts, under which idempotency key, on what they have seen: what every verb is given besides its body.
+pub struct Asking {
+    acting: Acting,
+    key: Option<String>,
+    if_match: Option<Vec<u64>>,
+}
+
+impl Asking {
+    /// `role` counts when the request names none.
+    pub fn by(self, role: &str) -> By {
+        By { actor: self.acting.or(role), idempotency_key: self.key, if_match: self.if_match }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asking {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let acting = Acting::from_request_parts(parts, state).await?;
+        let IdempotencyKey(key) = IdempotencyKey::from_request_parts(parts, state).await?;
+        let IfMatch(if_match) = IfMatch::from_request_parts(parts, state).await?;
+        Ok(Self { acting, key, if_match })
+    }
+}
+
+/// The body of a verb on a frame: the visit that was seen, and the rest.
+pub fn fenced<T: DeserializeOwned>(run: &str, body: Value) -> Result<(Visit, T), Problem> {
+    let wrong = |code, detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+    let place = format!(
+        "read it where GET /api/v1/runs/{run} shows it, in `attention` or `waiting_for`, or in `keyferry run show {run}`"
+    );
+    let Value::Object(mut members) = body else {
+        return Err(wrong("invalid-body", "the body is an object".to_owned()));
+    };
+    let visit = match members.remove("visit") {
+        None | Some(Value::Null) => {
+            return Err(wrong("visit-missing", format!("visit: say what you have seen; {place}")));
+        }
+        Some(Value::String(text)) => text.parse::<Visit>().map_err(|no| no.to_string()),
+        Some(other) => Err(format!("`{other}` is not a visit")),
+    };
+    let visit = visit.map_err(|no| wrong("visit-invalid", format!("visit: {no}; {place}")))?;
+    let frame = members.remove("frame").filter(|frame| !frame.is_null());
+    if frame.is_some_and(|frame| frame != json!(visit.frame())) {
+        return Err(wrong(
+            "visit-invalid",
+            format!("frame: the visit {visit} is of frame {}; leave `frame` out", visit.frame()),
+        ));
+    }
+    match serde_json::from_value(Value::Object(members)) {
+        Ok(rest) => Ok((visit, rest)),
+        Err(error) => Err(wrong("invalid-body", error.to_string())),
     }
 }
 

@@ -5,13 +5,13 @@ use axum::{
     response::IntoResponse,
 };
 use http::{HeaderValue, StatusCode, header};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{
     Api, Reply,
-    api_keys::networks,
-    extract::{Acting, Body, Parameters, committed},
+    api_keys::{administrator, networks},
+    extract::{Asking, Body, Parameters, committed},
 };
 use crate::{
     access::{Environment, HandoverOrder},
@@ -29,7 +29,7 @@ pub struct Asked {
     format: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WithLinks {
     format: Option<String>,
@@ -52,12 +52,14 @@ pub async fn without_links(
 pub async fn with_links(
     State(api): State<Api>,
     Path(enterprise): Path<String>,
-    acting: Acting,
+    asking: Asking,
     Body(asked): Body<WithLinks>,
 ) -> Reply {
     let format = format(asked.format.as_deref())?;
     let networks = networks(&asked.networks)?;
-    let by = acting.or("engineer").name;
+    let by = administrator(&api, asking)?;
+    // The first link stands for the packet: where it was made before, the packet was told before.
+    let mut once = by.once(&json!(["packet", enterprise, asked]));
     let mut links = Vec::new();
     for environment in [Environment::Test, Environment::Production] {
         let order = HandoverOrder {
@@ -66,7 +68,8 @@ pub async fn with_links(
             networks: networks.clone(),
             key_days: asked.key_expires_in_days,
             valid_hours: asked.valid_hours.unwrap_or(LINK_HOURS),
-            by: by.clone(),
+            by: by.actor.name.clone(),
+            idempotency_key: once.take(),
         };
         let access = api.access.clone();
         let made = committed(async move { access.hand_over(order).await }).await?;

@@ -1,13 +1,14 @@
-//! What people do to a run. Each verb needs a reason, which the history keeps with who gave it.
+//! What people do to a run. Each verb needs a reason, which the history keeps with who gave it; one on a frame needs the visit
+//! that was seen. Who may act, what was seen and what was done before is for the service to say.
 
 use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Body, IfMatch, committed},
+    extract::{self, Asking, Body, committed, fenced},
 };
 use crate::http::problem::Problem;
 
@@ -22,9 +23,14 @@ pub struct Because {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Answer {
+    answer: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Retry {
     reason: String,
-    frame: Option<u64>,
     input: Option<Value>,
 }
 
@@ -32,21 +38,7 @@ pub struct Retry {
 #[serde(deny_unknown_fields)]
 pub struct Skip {
     reason: String,
-    frame: Option<u64>,
     output: Option<Value>,
-}
-
-/// Refuses when the caller knows another revision than the run has. It protects a person from acting on what they no
-/// longer see; between this look and the change the worker may still move the run, and the change itself is checked by
-/// the engine against the frame that it names.
-async fn unchanged(api: &Api, run: &str, IfMatch(known): IfMatch) -> Result<(), Problem> {
-    let Some(known) = known else { return Ok(()) };
-    let revision = api.service.run(run).await?.revision;
-    if known.contains(&revision) {
-        return Ok(());
-    }
-    let detail = format!("The run has changed since: its revision is {revision}. Look at it again.");
-    Err(Problem::new(StatusCode::PRECONDITION_FAILED, "revision-changed", detail).with("revision", json!(revision)))
 }
 
 fn reason(text: &str) -> Result<(), Problem> {
@@ -58,50 +50,32 @@ fn reason(text: &str) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-body", detail))
 }
 
-/// The body is the answer itself. The administrator answers in the form's own role unless the request names another.
+/// The administrator answers in the form's own role unless the request names another.
 pub async fn answer(
     State(api): State<Api>,
     Path((run, form)): Path<(String, String)>,
-    acting: Acting,
-    if_match: IfMatch,
-    Body(answer): Body<Value>,
+    asking: Asking,
+    Body(body): Body<Value>,
 ) -> Reply {
-    let role = api.form_roles.get(&form).map_or(ENGINEER, String::as_str);
-    let actor = acting.or(role);
-    if actor.role != role && actor.role != "admin" {
-        let detail = format!("The form {form} is answered in the role {role}, not {}.", actor.role);
-        return Err(Problem::new(StatusCode::FORBIDDEN, "wrong-role", detail));
-    }
-    unchanged(&api, &run, if_match).await?;
-    let view = committed(async move { api.service.answer(&run, &form, answer, actor).await }).await?;
+    let (visit, Answer { answer }) = fenced(&run, body)?;
+    let by = asking.by(api.form_roles.get(&form).map_or(ENGINEER, String::as_str));
+    let view = committed(async move { api.service.answer(&run, &form, &visit, answer, by).await }).await?;
     extract::run_answer(StatusCode::OK, &view)
 }
 
-pub async fn retry(
-    State(api): State<Api>,
-    Path(run): Path<String>,
-    acting: Acting,
-    if_match: IfMatch,
-    Body(retry): Body<Retry>,
-) -> Reply {
+pub async fn retry(State(api): State<Api>, Path(run): Path<String>, asking: Asking, Body(body): Body<Value>) -> Reply {
+    let (visit, retry): (_, Retry) = fenced(&run, body)?;
     reason(&retry.reason)?;
-    unchanged(&api, &run, if_match).await?;
-    let actor = acting.or(ENGINEER);
-    let change = async move { api.service.retry(&run, retry.frame, retry.input, actor, &retry.reason).await };
+    let by = asking.by(ENGINEER);
+    let change = async move { api.service.retry(&run, &visit, retry.input, by, &retry.reason).await };
     extract::run_answer(StatusCode::OK, &committed(change).await?)
 }
 
-pub async fn skip(
-    State(api): State<Api>,
-    Path(run): Path<String>,
-    acting: Acting,
-    if_match: IfMatch,
-    Body(skip): Body<Skip>,
-) -> Reply {
+pub async fn skip(State(api): State<Api>, Path(run): Path<String>, asking: Asking, Body(body): Body<Value>) -> Reply {
+    let (visit, skip): (_, Skip) = fenced(&run, body)?;
     reason(&skip.reason)?;
-    unchanged(&api, &run, if_match).await?;
-    let actor = acting.or(ENGINEER);
-    let change = async move { api.service.skip(&run, skip.frame, skip.output, actor, &skip.reason).await };
+    let by = asking.by(ENGINEER);
+    let change = async move { api.service.skip(&run, &visit, skip.output, by, &skip.reason).await };
     extract::run_answer(StatusCode::OK, &committed(change).await?)
 }
 
@@ -110,14 +84,12 @@ macro_rules! plain_verb {
         pub async fn $name(
             State(api): State<Api>,
             Path(run): Path<String>,
-            acting: Acting,
-            if_match: IfMatch,
+            asking: Asking,
             Body(because): Body<Because>,
         ) -> Reply {
             reason(&because.reason)?;
-            unchanged(&api, &run, if_match).await?;
-            let actor = acting.or(ENGINEER);
-            let change = async move { api.service.$name(&run, actor, &because.reason).await };
+            let by = asking.by(ENGINEER);
+            let change = async move { api.service.$name(&run, by, &because.reason).await };
             extract::run_answer(StatusCode::OK, &committed(change).await?)
         }
     };

@@ -237,6 +237,7 @@ async fn a_limited_request_says_when_to_come_again() {
 
 async fn link(server: &Server) -> (String, String) {
     let order = HandoverOrder {
+        idempotency_key: None,
         enterprise: "dave".to_owned(),
         environment: Environment::Production,
         networks: Networks::default(),

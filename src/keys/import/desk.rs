@@ -94,7 +94,11 @@ impl From<ServiceError> for Refusal {
         let kind = match error.kind {
             ErrorKind::Unavailable => RefusalKind::Unavailable,
             ErrorKind::Invalid => RefusalKind::Invalid,
-            ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Refused => RefusalKind::Conflict,
+            ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Moved
+            | ErrorKind::Forbidden
+            | ErrorKind::Refused => RefusalKind::Conflict,
         };
         Self::new(kind, error.code, error.message)
     }
@@ -321,7 +325,7 @@ impl Desk {
     /// looks by itself when its wait is over.
     pub(super) async fn tell(&self, run: &str, answer: &Value, actor: &Actor) {
         for _ in 0..TELLS {
-            match self.0.service.answer(run, FORM, answer.clone(), actor.clone()).await {
+            match self.answer(run, answer, actor).await {
                 Ok(_) => return,
                 Err(error) if error.kind == ErrorKind::Conflict => {
                     let over = match self.0.service.run(run).await {
@@ -337,6 +341,12 @@ impl Desk {
             self.0.clock.sleep(PAUSE).await;
         }
         tracing::warn!(run.id = run, "key import: the run could not be told");
+    }
+
+    /// Answers the form as it stands now: what was imported holds for any visit of it.
+    async fn answer(&self, run: &str, answer: &Value, actor: &Actor) -> Result<RunView, ServiceError> {
+        let open = self.0.service.open_form(run, FORM).await?;
+        self.0.service.answer(run, FORM, &open.visit, answer.clone(), actor.clone()).await
     }
 
     /// Lets the run go on once nothing is lacking.

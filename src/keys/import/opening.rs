@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::desk::FORM;
-use crate::worker::{ErrorKind, RunFilter, RunView, Service, ServiceError, StartRun};
+use crate::worker::{ErrorKind, RunFilter, RunView, Service, ServiceError, StartRun, next};
 
 /// The workflow that asks for the same material again.
 pub const REIMPORT: &str = "reimport";
@@ -122,7 +122,8 @@ impl Open {
         let what = if self.is_drill() { "a custody drill" } else { "a re-import" };
         let message = format!(
             "{what} of {enterprise} is open, the run {id}, which {summary}: wait for its end, or cancel it with \
-             `keyferry run cancel {id} --reason TEXT`"
+             `{}`",
+            next::cancel(&self.run)
         );
         ServiceError::new(ErrorKind::Conflict, "reimport-open", message)
     }

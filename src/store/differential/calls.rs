@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::store::{
-    Claim, ClaimedWork, Enterprise, HistoryPage, RecordDelete, RecordPut, RecordsPage, RunsPage, Store, StoreError,
-    WorkKind, Write,
+    Claim, ClaimedWork, Enterprise, HistoryPage, KeyUse, RecordDelete, RecordPut, RecordsPage, RunsPage, Store,
+    StoreError, WorkKind, Write,
 };
 
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub(super) enum Call {
     Enterprises(u32, Option<String>),
     Record(String, String),
     FindRecord(String),
-    PutRecords(Vec<RecordPut>),
+    PutRecords(Vec<RecordPut>, Option<KeyUse>),
     DeleteRecords(Vec<RecordDelete>, RecordPut),
     Records(RecordsPage),
     Outbox(DateTime<Utc>, u32),
@@ -105,7 +105,7 @@ impl Call {
             Self::Enterprises(limit, cursor) => page(store.enterprises(limit, cursor).await),
             Self::Record(enterprise, key) => text(store.record(&enterprise, "report", &key).await),
             Self::FindRecord(key) => text(store.find_record("report", &key).await),
-            Self::PutRecords(puts) => text(store.put_records(puts).await),
+            Self::PutRecords(puts, key) => text(store.put_records_once(puts, key).await),
             Self::DeleteRecords(deletes, note) => text(store.delete_records(deletes, note).await),
             Self::Records(asked) => page(store.records(asked).await),
             Self::Outbox(now, limit) => text(store.outbox(now, limit).await),
@@ -135,6 +135,9 @@ impl Answer {
                 .iter()
                 .zip(outcomes)
                 .map(|(write, outcome)| match write {
+                    Write::Turns(group) if outcome.is_ok() && group.iter().any(|turn| !turn.keys.is_empty()) => {
+                        "a key of a turn".to_owned()
+                    }
                     Write::Turns(_) => format!("turns: {}", verdict(outcome)),
                     Write::Word(_) => format!("word: {}", verdict(outcome)),
                 })
@@ -158,8 +161,11 @@ impl Answer {
             (_, Self::Page { next: Some(_), .. }) => vec!["page: more".to_owned()],
             (Call::Outbox(..), Self::Text(text)) if text.contains("OutboxRow") => vec!["letters: some".to_owned()],
             (Call::Record(..), Self::Text(text)) if text.contains("StoredRecord") => vec!["record: some".to_owned()],
-            (Call::PutRecords(_), Self::Text(text)) if text == "Ok(())" => vec!["records put: ok".to_owned()],
-            (Call::PutRecords(_), Self::Text(_)) => vec!["records put: changed".to_owned()],
+            (Call::PutRecords(_, Some(_)), Self::Text(text)) if text.contains("AlreadyStarted") => {
+                vec!["records put: already".to_owned()]
+            }
+            (Call::PutRecords(..), Self::Text(text)) if text == "Ok(())" => vec!["records put: ok".to_owned()],
+            (Call::PutRecords(..), Self::Text(_)) => vec!["records put: changed".to_owned()],
             (Call::DeleteRecords(gone, _), Self::Text(text)) if text == "Ok(())" && !gone.is_empty() => {
                 vec!["records deleted: ok".to_owned()]
             }

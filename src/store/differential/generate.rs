@@ -11,13 +11,19 @@ use crate::{
         Actor, Event, EventKind, Frame, Header, Notice, Outcome, Payload, Phase, Standing, properties::generate::Dice,
     },
     store::{
-        Answered, Blobs, Claim, ClaimAtOnce, ClaimedWork, Enterprise, Happened, HistoryPage, Idempotency, NewRecord,
-        ParentLink, RUN_TIMER, RecordDelete, RecordPut, RecordsPage, RunsPage, SIGNAL, Say, Signal, Start, Store,
-        Transition, Word, WorkKind, WorkOrder, WorkWord, Write, seal,
+        Answered, Blobs, Claim, ClaimAtOnce, ClaimedWork, Enterprise, Happened, HistoryPage, Idempotency, KeyUse,
+        NewRecord, ParentLink, RUN_TIMER, RecordDelete, RecordPut, RecordsPage, RunsPage, SIGNAL, Say, Signal, Start,
+        Store, Transition, Word, WorkKind, WorkOrder, WorkWord, Write, seal,
     },
 };
 
 const HASH: &str = "5f1d7a84db00d2fce00b31a7fc73224f";
+
+/// Now and then a key, which may have been used before, for the same or another request.
+fn key_use(dice: &Dice) -> Option<KeyUse> {
+    let key = dice.once_in(6).then(|| dice.pick(&["t1", "t2", "t3", "t4", "t5", "k1"]).to_owned())?;
+    Some(KeyUse { key, request: dice.pick(&["a", "a", "b"]).to_owned(), answer: json!(dice.below(9)) })
+}
 
 /// A run as the author believes that it stands.
 #[derive(Debug, Clone)]
@@ -111,8 +117,8 @@ impl Author {
             }),
             30 => Call::FindRecord(dice.pick(&["a", "b", "c"]).to_owned()),
             31 if dice.once_in(2) => self.deletes(dice, reference).await,
-            31..=33 => Call::PutRecords(self.puts(dice)),
-            34 => dice.pick(&[Call::Key("k1".to_owned()), Call::Key("k2".to_owned()), Call::Key("none".to_owned())]),
+            31..=33 => Call::PutRecords(self.puts(dice), key_use(dice)),
+            34 => Call::Key(dice.pick(&["k1", "k2", "t1", "t2", "t3", "none"]).to_owned()),
             _ => dice.pick(&[
                 Call::AddEnterprise(enterprise(dice.pick(&["dave", "zoe", "mia"]), self.now)),
                 Call::Enterprise("zoe".to_owned()),
@@ -325,6 +331,7 @@ impl Author {
                 .map(|_| Notice::Ended { outcome: Outcome::Succeeded { output: value(dice) } })
                 .collect(),
             records: self.records(dice),
+            keys: if start.is_none() { key_use(dice).into_iter().collect() } else { Vec::new() },
             answers: if start.is_none() { self.answers(dice, &header.run) } else { Vec::new() },
             start,
             header,

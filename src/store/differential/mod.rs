@@ -151,6 +151,8 @@ const WANTED: &[&str] = &[
     "record: some",
     "records put: ok",
     "records put: changed",
+    "records put: already",
+    "a key of a turn",
     "records deleted: ok",
     "records deleted: changed",
 ];

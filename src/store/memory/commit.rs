@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Lease, Letter, Row, Run, Tables, Work};
 use crate::store::{
-    SIGNAL, Say, Sealed, Signal, StoreError, StoredRecord, Transition, WorkKind, WorkWord, Write, chain, micros, time,
+    KeptKey, SIGNAL, Say, Sealed, Signal, StoreError, StoredRecord, Transition, WorkKind, WorkWord, Write, chain,
+    micros, time,
 };
 
 /// What the writes of a batch have taken so far.
@@ -83,10 +84,16 @@ impl Tables {
             for answer in &turn.answers {
                 self.is_held(taken, &turn.run, answer.frame, answer.visit, answer.fence)?;
             }
+            for key in &turn.keys {
+                self.is_new(taken, &key.key, &key.request)?;
+            }
             self.may_start(turn, taken)?;
         }
         for turn in group {
             taken.moved.insert(turn.run.clone());
+            for key in &turn.keys {
+                taken.keys.push((key.key.clone(), key.request.clone(), turn.run.clone()));
+            }
             let Some(start) = &turn.start else { continue };
             for key in &start.idempotency {
                 taken.keys.push((key.key.clone(), key.request.clone(), turn.run.clone()));
@@ -98,19 +105,22 @@ impl Tables {
         Ok(())
     }
 
+    /// Whether neither the store nor the batch has used a key before.
+    fn is_new(&self, taken: &Taken, key: &str, request: &str) -> Result<(), StoreError> {
+        let of_batch = taken.keys.iter().find(|(taken, _, _)| taken == key);
+        let of_batch = of_batch.map(|(_, request, run)| (request, run));
+        let stored = self.keys.get(key).map(|found| (&found.request, &found.run));
+        match stored.or(of_batch) {
+            None => Ok(()),
+            Some((found, run)) if found == request => Err(StoreError::AlreadyStarted { run: run.clone() }),
+            Some(_) => Err(StoreError::KeyReused { key: key.to_owned() }),
+        }
+    }
+
     fn may_start(&self, turn: &Sealed, taken: &Taken) -> Result<(), StoreError> {
         let Some(start) = &turn.start else { return Ok(()) };
         for key in &start.idempotency {
-            let of_batch = taken.keys.iter().find(|(taken, _, _)| *taken == key.key);
-            let of_batch = of_batch.map(|(_, request, run)| (request, run));
-            let stored = self.keys.get(&key.key).map(|(request, run)| (request, run));
-            if let Some((request, run)) = stored.or(of_batch) {
-                return Err(if *request == key.request {
-                    StoreError::AlreadyStarted { run: run.clone() }
-                } else {
-                    StoreError::KeyReused { key: key.key.clone() }
-                });
-            }
+            self.is_new(taken, &key.key, &key.request)?;
         }
         if !self.enterprises.contains_key(&turn.enterprise) {
             return Err(StoreError::NotFound { what: "enterprise", id: turn.enterprise.clone() });
@@ -191,8 +201,12 @@ impl Tables {
                 work: Default::default(),
             });
             for key in &start.idempotency {
-                self.keys.insert(key.key.clone(), (key.request.clone(), turn.run.clone()));
+                let (request, run) = (key.request.clone(), turn.run.clone());
+                self.keys.insert(key.key.clone(), KeptKey { request, run, answer: Value::Null });
             }
+        }
+        for key in &turn.keys {
+            self.use_key(Some(key.clone()), &turn.run);
         }
         let Some(run) = self.run_mut(&turn.run) else { return Ok(()) };
         for (event, entered) in &turn.history {

@@ -19,9 +19,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
-    AGES, Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordDelete,
-    RecordPut, RecordsPage, RunsPage, Seen, Start, Store, StoreError, StoredRecord, StoredWork, Tally, WorkKind, Write,
-    micros, time,
+    AGES, Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Page,
+    RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Start, Store, StoreError, StoredRecord, StoredWork, Tally,
+    WorkKind, Write, micros, time,
 };
 
 /// A store in memory; a clone is another handle.
@@ -43,8 +43,8 @@ pub(crate) struct Tables {
     pub(crate) outbox: Vec<Letter>,
     /// By enterprise, collection and key.
     pub(crate) records: BTreeMap<(String, String, String), StoredRecord>,
-    /// By idempotency key: the request's hash and the run.
-    pub(crate) keys: BTreeMap<String, (String, String)>,
+    /// By idempotency key.
+    pub(crate) keys: BTreeMap<String, KeptKey>,
 }
 
 #[derive(Debug)]
@@ -149,6 +149,21 @@ impl Tables {
         }
         self.records = after;
         Ok(())
+    }
+
+    /// Whether nobody has used the key before.
+    fn is_unused(&self, key: Option<&KeyUse>) -> Result<(), StoreError> {
+        let Some((key, found)) = key.and_then(|key| Some((key, self.keys.get(&key.key)?))) else { return Ok(()) };
+        Err(if found.request == key.request {
+            StoreError::AlreadyStarted { run: found.run.clone() }
+        } else {
+            StoreError::KeyReused { key: key.key.clone() }
+        })
+    }
+
+    fn use_key(&mut self, key: Option<KeyUse>, run: &str) {
+        let Some(KeyUse { key, request, answer }) = key else { return };
+        self.keys.insert(key, KeptKey { request, run: run.to_owned(), answer });
     }
 
     pub(crate) fn run(&self, id: &str) -> Option<&Run> {
@@ -313,8 +328,8 @@ impl Store for MemoryStore {
         self.tables().history(&page)
     }
 
-    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
-        Ok(self.tables().keys.get(key).map(|(request, run)| (run.clone(), request.clone())))
+    async fn key(&self, key: &str) -> Result<Option<KeptKey>, StoreError> {
+        Ok(self.tables().keys.get(key).cloned())
     }
 
     async fn keep_definition(
@@ -334,12 +349,14 @@ impl Store for MemoryStore {
         found.ok_or_else(|| StoreError::NotFound { what: "definition", id: hash.to_owned() })
     }
 
-    async fn add_enterprise(&self, mut enterprise: Enterprise) -> Result<bool, StoreError> {
+    async fn add_enterprise_once(&self, mut enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError> {
         enterprise.created_at = time(micros(enterprise.created_at));
         let mut tables = self.tables();
         if tables.enterprises.contains_key(&enterprise.id) {
             return Ok(false);
         }
+        tables.is_unused(key.as_ref())?;
+        tables.use_key(key, "");
         tables.enterprises.insert(enterprise.id.clone(), enterprise);
         Ok(true)
     }
@@ -376,8 +393,12 @@ impl Store for MemoryStore {
         Ok(found.next().cloned())
     }
 
-    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
-        self.tables().change_records(Vec::new(), puts)
+    async fn put_records_once(&self, puts: Vec<RecordPut>, key: Option<KeyUse>) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        tables.is_unused(key.as_ref())?;
+        tables.change_records(Vec::new(), puts)?;
+        tables.use_key(key, "");
+        Ok(())
     }
 
     async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError> {

@@ -310,13 +310,13 @@ async fn look(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<(Found
             found.held.insert(key, Holding { n: row.int("n")?, visit, fence });
         }
     }
-    if asked.new == 0 {
-        return Ok((found, transaction));
-    }
     if !asked.keys.is_empty() {
         for row in fetch(connection, sqlx::query(sql::CHECK_KEYS).bind(all_kept(&asked.keys))).await? {
             found.keys.insert(row.plain("key")?, (row.text("request")?, row.plain("run")?));
         }
+    }
+    if asked.new == 0 {
+        return Ok((found, transaction));
     }
     if !asked.exclusive.is_empty() {
         for row in fetch(connection, sqlx::query(sql::EXCLUSIVE_OPEN).bind(all_kept(&asked.exclusive))).await? {

@@ -268,7 +268,8 @@ fn keys(to: &mut Together, rows: &Rows<'_>) -> Bound {
     to.say(sql::INSERT_KEYS);
     to.bind(column(&rows.keys, |row| kept(row.key)))?;
     to.bind(column(&rows.keys, |row| row.request))?;
-    to.bind(column(&rows.keys, |row| kept(row.run)))
+    to.bind(column(&rows.keys, |row| kept(row.run)))?;
+    to.bind(column(&rows.keys, |row| row.answer.as_str()))
 }
 
 /// A whole batch as one statement that proves what it was judged by: where each run stood, and that `claims` hold. `None` when

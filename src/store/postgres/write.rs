@@ -9,8 +9,11 @@ use sqlx::{PgConnection, Row as _};
 
 use super::{Inner, PostgresStore, pool::Setback, read, sql, text::kept};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordDelete,
-    RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Page,
+    RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals,
+    Write,
+    batch::used_before,
+    micros,
     row::{self, Stored as _},
     time,
 };
@@ -131,13 +134,13 @@ impl Store for PostgresStore {
         self.read_history(page).await
     }
 
-    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
+    async fn key(&self, key: &str) -> Result<Option<KeptKey>, StoreError> {
         let keys = vec![owned(key)];
         let row = self.look(move |connection| {
             let keys = keys.clone();
             Box::pin(async move { Ok(sqlx::query(sql::CHECK_KEYS).bind(keys).fetch_optional(connection).await?) })
         });
-        row.await?.map(|row| Ok((row.plain("run")?, row.text("request")?))).transpose()
+        row.await?.as_ref().map(row::kept_key).transpose()
     }
 
     async fn keep_definition(&self, hash: &str, name: &str, source: &str, at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -163,9 +166,9 @@ impl Store for PostgresStore {
         Ok((row.plain("name")?, row.text("source")?))
     }
 
-    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError> {
+    async fn add_enterprise_once(&self, enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError> {
         self.write(move |connection| {
-            let enterprise = enterprise.clone();
+            let (enterprise, key) = (enterprise.clone(), key.clone());
             Box::pin(async move {
                 let done = sqlx::query(sql::INSERT_ENTERPRISE)
                     .bind(owned(&enterprise.id))
@@ -175,9 +178,13 @@ impl Store for PostgresStore {
                     .bind(maybe_owned(enterprise.csm_email.as_ref()))
                     .bind(maybe_owned(enterprise.engineer_email.as_ref()))
                     .bind(micros(enterprise.created_at))
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let is_new = done.rows_affected() == 1;
+                if is_new {
+                    use_key(connection, key).await?;
+                }
+                Ok(is_new)
             })
         })
         .await
@@ -234,10 +241,11 @@ impl Store for PostgresStore {
         row.await?.as_ref().map(row::record).transpose()
     }
 
-    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+    async fn put_records_once(&self, puts: Vec<RecordPut>, key: Option<KeyUse>) -> Result<(), StoreError> {
         self.write(move |connection| {
-            let puts = puts.clone();
+            let (puts, key) = (puts.clone(), key.clone());
             Box::pin(async move {
+                use_key(connection, key).await?;
                 for put in puts {
                     write_record(connection, put).await?;
                 }
@@ -337,6 +345,25 @@ impl Store for PostgresStore {
         })
         .await
     }
+}
+
+/// Keeps an idempotency key with the change of its transaction, unless it was used before. Of two transactions that use one key
+/// at once the second fails on the unique index, is tried again, and finds it.
+async fn use_key(connection: &mut PgConnection, key: Option<KeyUse>) -> Result<(), Setback> {
+    let Some(KeyUse { key, request, answer }) = key else { return Ok(()) };
+    let asked = vec![owned(&key)];
+    if let Some(found) = sqlx::query(sql::CHECK_KEYS).bind(asked).fetch_optional(&mut *connection).await? {
+        let KeptKey { request: found, run, .. } = row::kept_key(&found)?;
+        return Err(used_before(&key, &request, &found, &run).into());
+    }
+    sqlx::query(sql::INSERT_KEYS)
+        .bind(vec![owned(&key)])
+        .bind(vec![request])
+        .bind(vec![String::new()])
+        .bind(vec![answer.to_string()])
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn write_record(connection: &mut PgConnection, put: RecordPut) -> Result<(), Setback> {

@@ -9,9 +9,9 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, sql};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Outcomes, Page, RecordDelete,
-    RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, micros,
-    row, time,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Outcomes,
+    Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally,
+    Vitals, Write, batch::used_before, micros, row, time,
 };
 
 #[async_trait]
@@ -82,10 +82,10 @@ impl Store for SqliteStore {
         self.read_history(page).await
     }
 
-    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
+    async fn key(&self, key: &str) -> Result<Option<KeptKey>, StoreError> {
         let keys = serde_json::json!([key]).to_string();
         let row = sqlx::query(sql::CHECK_KEYS).bind(keys).fetch_optional(&mut *self.reader().await?).await?;
-        row.map(|row| Ok((row.try_get("run")?, row.try_get("request")?))).transpose()
+        row.as_ref().map(row::kept_key).transpose()
     }
 
     async fn keep_definition(&self, hash: &str, name: &str, source: &str, at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -111,7 +111,7 @@ impl Store for SqliteStore {
         Ok((row.try_get("name")?, row.try_get("source")?))
     }
 
-    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError> {
+    async fn add_enterprise_once(&self, enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query(sql::INSERT_ENTERPRISE)
@@ -122,9 +122,13 @@ impl Store for SqliteStore {
                     .bind(enterprise.csm_email)
                     .bind(enterprise.engineer_email)
                     .bind(micros(enterprise.created_at))
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                let is_new = done.rows_affected() == 1;
+                if is_new {
+                    use_key(connection, key).await?;
+                }
+                Ok(is_new)
             })
         })
         .await
@@ -173,9 +177,10 @@ impl Store for SqliteStore {
         row.as_ref().map(row::record).transpose()
     }
 
-    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
+    async fn put_records_once(&self, puts: Vec<RecordPut>, key: Option<KeyUse>) -> Result<(), StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
+                use_key(connection, key).await?;
                 for put in puts {
                     write_record(connection, put).await?;
                 }
@@ -253,6 +258,19 @@ impl Store for SqliteStore {
         })
         .await
     }
+}
+
+/// Keeps an idempotency key with the change of its transaction, unless it was used before.
+async fn use_key(connection: &mut SqliteConnection, key: Option<KeyUse>) -> Result<(), StoreError> {
+    let Some(KeyUse { key, request, answer }) = key else { return Ok(()) };
+    let asked = serde_json::json!([key]).to_string();
+    if let Some(found) = sqlx::query(sql::CHECK_KEYS).bind(asked).fetch_optional(&mut *connection).await? {
+        let KeptKey { request: found, run, .. } = row::kept_key(&found)?;
+        return Err(used_before(&key, &request, &found, &run));
+    }
+    let rows = serde_json::json!([[key, request, "", answer.to_string()]]).to_string();
+    sqlx::query(sql::INSERT_KEYS).bind(rows).execute(connection).await?;
+    Ok(())
 }
 
 async fn write_record(connection: &mut SqliteConnection, put: RecordPut) -> Result<(), StoreError> {

@@ -387,7 +387,7 @@ impl Checker {
     fn acknowledged(&mut self, tables: &Tables, told: &Told) {
         let held = match told {
             Told::Started { key, run } => {
-                tables.run(run).is_some() && tables.keys.get(key).is_some_and(|(_, found)| found == run)
+                tables.run(run).is_some() && tables.keys.get(key).is_some_and(|kept| kept.run == *run)
             }
             Told::Acted { mark, .. } => {
                 tables.runs.iter().flat_map(|run| &run.history).any(|row| row.event.contains(mark.as_str()))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::hub::{Hub, Told};
 use crate::{
     engine::{Actor, Standing},
-    worker::{ErrorKind, RunView, Service, ServiceError, StartRun},
+    worker::{ErrorKind, RunView, Service, ServiceError, StartRun, Visit},
 };
 
 /// What a person is about to do.
@@ -40,11 +40,17 @@ pub(super) async fn start(hub: Arc<Hub>, service: Service, key: String, workflow
     }
 }
 
+/// Whoever a form is for.
+fn of_form(form: &str) -> Actor {
+    let role = form.strip_prefix("ask-").unwrap_or(form);
+    Actor { name: "eve".to_owned(), role: role.to_owned() }
+}
+
 fn refused(hub: &Hub, error: &ServiceError) {
     hub.meet(match error.kind {
         ErrorKind::Unavailable => "people: unavailable",
-        ErrorKind::Conflict => "people: conflict",
-        ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Refused => "people: refused",
+        ErrorKind::Conflict | ErrorKind::Moved => "people: conflict",
+        ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::Forbidden | ErrorKind::Refused => "people: refused",
     });
     hub.tell(Told::Shown { text: format!("{error} {:?}", error.details) });
 }
@@ -63,7 +69,7 @@ pub(super) async fn act(hub: Arc<Hub>, service: Service, run: String, mood: Mood
         Mood::Tend => tend(&hub, &service, &view, &mark).await,
         Mood::Pause => Some(("paused", service.pause(&run, engineer(), &mark).await)),
         Mood::Cancel => Some(("cancelled", service.cancel(&run, engineer(), &mark).await)),
-        Mood::Meddle => Some(("meddled", meddle(&hub, &service, &run, &mark).await)),
+        Mood::Meddle => Some(("meddled", meddle(&hub, &service, &view, &mark).await)),
     };
     match did {
         Some((what, Ok(_))) => {
@@ -89,20 +95,26 @@ async fn tend(
         // What was tried again in vain is let go.
         if hub.below(3) == 0 && first.state != "Purge" && first.state != "Make" && first.state != "Verify" {
             let output = Some(json!({ "skipped": true }));
-            return Some(("skipped", service.skip(run, Some(first.frame), output, engineer(), mark).await));
+            return Some(("skipped", service.skip(run, &first.visit, output, engineer(), mark).await));
         }
-        return Some(("retried", service.retry(run, Some(first.frame), None, engineer(), mark).await));
+        return Some(("retried", service.retry(run, &first.visit, None, engineer(), mark).await));
     }
-    let form = view.waiting_for.iter().find_map(|wait| wait.form.as_deref())?;
-    Some(("answered", service.answer(run, form, json!({ "yes": mark }), engineer()).await))
+    let (form, visit) = view.waiting_for.iter().find_map(|wait| Some((wait.form.as_deref()?, &wait.visit)))?;
+    Some(("answered", service.answer(run, form, visit, json!({ "yes": mark }), of_form(form)).await))
 }
 
-async fn meddle(hub: &Hub, service: &Service, run: &str, mark: &str) -> Result<RunView, ServiceError> {
+async fn meddle(hub: &Hub, service: &Service, view: &RunView, mark: &str) -> Result<RunView, ServiceError> {
+    let run = &view.id;
+    // A frame that may exist, at a visit that it may have had, will have, or stand at.
+    let guess = Visit::of(run, hub.below(4), 1 + hub.below(8));
     match hub.below(4) {
-        0 => service.answer(run, "ask-engineer", json!({ "yes": mark }), engineer()).await,
-        1 => service.retry(run, None, None, engineer(), mark).await,
+        0 => service.answer(run, "ask-engineer", &guess, json!({ "yes": mark }), engineer()).await,
+        1 => match view.attention.first() {
+            Some(first) => service.retry(run, &first.visit, None, engineer(), mark).await,
+            None => service.retry(run, &guess, None, engineer(), mark).await,
+        },
         2 => service.resume(run, engineer(), mark).await,
-        _ => service.retry(run, Some(hub.below(4)), None, engineer(), mark).await,
+        _ => service.retry(run, &guess, None, engineer(), mark).await,
     }
 }
 

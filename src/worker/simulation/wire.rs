@@ -12,8 +12,8 @@ use super::{
     world::Bug,
 };
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, Loaded, OutboxRow, Page, RecordDelete,
-    RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write,
+    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Page,
+    RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write,
     memory::MemoryStore,
 };
 
@@ -197,7 +197,7 @@ impl Store for Wire {
         self.read("history", move |store| now(store.history(page))).await
     }
 
-    async fn key(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
+    async fn key(&self, key: &str) -> Result<Option<KeptKey>, StoreError> {
         let key = key.to_owned();
         self.read("key", move |store| now(store.key(&key))).await
     }
@@ -212,8 +212,8 @@ impl Store for Wire {
         self.read("definition", move |store| now(store.definition(&hash))).await
     }
 
-    async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError> {
-        self.read("add_enterprise", move |store| now(store.add_enterprise(enterprise))).await
+    async fn add_enterprise_once(&self, enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError> {
+        self.read("add_enterprise", move |store| now(store.add_enterprise_once(enterprise, key))).await
     }
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
@@ -239,8 +239,8 @@ impl Store for Wire {
         self.read("find_record", move |store| now(store.find_record(&collection, &key))).await
     }
 
-    async fn put_records(&self, puts: Vec<RecordPut>) -> Result<(), StoreError> {
-        self.read("put_records", move |store| now(store.put_records(puts))).await
+    async fn put_records_once(&self, puts: Vec<RecordPut>, key: Option<KeyUse>) -> Result<(), StoreError> {
+        self.read("put_records", move |store| now(store.put_records_once(puts, key))).await
     }
 
     async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError> {

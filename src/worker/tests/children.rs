@@ -20,7 +20,9 @@ async fn a_child_is_started_seen_through_its_parent_and_its_end_moves_the_parent
     assert_eq!(view.children.len(), 1);
     assert_eq!(view.waiting_for.len(), 1, "the child's wait stands for it: {:?}", view.waiting_for);
     assert_eq!(view.waiting_for[0].form.as_deref(), Some("ask-csm"));
-    house.service.answer(&run, "ask-csm", json!({ "yes": 2 }), actor()).await.unwrap();
+    let visit = &view.waiting_for[0].visit;
+    assert_eq!((&view.waiting_for[0].run, visit), (&view.children[0], &open(&house.service, &run, "ask-csm").await));
+    house.service.answer(&run, "ask-csm", visit, json!({ "yes": 2 }), actor()).await.unwrap();
     assert_eq!(house.until_ended(&run).await.output, Some(json!({ "yes": 2 })));
     house.holds(&view.children[0]).await;
     house.drain().await;
@@ -60,7 +62,7 @@ async fn a_childs_failure_is_the_states_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_childs_frame_in_attention_is_found_by_its_number_through_the_parent() {
+async fn a_childs_frame_in_attention_is_found_by_its_visit_through_the_parent() {
     let (_folder, path) = place();
     let (moody, _) = code("moody", |_: &StepContext, input: &Value, nth| {
         if nth == 1 { Err(StepError::new("Mood", "not now")) } else { Ok(Progress::done(input.clone())) }
@@ -70,10 +72,15 @@ async fn a_childs_frame_in_attention_is_found_by_its_number_through_the_parent()
     let house = House::open(&path, clock, steps, &[("parent", parent()), ("child", one("moody"))]).await;
     let run = house.start("parent", json!(5)).await;
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
-    let frame = view.attention[0].frame;
-    let none = house.service.retry(&run, Some(frame + 1), None, actor(), "wrong number").await.unwrap_err();
-    assert_eq!(none.kind, ErrorKind::NotFound, "{none:?}");
-    house.service.retry(&run, Some(frame), None, actor(), "a better mood").await.unwrap();
+    let (child, seen) = (&view.attention[0].run, &view.attention[0].visit);
+    assert_eq!(child, &view.children[0]);
+    // The same frame and visit of the parent are another place.
+    let elsewhere = Visit::of(&run, seen.frame(), seen.number());
+    for wrong in [elsewhere, Visit::of(child, seen.frame() + 1, seen.number()), Visit::of("another", 0, 1)] {
+        let none = house.service.retry(&run, &wrong, None, actor(), "wrong place").await.unwrap_err();
+        assert_eq!((none.kind, none.code), (ErrorKind::Conflict, "visit-over"), "{none:?}");
+    }
+    house.service.retry(&run, seen, None, actor(), "a better mood").await.unwrap();
     assert_eq!(house.until_ended(&run).await.output, Some(json!(5)));
     house.drain().await;
 }

@@ -94,10 +94,11 @@ async fn a_form_waits_refuses_and_takes_an_answer() {
     let run = house.start("form", json!({})).await;
     let view = house.until(&run, |view| view.status == Standing::Waiting).await;
     assert_eq!(view.summary, "waits for the customer's answer to the form ask-customer since 2023-11-14T22:13:20Z");
-    let wrong = house.service.answer(&run, "ask-csm", json!({}), actor()).await.unwrap_err();
+    let visit = &view.waiting_for[0].visit;
+    let wrong = house.service.answer(&run, "ask-csm", visit, json!({}), actor()).await.unwrap_err();
     assert_eq!((wrong.code, wrong.kind), ("form-not-open", ErrorKind::Conflict));
     assert!(wrong.message.contains("ask-customer"), "{}", wrong.message);
-    let bad = house.service.answer(&run, "ask-customer", json!({}), actor()).await.unwrap_err();
+    let bad = house.service.answer(&run, "ask-customer", visit, json!({}), actor()).await.unwrap_err();
     assert_eq!(bad.code, "answer-invalid");
     assert_eq!(bad.details.unwrap()[0]["pointer"], "/yes");
     assert_eq!(house.service.form_input(&run, "ask-customer").await.unwrap(), json!({}));
@@ -105,10 +106,11 @@ async fn a_form_waits_refuses_and_takes_an_answer() {
     assert_eq!(mail.len(), 1, "the form's opening is told");
     house.service.mail_failed(mail[0].id, "no", start_of_time() + chrono::TimeDelta::hours(1)).await.unwrap();
     assert!(house.service.next_mail(10).await.unwrap().is_empty());
-    let answered = house.service.answer(&run, "ask-customer", json!({ "yes": 1 }), actor()).await.unwrap();
+    let answered = house.service.answer(&run, "ask-customer", visit, json!({ "yes": 1 }), actor()).await.unwrap();
     assert_eq!(answered.status, Standing::Succeeded);
-    let late = house.service.answer(&run, "ask-customer", json!({ "yes": 1 }), actor()).await.unwrap_err();
-    assert_eq!(late.code, "form-not-open");
+    let late = house.service.answer(&run, "ask-customer", visit, json!({ "yes": 1 }), actor()).await.unwrap_err();
+    assert_eq!(late.code, "visit-over");
+    assert_eq!(late.details.unwrap()["stands"]["status"], "succeeded");
     house.drain().await;
 }
 

@@ -30,14 +30,18 @@ fn everything() -> Value {
 
 async fn meddle(house: &House, run: &str, dice: &mut Dice) {
     let service = &house.service;
+    let view = service.run(run).await.unwrap();
+    let guess = Visit::of(run, dice.roll(4), dice.roll(6));
+    let broken = view.attention.first().map_or(&guess, |first| &first.visit);
+    let form = view.waiting_for.iter().find(|wait| wait.form.is_some()).map_or(&guess, |wait| &wait.visit);
     // Most of these do not fit most of the time, and say so; what matters is what is stored.
     let _ = match dice.roll(12) {
         0 => service.pause(run, actor(), "because").await,
         1 | 2 => service.resume(run, actor(), "because").await,
-        3 | 4 => service.retry(run, None, None, actor(), "because").await,
-        5 => service.skip(run, None, Some(json!({ "skipped": true })), actor(), "because").await,
+        3 | 4 => service.retry(run, broken, None, actor(), "because").await,
+        5 => service.skip(run, broken, Some(json!({ "skipped": true })), actor(), "because").await,
         6 if dice.roll(6) == 0 => service.cancel(run, actor(), "because").await,
-        7 | 8 => service.answer(run, "ask-csm", json!({ "yes": dice.roll(100) }), actor()).await,
+        7 | 8 => service.answer(run, "ask-csm", form, json!({ "yes": dice.roll(100) }), actor()).await,
         _ => {
             house.pass(Duration::from_secs(dice.roll(30))).await;
             service.run(run).await

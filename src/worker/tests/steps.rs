@@ -30,7 +30,7 @@ async fn a_failure_is_retried_and_then_stands_in_attention() {
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
     assert_eq!(view.attention[0].error, "Keyferry.Throttled");
     assert!(view.summary.contains("needs an engineer in Only"), "{}", view.summary);
-    house.service.retry(&run, None, None, actor(), "try again").await.unwrap();
+    house.service.retry(&run, &view.attention[0].visit, None, actor(), "try again").await.unwrap();
     assert_eq!(house.until_ended(&run).await.output, Some(json!("at last")));
     house.drain().await;
 }
@@ -46,7 +46,7 @@ async fn a_panic_is_a_failure_with_a_name() {
     let view = house.until(&run, |view| view.status == Standing::Attention).await;
     assert_eq!(view.attention[0].error, "Keyferry.Panicked");
     assert!(view.attention[0].cause.contains("two and two is five"));
-    house.service.skip(&run, None, Some(json!(4)), actor(), "I know better").await.unwrap();
+    house.service.skip(&run, &view.attention[0].visit, Some(json!(4)), actor(), "I know better").await.unwrap();
     assert_eq!(house.until_ended(&run).await.output, Some(json!(4)));
     house.drain().await;
 }

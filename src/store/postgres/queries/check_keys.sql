@@ -1,1 +1,1 @@
-SELECT key, request, run FROM idempotency WHERE key = ANY($1)
+SELECT key, request, run, answer FROM idempotency WHERE key = ANY($1)

@@ -1,2 +1,2 @@
-INSERT INTO idempotency (key, request, run)
-SELECT value ->> 0, value ->> 1, value ->> 2 FROM jsonb_each(?)
+INSERT INTO idempotency (key, request, run, answer)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each(?)
