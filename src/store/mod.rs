@@ -233,6 +233,10 @@ pub trait Store: Send + Sync + 'static {
     /// Adds an enterprise; `false` if one of that identifier is there.
     async fn add_enterprise(&self, enterprise: Enterprise) -> Result<bool, StoreError>;
 
+    /// Changes name and addresses of an enterprise that stands at version `expected`, and writes the record that says so, in one
+    /// transaction: [`StoreError::EnterpriseChanged`] when it does not stand there. A crash before it returns leaves both or none.
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError>;
+
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError>;
 
     async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError>;

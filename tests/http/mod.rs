@@ -2,6 +2,7 @@
 
 mod customer;
 mod disorder;
+mod enterprises;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 

@@ -336,12 +336,30 @@ impl Store for MemoryStore {
 
     async fn add_enterprise(&self, mut enterprise: Enterprise) -> Result<bool, StoreError> {
         enterprise.created_at = time(micros(enterprise.created_at));
+        enterprise.version = 1;
         let mut tables = self.tables();
         if tables.enterprises.contains_key(&enterprise.id) {
             return Ok(false);
         }
         tables.enterprises.insert(enterprise.id.clone(), enterprise);
         Ok(true)
+    }
+
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let kept = tables.enterprises.get(&changed.id).filter(|found| found.version == expected).cloned();
+        let Some(kept) = kept else {
+            return Err(StoreError::EnterpriseChanged { enterprise: changed.id, expected });
+        };
+        tables.change_records(Vec::new(), vec![note])?;
+        let changed = Enterprise {
+            partition: kept.partition,
+            created_at: kept.created_at,
+            version: kept.version + 1,
+            ..changed
+        };
+        tables.enterprises.insert(changed.id.clone(), changed);
+        Ok(())
     }
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
