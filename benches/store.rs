@@ -68,6 +68,8 @@ async fn open(path: &Path, definition: &Definition) -> SqliteStore {
         customer_email: None,
         csm_email: None,
         engineer_email: None,
+        audit_emails: Vec::new(),
+        version: 1,
         created_at: now(),
     };
     store.add_enterprise(enterprise).await.expect("it is added");

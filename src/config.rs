@@ -1,5 +1,6 @@
 //! `keyferry.toml`: the vendor is configuration. Nothing in the code knows one vendor's name, accounts or paths.
 
+mod address;
 mod check;
 mod load;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use address::mail_address;
 pub use load::{ConfigError, FILE_NAME};
 
 /// Everything an operator sets. Unknown keys are refused, so that a typo cannot pass as a default.

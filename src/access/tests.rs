@@ -61,6 +61,7 @@ async fn world_on(store: Arc<dyn Store>, folder: tempfile::TempDir, change: impl
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
         };
         service.add_enterprise(new).await.expect("added");
     }

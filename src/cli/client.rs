@@ -147,6 +147,19 @@ impl Client {
         Self::decode(self.send(request.json(body)).await?).await
     }
 
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        parts: &[&str],
+        body: &Value,
+        headers: &[(&'static str, String)],
+    ) -> Result<T, Failure> {
+        let mut request = self.http.request(Method::PATCH, self.url(parts, &[])?).timeout(Duration::from_secs(60));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        Self::decode(self.send(request.json(body)).await?).await
+    }
+
     /// A document that is no JSON, as it is.
     pub async fn text(&self, parts: &[&str], query: &[(&str, String)]) -> Result<String, Failure> {
         let request = self.http.request(Method::GET, self.url(parts, query)?).timeout(Duration::from_secs(60));

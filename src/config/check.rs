@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Aws, Config, Customer, Mail, Partition, Vendor, Worker};
+use super::{Aws, Config, Customer, Mail, Partition, Vendor, Worker, mail_address};
 
 /// What an audit must still find, in days.
 const SHORTEST_TRAIL_DAYS: u32 = 30;
@@ -194,13 +194,7 @@ fn worker(worker: &Worker, findings: &mut Vec<String>) {
 }
 
 fn address(key: &str, text: &str, findings: &mut Vec<String>) {
-    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    let parts = text
-        .split_once('@')
-        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
-    if !plain || !parts {
-        findings.push(format!("{key}: `{}` is not a mail address", text.escape_default()));
-    }
+    findings.extend(mail_address(text).err().map(|reason| format!("{key}: {reason}")));
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ fn enterprise(partition: &str) -> Enterprise {
         customer_email: None,
         csm_email: None,
         engineer_email: None,
+        audit_emails: Vec::new(),
+        version: 1,
         created_at: now(),
     }
 }

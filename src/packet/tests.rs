@@ -10,6 +10,8 @@ fn enterprise() -> Enterprise {
         customer_email: None,
         csm_email: None,
         engineer_email: Some("ellen@replicon.example".to_owned()),
+        audit_emails: Vec::new(),
+        version: 1,
         created_at: DateTime::UNIX_EPOCH,
     }
 }

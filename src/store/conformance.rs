@@ -32,6 +32,7 @@ macro_rules! laws {
             a_key_is_kept_with_records_and_enterprises,
             listings_have_pages,
             a_record_is_written_on_the_version_that_was_read,
+            an_enterprise_is_changed_on_the_version_that_was_read_and_a_record_says_so,
             a_record_is_deleted_on_the_version_that_was_read_and_another_says_so,
             values_that_look_like_references_are_values,
             a_moment_is_seen_whole,
@@ -178,6 +179,8 @@ pub(super) async fn prepare(store: &dyn Store) {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
+            version: 1,
             created_at: at(0),
         };
         assert!(store.add_enterprise(enterprise.clone()).await.unwrap());

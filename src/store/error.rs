@@ -25,6 +25,9 @@ pub enum StoreError {
     /// Somebody else wrote the record, or it is not there, or is there already: read it and decide anew.
     #[error("the record {key} of {enterprise}'s {collection} is not at version {expected}")]
     RecordChanged { enterprise: String, collection: String, key: String, expected: u64 },
+    /// Somebody else changed the enterprise, or it is not there: read it and decide anew.
+    #[error("enterprise {enterprise} is not at version {expected}: it has been changed since; look at it again")]
+    EnterpriseChanged { enterprise: String, expected: u64 },
     #[error("there is no {what} {id}")]
     NotFound { what: &'static str, id: String },
     /// A row cannot be what keyferry wrote.

@@ -239,6 +239,10 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::KeyReused`] when it was used before.
     async fn add_enterprise_once(&self, enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError>;
 
+    /// Changes name and addresses of an enterprise that stands at version `expected`, and writes the record that says so, in one
+    /// transaction: [`StoreError::EnterpriseChanged`] when it does not stand there. A crash before it returns leaves both or none.
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError>;
+
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError>;
 
     async fn enterprises(&self, limit: u32, cursor: Option<String>) -> Result<Page<Enterprise>, StoreError>;

@@ -79,8 +79,14 @@ pub(super) fn enterprise(row: &impl Stored) -> Result<Enterprise, StoreError> {
         customer_email: row.maybe_plain("customer_email")?,
         csm_email: row.maybe_plain("csm_email")?,
         engineer_email: row.maybe_plain("engineer_email")?,
+        audit_emails: addresses(row)?,
         created_at: time(row.int("created_at")?),
+        version: number(row, "version")?,
     })
+}
+
+fn addresses(row: &impl Stored) -> Result<Vec<String>, StoreError> {
+    serde_json::from_str(&row.text("audit_emails")?).map_err(|error| StoreError::corrupt("audit_emails", error))
 }
 
 pub(super) fn record(row: &impl Stored) -> Result<StoredRecord, StoreError> {

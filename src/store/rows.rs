@@ -21,7 +21,13 @@ pub struct Enterprise {
     pub customer_email: Option<String>,
     pub csm_email: Option<String>,
     pub engineer_email: Option<String>,
+    /// Who else gets the audit's letters.
+    #[serde(default)]
+    pub audit_emails: Vec<String>,
     pub created_at: DateTime<Utc>,
+    /// How often it has been written, from 1: who changes it says which version was read.
+    #[serde(default)]
+    pub version: u64,
 }
 
 /// A page of a listing, with the cursor of the next.

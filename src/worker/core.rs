@@ -14,7 +14,7 @@ use super::{Clock, Definitions, FormBook, Registry, committer::Committer, held::
 use crate::{
     config::Config,
     engine::Definition,
-    store::{Enterprise, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 /// The longest that a worker sleeps without looking for due work, and how often it looks for a store that failed.
@@ -31,8 +31,6 @@ pub(super) struct Core {
     pub(super) hot: Hot,
     /// Definitions by content hash, as open runs keep them.
     pub(super) kept: Mutex<HashMap<String, Arc<Definition>>>,
-    /// Those that were asked for, by identifier: an enterprise does not change once it is there.
-    pub(super) enterprises: Mutex<HashMap<String, Enterprise>>,
     /// Under which claims stand; on a shared store the others know by it that this process is alive.
     pub(super) owner: String,
     pub(super) lease: Duration,

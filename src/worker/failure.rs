@@ -55,6 +55,7 @@ impl From<StoreError> for ServiceError {
             StoreError::NotFound { .. } => (ErrorKind::NotFound, "not-found"),
             StoreError::Conflict { .. } | StoreError::LeaseLost { .. } => (ErrorKind::Conflict, "run-moved"),
             StoreError::RecordChanged { .. } => (ErrorKind::Conflict, "record-changed"),
+            StoreError::EnterpriseChanged { .. } => (ErrorKind::Conflict, "enterprise-changed"),
             StoreError::AlreadyStarted { .. } => (ErrorKind::Conflict, "already-started"),
             StoreError::KeyReused { .. } => (ErrorKind::Invalid, "idempotency-key-reused"),
             StoreError::ExclusiveOpen { .. } => (ErrorKind::Conflict, "enterprise-has-open-run"),

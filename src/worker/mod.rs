@@ -10,6 +10,7 @@ pub mod clock;
 mod committer;
 mod core;
 mod definitions;
+mod enterprises;
 mod execute;
 pub mod failpoints;
 mod failure;
@@ -39,6 +40,7 @@ pub use crate::store::{Enterprise, KeptKey, KeyUse, OutboxRow, Page, RecordDelet
 pub use by::{By, Once};
 pub use clock::{Clock, ManualClock, SteeredClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
+pub use enterprises::{EnterpriseChange, EnterpriseNote, FieldChange};
 pub use failure::{ErrorKind, ServiceError};
 pub use fence::{Act, OpenForm};
 pub use form_book::{CheckContext, Finding, FormBook};

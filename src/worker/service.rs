@@ -49,7 +49,7 @@ pub struct Service {
 }
 
 /// An enterprise to add.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NewEnterprise {
     /// 1 to 40 of `a-z`, `0-9` and `-`, beginning with a letter.
     pub id: String,
@@ -62,6 +62,9 @@ pub struct NewEnterprise {
     pub csm_email: Option<String>,
     #[serde(default)]
     pub engineer_email: Option<String>,
+    /// Who else gets the audit's letters.
+    #[serde(default)]
+    pub audit_emails: Vec<String>,
 }
 
 /// A run to start.
@@ -131,7 +134,6 @@ impl Service {
             config: options.config,
             hot: super::runs::Hot::default(),
             kept: Mutex::new(kept),
-            enterprises: Mutex::default(),
             lease: Duration::from_secs(limits.lease_s.max(1)),
             poll: options.poll.unwrap_or(POLL_FLOOR),
             crash_limit: limits.crash_limit.max(1),
@@ -163,7 +165,7 @@ impl Service {
     /// Adds an enterprise; the same one again is answered as if it were new.
     ///
     /// # Errors
-    /// A bad identifier or partition; another enterprise of that identifier.
+    /// A bad identifier, partition or address; another enterprise of that identifier.
     pub async fn add_enterprise(&self, new: NewEnterprise) -> Result<Enterprise, ServiceError> {
         let actor = Actor { name: "keyferry".to_owned(), role: "system".to_owned() };
         self.add_enterprise_by(new, actor).await
@@ -180,7 +182,7 @@ impl Service {
         if self.done_before(once.as_ref()).await?.is_some() {
             return self.enterprise(&new.id).await;
         }
-        check_enterprise(&new, &self.core.config)?;
+        super::enterprises::check(&new, &self.core.config)?;
         let enterprise = Enterprise {
             id: new.id,
             name: new.name,
@@ -188,7 +190,9 @@ impl Service {
             customer_email: new.customer_email,
             csm_email: new.csm_email,
             engineer_email: new.engineer_email,
+            audit_emails: new.audit_emails,
             created_at: self.core.clock.now(),
+            version: 1,
         };
         let key = once.map(|once| once.kept(serde_json::json!({ "enterprise": enterprise.id })));
         match self.core.store.add_enterprise_once(enterprise.clone(), key).await {
@@ -198,7 +202,7 @@ impl Service {
             Err(error) => return Err(error.into()),
         }
         let found = self.enterprise(&enterprise.id).await?;
-        if (Enterprise { created_at: found.created_at, ..enterprise }) == found {
+        if (Enterprise { created_at: found.created_at, version: found.version, ..enterprise }) == found {
             return Ok(found);
         }
         let message = format!("there is an enterprise {} with other values already", found.id);
@@ -208,14 +212,9 @@ impl Service {
     /// # Errors
     /// There is none of that identifier.
     pub async fn enterprise(&self, id: &str) -> Result<Enterprise, ServiceError> {
-        if let Some(known) = lock(&self.core.enterprises).get(id) {
-            return Ok(known.clone());
-        }
-        let Some(found) = self.core.store.enterprise(id).await? else {
-            return Err(StoreError::NotFound { what: "enterprise", id: id.to_owned() }.into());
-        };
-        lock(&self.core.enterprises).insert(id.to_owned(), found.clone());
-        Ok(found)
+        // Asked of the store each time: another process may have changed it.
+        let found = self.core.store.enterprise(id).await?;
+        Ok(found.ok_or_else(|| StoreError::NotFound { what: "enterprise", id: id.to_owned() })?)
     }
 
     /// By identifier, `limit` of 1 to 200 at a time.
@@ -377,27 +376,4 @@ impl Service {
 fn once(asked: &StartRun) -> Option<Once> {
     let request = serde_json::json!([asked.enterprise, asked.workflow, asked.input]);
     asked.idempotency_key.as_ref().map(|key| Once::new(key, &request))
-}
-
-fn check_enterprise(new: &NewEnterprise, config: &Config) -> Result<(), ServiceError> {
-    let letters = new.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    let first = new.id.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-    let mut findings = Vec::new();
-    if !letters || !first || new.id.len() > 40 {
-        let message = "an identifier is 1 to 40 of a-z, 0-9 and -, beginning with a letter";
-        findings.push(serde_json::json!({ "pointer": "/id", "message": message }));
-    }
-    if new.name.trim().is_empty() {
-        findings.push(serde_json::json!({ "pointer": "/name", "message": "a name that people read is missing" }));
-    }
-    if !config.aws.partitions.contains_key(&new.partition) {
-        let known: Vec<&str> = config.aws.partitions.keys().map(String::as_str).collect();
-        let message = format!("the partition is one of {}", known.join(", "));
-        findings.push(serde_json::json!({ "pointer": "/partition", "message": message }));
-    }
-    if findings.is_empty() {
-        return Ok(());
-    }
-    let error = ServiceError::new(ErrorKind::Invalid, "enterprise-invalid", "the enterprise cannot be added as it is");
-    Err(error.with(Value::Array(findings)))
 }

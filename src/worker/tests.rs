@@ -117,6 +117,7 @@ async fn add_dave(service: &Service) {
         customer_email: None,
         csm_email: None,
         engineer_email: None,
+        audit_emails: Vec::new(),
     };
     service.add_enterprise(dave).await.unwrap();
 }

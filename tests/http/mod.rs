@@ -2,6 +2,7 @@
 
 mod customer;
 mod disorder;
+mod enterprises;
 mod verbs;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};

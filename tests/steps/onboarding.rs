@@ -57,6 +57,8 @@ impl<'a> Runner<'a> {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
+            version: 1,
             created_at: now,
         };
         let context = FormContext { config: &Config::default(), input, now, enterprise: &enterprise };

@@ -126,6 +126,7 @@ impl Vendor {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
         };
         self.service.add_enterprise(enterprise).await.unwrap();
     }

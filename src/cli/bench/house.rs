@@ -137,6 +137,7 @@ impl House {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
         };
         service.add_enterprise(enterprise).await.map_err(failed)?;
         *quick.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());

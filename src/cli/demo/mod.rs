@@ -166,6 +166,7 @@ async fn onboard(
         customer_email: Some("security@dave.example".to_owned()),
         csm_email: None,
         engineer_email: None,
+        audit_emails: Vec::new(),
     };
     service.add_enterprise(enterprise).await.map_err(|error| Failure::from_error(&error))?;
     let start = StartRun {

@@ -4,14 +4,17 @@ use axum::{
     extract::{Path, State},
     response::IntoResponse,
 };
-use http::{HeaderValue, StatusCode, header};
-use serde::Deserialize;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Deserializer};
 
 use super::{
     Api, Reply,
-    extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
+    extract::{self, Acting, Asking, Body, IfMatch, Paging, Parameters, committed, page_size},
 };
-use crate::{http::problem::Problem, worker::NewEnterprise};
+use crate::{
+    http::problem::Problem,
+    worker::{Enterprise, EnterpriseChange, NewEnterprise},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +25,28 @@ pub struct Add {
     customer_email: Option<String>,
     csm_email: Option<String>,
     engineer_email: Option<String>,
+    #[serde(default)]
+    audit_emails: Vec<String>,
+}
+
+/// What is left out stays as it is; `null` takes an address away.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    customer_email: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    csm_email: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
+    engineer_email: Option<Option<String>>,
+    audit_emails: Option<Vec<String>>,
+}
+
+/// A member that is there, `null` or not.
+#[expect(clippy::option_option, reason = "a member that is left out is not one that is null")]
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(from).map(Some)
 }
 
 pub async fn list(State(api): State<Api>, Parameters(paging): Parameters<Paging>) -> Reply {
@@ -38,15 +63,68 @@ pub async fn add(State(api): State<Api>, asking: Asking, Body(add): Body<Add>) -
         customer_email: add.customer_email,
         csm_email: add.csm_email,
         engineer_email: add.engineer_email,
+        audit_emails: add.audit_emails,
     };
     let by = asking.by("engineer");
     let enterprise = committed(async move { api.service.add_enterprise_by(new, by).await }).await?;
-    let response = extract::json(StatusCode::CREATED, &enterprise)?;
+    let response = answer(StatusCode::CREATED, &enterprise)?;
     Ok(extract::located(response, "/api/v1/enterprises", &enterprise.id))
 }
 
 pub async fn show(State(api): State<Api>, Path(enterprise): Path<String>) -> Reply {
-    extract::json(StatusCode::OK, &api.service.enterprise(&enterprise).await?)
+    answer(StatusCode::OK, &api.service.enterprise(&enterprise).await?)
+}
+
+/// Changes an enterprise on the version that the caller has seen: two people who correct an address do not undo each other.
+pub async fn change(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    acting: Acting,
+    headers: HeaderMap,
+    IfMatch(known): IfMatch,
+    Body(change): Body<Change>,
+) -> Reply {
+    if !headers.contains_key(header::IF_MATCH) {
+        let detail =
+            "If-Match: send the ETag of the enterprise as you have seen it, or `*` to change whatever is there";
+        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition-required", detail));
+    }
+    let change = EnterpriseChange {
+        name: change.name,
+        customer_email: change.customer_email,
+        csm_email: change.csm_email,
+        engineer_email: change.engineer_email,
+        audit_emails: change.audit_emails,
+    };
+    let actor = acting.or("engineer");
+    let changed =
+        committed(async move { api.service.change_enterprise(&id, known.as_deref(), change, actor).await }).await;
+    let changed = changed.map_err(|mut problem| {
+        if problem.code == "enterprise-changed" {
+            problem.status = StatusCode::PRECONDITION_FAILED;
+        }
+        problem
+    })?;
+    answer(StatusCode::OK, &changed)
+}
+
+/// What was changed of an enterprise, by whom and when.
+pub async fn changes(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    Parameters(paging): Parameters<Paging>,
+) -> Reply {
+    let limit = page_size(paging.limit)?;
+    extract::json(StatusCode::OK, &api.service.enterprise_changes(&enterprise, limit, paging.cursor).await?)
+}
+
+/// An enterprise with its version as the ETag.
+fn answer(status: StatusCode, enterprise: &Enterprise) -> Reply {
+    let mut response = extract::json(status, enterprise)?;
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{}\"", enterprise.version)) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    Ok(response)
 }
 
 pub async fn records(

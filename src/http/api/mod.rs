@@ -79,6 +79,9 @@ macro_rules! route {
     (GET $path:literal => $handler:path) => {
         Route { method: MethodFilter::GET, path: $path, handler: |method| on(method, $handler) }
     };
+    (PATCH $path:literal => $handler:path) => {
+        Route { method: MethodFilter::PATCH, path: $path, handler: |method| on(method, $handler) }
+    };
     (POST $path:literal => $handler:path) => {
         Route { method: MethodFilter::POST, path: $path, handler: |method| on(method, $handler) }
     };
@@ -100,6 +103,8 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/enterprises" => enterprises::list),
         route!(POST "/api/v1/enterprises" => enterprises::add),
         route!(GET "/api/v1/enterprises/{enterprise}" => enterprises::show),
+        route!(PATCH "/api/v1/enterprises/{enterprise}" => enterprises::change),
+        route!(GET "/api/v1/enterprises/{enterprise}/changes" => enterprises::changes),
         route!(GET "/api/v1/enterprises/{enterprise}/records/{collection}" => enterprises::records),
         route!(GET "/api/v1/enterprises/{enterprise}/records/{collection}/{key}" => enterprises::record),
         route!(GET "/api/v1/enterprises/{enterprise}/key-policy/{region}" => enterprises::key_policy),
@@ -183,7 +188,11 @@ mod tests {
             .iter()
             .chain(&guarded_routes())
             .map(|route| {
-                let method = if route.method == MethodFilter::GET { "get" } else { "post" };
+                let method = match route.method {
+                    MethodFilter::GET => "get",
+                    MethodFilter::PATCH => "patch",
+                    _ => "post",
+                };
                 format!("{method} {}", route.path)
             })
             .collect();

@@ -65,6 +65,7 @@ async fn start(change: impl FnOnce(&mut Config)) -> Server {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
         };
         service.add_enterprise(new).await.expect("added");
     }

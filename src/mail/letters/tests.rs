@@ -17,6 +17,8 @@ fn enterprise() -> Enterprise {
         customer_email: Some("security@dave.example".to_owned()),
         csm_email: None,
         engineer_email: Some("eve@replicon.example".to_owned()),
+        audit_emails: Vec::new(),
+        version: 1,
         created_at: at(),
     }
 }

@@ -89,7 +89,9 @@ pub async fn a_key_is_kept_with_records_and_enterprises(store: &dyn Store) {
         customer_email: None,
         csm_email: None,
         engineer_email: None,
+        audit_emails: Vec::new(),
         created_at: at(0),
+        version: 1,
     };
     assert_eq!(store.add_enterprise_once(enterprise("zoe"), Some(key_use("z", "a", Value::Null))).await, Ok(true));
     assert_eq!(

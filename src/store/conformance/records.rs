@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::at;
-use crate::store::{RecordDelete, RecordPut, RecordsPage, Store, StoreError};
+use crate::store::{Enterprise, RecordDelete, RecordPut, RecordsPage, Store, StoreError};
 
 pub async fn a_record_is_written_on_the_version_that_was_read(store: &dyn Store) {
     let put = |enterprise: &str, key: &str, expected: u64, body: serde_json::Value| RecordPut {
@@ -61,4 +61,39 @@ pub async fn a_record_is_deleted_on_the_version_that_was_read_and_another_says_s
     assert_eq!(left, ["c", "note"]);
     store.put_records(vec![put("a", 0)]).await.unwrap();
     assert_eq!(store.record("dave", "notes", "a").await.unwrap().unwrap().version, 1, "it begins anew");
+}
+
+pub async fn an_enterprise_is_changed_on_the_version_that_was_read_and_a_record_says_so(store: &dyn Store) {
+    let before = store.enterprise("dave").await.unwrap().unwrap();
+    assert_eq!((before.version, before.audit_emails.len()), (1, 0));
+    let note = |key: &str| RecordPut {
+        enterprise: "dave".to_owned(),
+        collection: "enterprise-change".to_owned(),
+        key: key.to_owned(),
+        expected: 0,
+        body: json!(key),
+        at: at(1),
+    };
+    let changed = Enterprise {
+        name: "D\0ve".to_owned(),
+        customer_email: Some("new@dave.example".to_owned()),
+        audit_emails: vec!["a@dave.example".to_owned(), "b@dave.example".to_owned()],
+        partition: "other".to_owned(),
+        ..before.clone()
+    };
+    store.change_enterprise(changed.clone(), 1, note("2")).await.unwrap();
+    let after = store.enterprise("dave").await.unwrap().unwrap();
+    let expected = Enterprise { partition: before.partition, version: 2, ..changed.clone() };
+    assert_eq!(after, expected, "name and addresses change, nothing else does");
+    assert_eq!(store.enterprises(9, None).await.unwrap().items[0], expected);
+    let stale = store.change_enterprise(changed.clone(), 1, note("3")).await;
+    assert_eq!(stale, Err(StoreError::EnterpriseChanged { enterprise: "dave".to_owned(), expected: 1 }));
+    assert_eq!(store.record("dave", "enterprise-change", "3").await.unwrap(), None);
+    let noted = Enterprise { name: "D".to_owned(), ..changed.clone() };
+    let twice = store.change_enterprise(noted, 2, note("2")).await;
+    assert!(matches!(twice, Err(StoreError::RecordChanged { .. })), "what says so cannot be written");
+    assert_eq!(store.enterprise("dave").await.unwrap().unwrap(), expected, "and then nothing is");
+    let nobody = Enterprise { id: "nobody".to_owned(), ..changed };
+    let refused = store.change_enterprise(nobody, 1, note("4")).await;
+    assert!(matches!(refused, Err(StoreError::EnterpriseChanged { .. })));
 }

@@ -445,6 +445,8 @@ fn enterprise(id: &str, at: i64) -> Enterprise {
         customer_email: None,
         csm_email: Some(format!("csm@{id}.example")),
         engineer_email: None,
+        audit_emails: Vec::new(),
+        version: 1,
         created_at: time(at),
     }
 }

@@ -351,6 +351,7 @@ impl Store for MemoryStore {
 
     async fn add_enterprise_once(&self, mut enterprise: Enterprise, key: Option<KeyUse>) -> Result<bool, StoreError> {
         enterprise.created_at = time(micros(enterprise.created_at));
+        enterprise.version = 1;
         let mut tables = self.tables();
         if tables.enterprises.contains_key(&enterprise.id) {
             return Ok(false);
@@ -359,6 +360,19 @@ impl Store for MemoryStore {
         tables.use_key(key, "");
         tables.enterprises.insert(enterprise.id.clone(), enterprise);
         Ok(true)
+    }
+
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let kept = tables.enterprises.get(&changed.id).filter(|found| found.version == expected).cloned();
+        let Some(kept) = kept else {
+            return Err(StoreError::EnterpriseChanged { enterprise: changed.id, expected });
+        };
+        tables.change_records(Vec::new(), vec![note])?;
+        let changed =
+            Enterprise { partition: kept.partition, created_at: kept.created_at, version: kept.version + 1, ..changed };
+        tables.enterprises.insert(changed.id.clone(), changed);
+        Ok(())
     }
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {

@@ -3,6 +3,7 @@
 pub(super) const ABSENT: &str = include_str!("queries/absent.sql");
 pub(super) const ADD_RECORD: &str = include_str!("queries/add_record.sql");
 pub(super) const ATTENTION_BY_ERROR: &str = include_str!("queries/attention_by_error.sql");
+pub(super) const CHANGE_ENTERPRISE: &str = include_str!("queries/change_enterprise.sql");
 pub(super) const CHECK_KEYS: &str = include_str!("queries/check_keys.sql");
 pub(super) const CHECK_RUNS: &str = include_str!("queries/check_runs.sql");
 pub(super) const CHECK_WORK: &str = include_str!("queries/check_work.sql");
@@ -68,6 +69,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("absent", ABSENT),
     ("add_record", ADD_RECORD),
     ("attention_by_error", ATTENTION_BY_ERROR),
+    ("change_enterprise", CHANGE_ENTERPRISE),
     ("check_keys", CHECK_KEYS),
     ("check_runs", CHECK_RUNS),
     ("check_work", CHECK_WORK),

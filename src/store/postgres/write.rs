@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use fail::fail_point;
+use serde_json::json;
 use sqlx::{PgConnection, Row as _};
 
 use super::{Inner, PostgresStore, pool::Setback, read, sql, text::kept};
@@ -177,6 +178,7 @@ impl Store for PostgresStore {
                     .bind(maybe_owned(enterprise.customer_email.as_ref()))
                     .bind(maybe_owned(enterprise.csm_email.as_ref()))
                     .bind(maybe_owned(enterprise.engineer_email.as_ref()))
+                    .bind(json!(enterprise.audit_emails).to_string())
                     .bind(micros(enterprise.created_at))
                     .execute(&mut *connection)
                     .await?;
@@ -185,6 +187,27 @@ impl Store for PostgresStore {
                     use_key(connection, key).await?;
                 }
                 Ok(is_new)
+            })
+        })
+        .await
+    }
+
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let (changed, note) = (changed.clone(), note.clone());
+            Box::pin(async move {
+                let query = sqlx::query(sql::CHANGE_ENTERPRISE)
+                    .bind(owned(&changed.id))
+                    .bind(i64::try_from(expected).unwrap_or(i64::MAX))
+                    .bind(owned(&changed.name))
+                    .bind(maybe_owned(changed.customer_email.as_ref()))
+                    .bind(maybe_owned(changed.csm_email.as_ref()))
+                    .bind(maybe_owned(changed.engineer_email.as_ref()))
+                    .bind(json!(changed.audit_emails).to_string());
+                if query.execute(&mut *connection).await?.rows_affected() != 1 {
+                    return Err(StoreError::EnterpriseChanged { enterprise: changed.id, expected }.into());
+                }
+                write_record(connection, note).await
             })
         })
         .await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fail::fail_point;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, sql};
@@ -121,6 +122,7 @@ impl Store for SqliteStore {
                     .bind(enterprise.customer_email)
                     .bind(enterprise.csm_email)
                     .bind(enterprise.engineer_email)
+                    .bind(json!(enterprise.audit_emails).to_string())
                     .bind(micros(enterprise.created_at))
                     .execute(&mut *connection)
                     .await?;
@@ -129,6 +131,26 @@ impl Store for SqliteStore {
                     use_key(connection, key).await?;
                 }
                 Ok(is_new)
+            })
+        })
+        .await
+    }
+
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query(sql::CHANGE_ENTERPRISE)
+                    .bind(&changed.id)
+                    .bind(i64::try_from(expected).unwrap_or(i64::MAX))
+                    .bind(&changed.name)
+                    .bind(&changed.customer_email)
+                    .bind(&changed.csm_email)
+                    .bind(&changed.engineer_email)
+                    .bind(json!(changed.audit_emails).to_string());
+                if query.execute(&mut *connection).await?.rows_affected() != 1 {
+                    return Err(StoreError::EnterpriseChanged { enterprise: changed.id, expected });
+                }
+                write_record(connection, note).await
             })
         })
         .await

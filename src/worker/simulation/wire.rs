@@ -216,6 +216,10 @@ impl Store for Wire {
         self.read("add_enterprise", move |store| now(store.add_enterprise_once(enterprise, key))).await
     }
 
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+        self.read("change_enterprise", move |store| now(store.change_enterprise(changed, expected, note))).await
+    }
+
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
         let id = id.to_owned();
         self.read("enterprise", move |store| now(store.enterprise(&id))).await

@@ -189,6 +189,8 @@ impl World {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
+            version: 1,
             created_at: chrono::DateTime::UNIX_EPOCH,
         };
         assert!(now(self.site.store.add_enterprise(dave)).unwrap());

@@ -277,6 +277,7 @@ async fn a_damaged_database_takes_nothing_from_anybody_and_says_what_to_do() {
         customer_email: None,
         csm_email: None,
         engineer_email: None,
+        audit_emails: Vec::new(),
     };
     let asked = StartRun {
         enterprise: "dave".to_owned(),
@@ -324,6 +325,7 @@ async fn a_damaged_run_does_not_hold_up_the_others() {
             customer_email: None,
             csm_email: None,
             engineer_email: None,
+            audit_emails: Vec::new(),
         };
         house.service.add_enterprise(new).await.unwrap();
         let asked = StartRun {

@@ -1,1 +1,1 @@
-SELECT id, name, partition, customer_email, csm_email, engineer_email, created_at FROM enterprises WHERE id = $1
+SELECT id, name, partition, customer_email, csm_email, engineer_email, audit_emails, created_at, version FROM enterprises WHERE id = $1
