@@ -1,6 +1,6 @@
 //! A vendor-managed onboarding that waits for its keys, and a customer who can wrap.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -142,7 +142,9 @@ impl Vendor {
     /// A run whose keys are made and wait for material.
     pub async fn waiting(&self, own_keys: &[&str]) -> String {
         let run = self.start("dave").await;
-        let regions = json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": own_keys });
+        let instances: BTreeMap<&str, &str> = own_keys.iter().map(|own| (*own, WEST)).collect();
+        let regions =
+            json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": own_keys, "instances": instances });
         self.service.answer(&run, "regions", regions, actor("engineer")).await.unwrap();
         self.until(&run, |view| view.waiting_for.iter().any(|wait| wait.form.as_deref() == Some("key-import"))).await;
         run
