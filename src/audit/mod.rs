@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use crate::{
     keys::KeySet,
     schedule,
-    systems::{Kind, Resource, Scan, read, short_name},
+    systems::{Homes, Kind, Recovery, Residency, Resource, Scan, read, short_name},
 };
 
 /// The report's version: it goes up with every change of its shape.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// A system that has to be there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Expected {
     pub id: String,
     pub region: String,
     pub instance: String,
-    /// A copy of it has to be in the other region.
+    /// A copy of it has to be in the recovery region of its home.
     #[serde(default)]
     pub recovery: bool,
 }
@@ -38,8 +38,9 @@ pub struct Request<'a> {
     pub generated_at: DateTime<Utc>,
     pub keys: &'a KeySet,
     pub expected: &'a [Expected],
-    pub primary: &'a str,
-    pub disaster_recovery: &'a str,
+    /// Where its data may lie.
+    pub residency: &'a Residency,
+    pub homes: &'a Homes,
     /// Resource ids of systems that were replaced.
     pub originals: &'a BTreeSet<String>,
     pub scan: &'a Scan,
@@ -65,6 +66,8 @@ pub enum Finding {
     NotEncrypted,
     Missing,
     LeftOver,
+    /// Data outside of the regions in which it may lie, under whatever key.
+    OutsideRegion,
     /// A key that cannot be used until the customer imports its material again.
     MaterialGone,
 }
@@ -77,18 +80,20 @@ impl Finding {
             Self::NotEncrypted => ("is not encrypted", "are not encrypted"),
             Self::Missing => ("is missing", "are missing"),
             Self::LeftOver => ("is left over from before", "are left over from before"),
+            Self::OutsideRegion => ("is outside of its allowed regions", "are outside of their allowed regions"),
             Self::MaterialGone => ("has lost its key material", "have lost their key material"),
         };
         format!("{count} {}", if count == 1 { one } else { many })
     }
 }
 
-const ALL: [Finding; 6] = [
+const ALL: [Finding; 7] = [
     Finding::Match,
     Finding::WrongKey,
     Finding::NotEncrypted,
     Finding::Missing,
     Finding::LeftOver,
+    Finding::OutsideRegion,
     Finding::MaterialGone,
 ];
 
@@ -138,6 +143,7 @@ pub fn report(request: &Request<'_>) -> Value {
         "deviations": deviations,
         "resources": resources,
         "keys": keys,
+        "residency": residency(request.residency),
         "scope": scope(request.scan),
     })
 }
@@ -162,6 +168,11 @@ fn sentences(request: &Request<'_>, counts: &BTreeMap<Finding, usize>, clean: bo
         counts.iter().filter(|(_, count)| **count > 0).map(|(finding, count)| format!("{}.", finding.words(*count))),
     );
     sentences
+}
+
+/// Home region to the regions in which its data may lie.
+fn residency(residency: &Residency) -> BTreeMap<&str, Vec<&str>> {
+    residency.regions.iter().map(|home| (home.as_str(), residency.allowed(home))).collect()
 }
 
 fn scope(scan: &Scan) -> Value {
@@ -192,6 +203,9 @@ fn row(resource: &Resource, finding: Finding, expected: Option<&str>, why: &str)
 fn compare<'a>(resource: &Resource, request: &Request<'a>) -> (Finding, Option<&'a str>, String) {
     let instance = resource.instance.clone().or_else(|| instance_of(resource, request)).unwrap_or_default();
     let expected = request.keys.expected(&instance, &resource.region);
+    if let Some(why) = request.residency.outside(resource, request.homes) {
+        return (Finding::OutsideRegion, expected, why);
+    }
     let role = read::role(&resource.tags);
     if let Some(role) = role.filter(|role| PASSING.contains(role)) {
         return (
@@ -208,7 +222,7 @@ fn compare<'a>(resource: &Resource, request: &Request<'a>) -> (Finding, Option<&
         return (Finding::NotEncrypted, expected, "it is not encrypted".to_owned());
     }
     let Some(key) = expected else {
-        return (Finding::WrongKey, None, format!("{} is none of the enterprise's regions", resource.region));
+        return (Finding::WrongKey, None, format!("no key of the enterprise is for it in {}", resource.region));
     };
     if !own {
         return (Finding::WrongKey, expected, format!("it is under {}", resource.key.as_deref().unwrap_or("no key")));
@@ -245,6 +259,19 @@ fn gone(request: &Request<'_>) -> Vec<Value> {
     .collect()
 }
 
+/// Whether `found` is what `system` can be recovered from in `away`: its copy, or a replica of it.
+fn recovers(found: &Resource, system: &Expected, away: &str, request: &Request<'_>) -> bool {
+    match found.kind {
+        Kind::Snapshot => request.residency.recovers(found, request.homes, (&system.id, &system.region)),
+        Kind::Instance => {
+            found.region == away
+                && found.derived_from.as_deref().map(short_name) == Some(&system.id)
+                && request.homes.of(found) == system.region
+        }
+        Kind::Cluster | Kind::ClusterSnapshot | Kind::AutomatedBackup | Kind::ClusterAutomatedBackup => false,
+    }
+}
+
 fn missing(request: &Request<'_>) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut add = |system: &Expected, kind: Kind, region: &str, why: String| {
@@ -262,21 +289,18 @@ fn missing(request: &Request<'_>) -> Vec<Value> {
         {
             add(system, Kind::Instance, &system.region, format!("the system {} is not there", system.id));
         }
-        let away = if system.region == request.disaster_recovery { request.primary } else { request.disaster_recovery };
-        let copied = all.iter().any(|found| {
-            found.region == away
-                && match found.kind {
-                    Kind::Snapshot => {
-                        read::role(&found.tags) == Some("recovery") && read::original(&found.tags) == Some(&system.id)
-                    }
-                    Kind::Instance => found.derived_from.as_deref().map(short_name) == Some(&system.id),
-                    Kind::Cluster | Kind::ClusterSnapshot | Kind::AutomatedBackup | Kind::ClusterAutomatedBackup => {
-                        false
-                    }
-                }
-        });
-        if system.recovery && !copied {
-            add(system, Kind::Snapshot, away, format!("no copy of {} for disaster recovery", system.id));
+        if !system.recovery {
+            continue;
+        }
+        match request.residency.recovery_of(&system.region) {
+            Recovery::In(away) if !all.iter().any(|found| recovers(found, system, away, request)) => {
+                add(system, Kind::Snapshot, away, format!("no copy of {} for disaster recovery", system.id));
+            }
+            Recovery::Unstated => {
+                let why = format!("no copy of {}: no recovery region is stated for {}", system.id, system.region);
+                add(system, Kind::Snapshot, &system.region, why);
+            }
+            Recovery::In(_) | Recovery::Nowhere => {}
         }
     }
     rows

@@ -25,6 +25,12 @@ fn resource(id: &str, kind: Kind, key: Option<&str>, tags: &[(&str, &str)]) -> R
     }
 }
 
+fn residency() -> Residency {
+    let regions = ["us-west-2", "us-east-1"].map(str::to_owned).to_vec();
+    let recovery = Residency::unstated("us-west-2", "us-east-1", &regions);
+    Residency { regions, recovery, ..Residency::default() }
+}
+
 fn audit(resources: Vec<Resource>, expected: &[Expected], originals: &[&str]) -> Value {
     audit_with(resources, expected, originals, &BTreeMap::new())
 }
@@ -44,8 +50,8 @@ fn audit_with(
         generated_at: "2026-11-24T12:00:00Z".parse().unwrap(),
         keys: &keys,
         expected,
-        primary: "us-west-2",
-        disaster_recovery: "us-east-1",
+        residency: &residency(),
+        homes: &Homes::new(&resources, BTreeMap::new()),
         originals: &originals,
         scan: &Scan { resources, pages },
         held,
@@ -80,7 +86,7 @@ fn each_kind_of_deviation_is_found() {
         (resource("was", Kind::Snapshot, other, &[]), "left-over"),
         (resource("was", Kind::AutomatedBackup, None, &[]), "left-over"),
         (part, "wrong-key"),
-        (elsewhere, "wrong-key"),
+        (elsewhere, "outside-region"),
     ];
     for (resource, expected) in table {
         assert_eq!(finding(resource.clone(), &["db-was"]), expected, "{resource:?}");

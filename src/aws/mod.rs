@@ -8,6 +8,7 @@
 
 mod elsewhere;
 mod failure;
+mod jurisdiction;
 mod sandboxed;
 
 use std::{collections::HashMap, time::Duration};
@@ -24,6 +25,7 @@ use tokio::sync::Mutex;
 
 pub use elsewhere::Elsewhere;
 pub use failure::{Failure, failure};
+pub use jurisdiction::{default_recovery, jurisdiction};
 
 use crate::{
     config::Config,

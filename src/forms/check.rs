@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Finding, FormContext};
+use super::{Finding, FormContext, recovery::Chosen};
 use crate::{aws::partition, keys, schedule::Window};
 
 type Checked = Result<Value, Vec<Finding>>;
 
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
         self.0.push(Finding { pointer: pointer.into(), message: message.into() });
     }
 
@@ -25,18 +25,18 @@ fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn texts(value: Option<&Value>) -> Vec<String> {
+pub(super) fn texts(value: Option<&Value>) -> Vec<String> {
     let list = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn pairs(value: Option<&Value>) -> BTreeMap<String, String> {
+pub(super) fn pairs(value: Option<&Value>) -> BTreeMap<String, String> {
     let map = value.and_then(Value::as_object).into_iter().flatten();
     map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 /// `~` and `/` escaped, as RFC 6901 wants them.
-fn escaped(part: &str) -> String {
+pub(super) fn escaped(part: &str) -> String {
     part.replace('~', "~0").replace('/', "~1")
 }
 
@@ -93,8 +93,15 @@ pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
             findings.add("/aws_account", format!("{account} is the vendor's own account: give the customer's"));
         }
     }
+    let regions: Vec<&str> = named.iter().map(|(_, region)| *region).collect();
+    let chosen = Chosen { primary, recovery, regions: &regions, places: &instances };
+    // What is wrong with the regions themselves comes first.
+    let (homes, also_in) = if findings.0.is_empty() {
+        (chosen.recovery(answer, &mut findings), chosen.also_in(answer, &mut findings))
+    } else {
+        Default::default()
+    };
     findings.or(|| {
-        let regions: Vec<&str> = named.iter().map(|(_, region)| *region).collect();
         let mut plan = json!({
             "primary": primary,
             "disaster_recovery": recovery,
@@ -103,6 +110,10 @@ pub(super) fn regions(answer: &Value, context: &FormContext<'_>) -> Checked {
             "aws_account": answer.get("aws_account"),
             "partition": home,
             "regions": regions,
+            "recovery": homes,
+            "also_in": also_in,
+            "empty": texts(answer.get("empty")),
+            "own_keys": own_keys,
         });
         if vendor_has_keys {
             plan["targets"] = targets(&regions, &own_keys);
@@ -144,6 +155,9 @@ pub(super) fn key_arns(answer: &Value, context: &FormContext<'_>) -> Checked {
         let pointer = |region: &str| format!("/instances/{}/{}", escaped(instance), escaped(region));
         all.extend(own.iter().map(|(region, arn)| (pointer(region), region.as_str(), arn.as_str())));
     }
+    for (pointer, message) in unserved(&instances, context.input, &regions) {
+        findings.add(pointer, message);
+    }
     for (pointer, region, arn) in &all {
         if !regions.iter().any(|known| known == region) {
             findings.add(pointer, format!("{region} is none of the chosen regions: {}", regions.join(", ")));
@@ -165,6 +179,44 @@ pub(super) fn key_arns(answer: &Value, context: &FormContext<'_>) -> Checked {
             set.all().into_iter().map(|(region, arn)| json!({ "region": region, "arn": arn })).collect();
         json!({ "keys": keys, "instances": instances, "list": list })
     })
+}
+
+/// What is wrong with the keys of instances' own: an instance that nobody knows, and one that lacks a key where its data
+/// lies. Its other keys are not used there instead: it would be under a key that was not meant for it.
+fn unserved(
+    own: &BTreeMap<String, BTreeMap<String, String>>,
+    input: &Value,
+    regions: &[String],
+) -> Vec<(String, String)> {
+    let known = input.get("instances").and_then(Value::as_object);
+    let mut wrong = Vec::new();
+    for (instance, keys) in own {
+        let pointer = format!("/instances/{}", escaped(instance));
+        // A run of before does not say where each instance is: then it may be in any of the regions.
+        let needed = match known {
+            None => regions.to_vec(),
+            Some(known) => match known.get(instance) {
+                Some(needed) => texts(Some(needed)),
+                None => {
+                    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                    let message = format!("{instance} is no instance of this enterprise; known: {}", names.join(", "));
+                    wrong.push((pointer, message));
+                    continue;
+                }
+            },
+        };
+        let lacking: Vec<&str> =
+            needed.iter().map(String::as_str).filter(|region| !keys.contains_key(*region)).collect();
+        if !lacking.is_empty() {
+            let message = format!(
+                "{instance} lacks a key of its own for {}: its data lies in {}, and each of them needs one",
+                lacking.join(", "),
+                needed.join(", ")
+            );
+            wrong.push((pointer, message));
+        }
+    }
+    wrong
 }
 
 /// A window that the notice period allows.

@@ -6,6 +6,7 @@
 //! place by JSON pointer.
 
 mod check;
+mod recovery;
 
 use std::collections::BTreeMap;
 

@@ -1,3 +1,5 @@
+mod regions;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -94,10 +96,44 @@ fn one_key_for_each_region_is_accepted_and_instances_may_have_their_own() {
     let given = json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST } });
     let good = answer("key-arns", "aws", &plan(), &given).unwrap();
     assert_eq!(good["list"].as_array().unwrap().len(), 2);
-    let own = WEST.replace("e1", "ef");
-    let given =
-        json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST }, "instances": {"sandbox": {"us-west-2": own}} });
-    assert_eq!(answer("key-arns", "aws", &plan(), &given).unwrap()["list"].as_array().unwrap().len(), 3);
+    let (own, other) = (WEST.replace("e1", "ef"), EAST.replace("e2", "ee"));
+    let own = json!({ "sandbox": { "us-west-2": own, "us-east-1": other } });
+    let given = json!({ "keys": { "us-west-2": WEST, "us-east-1": EAST }, "instances": own });
+    assert_eq!(answer("key-arns", "aws", &plan(), &given).unwrap()["list"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn an_instance_has_its_own_keys_wherever_its_data_lies_or_none() {
+    let mut input = plan();
+    input["instances"] = json!({ "production": ["us-east-1", "us-west-2"], "sandbox": ["us-west-2"] });
+    let (west, east) = (WEST.replace("e1", "ef"), EAST.replace("e2", "ee"));
+    let shared = json!({ "us-west-2": WEST, "us-east-1": EAST });
+    let given = |own: Value| {
+        let instances = json!({ "keys": shared, "instances": own });
+        answer("key-arns", "aws", &input, &instances).map(|_| ()).map_err(|findings| {
+            findings.into_iter().map(|found| format!("{} {}", found.pointer, found.message)).collect::<Vec<_>>()
+        })
+    };
+    given(json!({ "sandbox": { "us-west-2": west } })).unwrap();
+    given(json!({ "production": { "us-west-2": west, "us-east-1": east } })).unwrap();
+    let table = [
+        (
+            json!({ "production": { "us-west-2": west } }),
+            "/instances/production production lacks a key of its own for us-east-1",
+        ),
+        (json!({ "sandbox": {} }), "/instances/sandbox sandbox lacks a key of its own for us-west-2"),
+        (
+            json!({ "sandbx": { "us-west-2": west } }),
+            "/instances/sandbx sandbx is no instance of this enterprise; known: production, sandbox",
+        ),
+    ];
+    for (own, says) in table {
+        let findings = given(own.clone()).unwrap_err();
+        assert!(findings.len() == 1 && findings[0].starts_with(says), "{own}: {findings:?}");
+    }
+    // A run that began before does not say where an instance's data lies: it may be anywhere.
+    let partly = json!({ "keys": shared, "instances": { "sandbox": { "us-west-2": west } } });
+    assert_eq!(pointers(answer("key-arns", "aws", &plan(), &partly)), ["/instances/sandbox"]);
 }
 
 #[test]

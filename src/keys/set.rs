@@ -15,13 +15,11 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// The key that a data system of `instance` must be under in `region`; `None` outside the plan's regions.
+    /// The key that a data system of `instance` must be under in `region`; `None` outside the plan's regions. An instance
+    /// with keys of its own is under those alone: where it has none, no other takes their place.
     pub fn expected(&self, instance: &str, region: &str) -> Option<&str> {
-        self.instances
-            .get(instance)
-            .and_then(|keys| keys.get(region))
-            .or_else(|| self.keys.get(region))
-            .map(String::as_str)
+        let own = self.instances.get(instance).filter(|own| !own.is_empty());
+        own.unwrap_or(&self.keys).get(region).map(String::as_str)
     }
 
     /// Every key once, as (region, ARN), in the order of regions.
@@ -37,5 +35,23 @@ impl KeySet {
     pub fn serves(&self, region: &str, arn: &str) -> bool {
         self.keys.get(region).is_some_and(|key| key == arn)
             || self.instances.values().any(|keys| keys.get(region).is_some_and(|key| key == arn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_with_keys_of_its_own_is_under_no_other() {
+        let key = |region: &str, arn: &str| (region.to_owned(), arn.to_owned());
+        let set = KeySet {
+            keys: [key("us-west-2", "west"), key("us-east-1", "east")].into(),
+            instances: [("sandbox".to_owned(), [key("us-west-2", "own")].into())].into(),
+        };
+        assert_eq!(set.expected("production", "us-east-1"), Some("east"));
+        assert_eq!(set.expected("sandbox", "us-west-2"), Some("own"));
+        assert_eq!(set.expected("sandbox", "us-east-1"), None, "no fall back to the shared key");
+        assert_eq!(set.expected("production", "eu-west-1"), None);
     }
 }

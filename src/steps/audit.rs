@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Plan, input},
-    take_inventory::original_ids,
+    take_inventory::{homes, original_ids},
 };
 use crate::{
     audit::{Expected, Held, Request, report},
@@ -21,6 +21,7 @@ use crate::{
         KeySet,
         import::{KeyMaterial, Realm, key_state},
     },
+    systems::Homes,
     worker::{Progress, Record, Step, StepContext, StepError},
 };
 
@@ -43,9 +44,10 @@ impl Step for Audit {
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let basis: Basis =
             if value.get("keys").is_some() { input(self.name(), value)? } else { self.custody(context).await? };
-        let mut ids = std::collections::BTreeSet::new();
+        let (mut ids, mut known) = (std::collections::BTreeSet::new(), BTreeMap::new());
         for inventory in context.records("inventory").await?.values() {
             ids.extend(original_ids(inventory));
+            known.extend(homes(inventory));
         }
         let scan = self.0.scan(context, &basis.plan.partition, &ids).await?;
         let held = self.held(context, &basis.keys).await?;
@@ -55,8 +57,8 @@ impl Step for Audit {
             generated_at: context.now(),
             keys: &basis.keys,
             expected: &basis.expected,
-            primary: &basis.plan.primary,
-            disaster_recovery: &basis.plan.disaster_recovery,
+            residency: &basis.plan.residency(),
+            homes: &Homes::new(&scan.resources, known),
             originals: &ids,
             scan: &scan,
             held: &held,

@@ -1,5 +1,7 @@
 //! What the steps share: how they read their input, name and own what they make, and wait.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_sdk_rds::types::{DbInstance, DbSnapshot};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use crate::{
     aws::{Failure, failure, once},
     keys::KeySet,
     schedule::Window,
-    systems::{self, Names, Owner, Readiness, System, Tags},
+    systems::{self, Homes, Names, Owner, Placement, Readiness, Recovery, Residency, Scan, System, Tags},
     worker::{Progress, StepContext, StepError},
 };
 
@@ -29,7 +31,62 @@ pub struct Plan {
     #[serde(default)]
     pub aws_account: Option<String>,
     #[serde(default)]
-    pub instances: std::collections::BTreeMap<String, String>,
+    pub instances: BTreeMap<String, String>,
+    /// Recovery region by home region; empty in the plans of before there was one.
+    #[serde(default)]
+    pub recovery: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    pub also_in: BTreeMap<String, BTreeSet<String>>,
+    /// Instances that get an empty system although data of them exists.
+    #[serde(default)]
+    pub empty: BTreeSet<String>,
+    /// Instances with keys of their own, where the vendor has the keys.
+    #[serde(default)]
+    pub own_keys: Vec<String>,
+}
+
+impl Plan {
+    /// Where data may lie. A plan that states nothing is of a run that began before it could: the defaults hold for it.
+    pub fn residency(&self) -> Residency {
+        let stated = (!self.recovery.is_empty()).then(|| self.recovery.clone());
+        let defaults = || Residency::unstated(&self.primary, &self.disaster_recovery, &self.regions);
+        Residency {
+            regions: self.regions.clone(),
+            recovery: stated.unwrap_or_else(defaults),
+            also_in: self.also_in.clone(),
+            places: self.instances.clone(),
+        }
+    }
+
+    /// What it states, to be compared with what there is.
+    pub fn placement<'a>(
+        &'a self,
+        enterprise: &'a str,
+        residency: &'a Residency,
+        scan: &'a Scan,
+        homes: &'a Homes,
+    ) -> Placement<'a> {
+        let (primary, empty, resources) = (&self.primary, &self.empty, &scan.resources);
+        Placement { enterprise, primary, residency, empty, resources, homes }
+    }
+
+    /// The region in which copies of `home`'s data for recovery are kept; none by somebody's word.
+    ///
+    /// # Errors
+    /// `Keyferry.OutsidePlan`: nobody said.
+    pub fn recovery_of(&self, home: &str) -> Result<Option<String>, StepError> {
+        match self.residency().recovery_of(home) {
+            Recovery::In(region) => Ok(Some(region.to_owned())),
+            Recovery::Nowhere => Ok(None),
+            Recovery::Unstated => {
+                let cause = format!(
+                    "no recovery region is stated for {home}: start again, and state it in the form regions as recovery, \
+                     with \"none\" for no copy elsewhere"
+                );
+                Err(StepError::new("Keyferry.OutsidePlan", cause))
+            }
+        }
+    }
 }
 
 /// The input of every step that works on one data system.
@@ -79,7 +136,10 @@ impl SystemInput {
     /// `Keyferry.OutsidePlan`: the region has no key.
     pub fn key_in(&self, region: &str) -> Result<String, StepError> {
         self.keys.expected(&self.system.instance, region).map(str::to_owned).ok_or_else(|| {
-            let cause = format!("{} needs a key in {region}, which is none of the chosen regions", self.system.id);
+            let cause = format!(
+                "{} needs a key in {region}: the region was not chosen, or its instance {} has keys of its own and none there",
+                self.system.id, self.system.instance
+            );
             StepError::new("Keyferry.OutsidePlan", cause)
         })
     }

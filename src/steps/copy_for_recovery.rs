@@ -1,8 +1,8 @@
-//! Keeps a copy of a migrated system in the region of disaster recovery, under that region's key.
+//! Keeps a copy of a migrated system in the recovery region of its home, under that region's key.
 //!
-//! Takes a system; does nothing when its `recovery` is false. A system that lives in the region of disaster recovery is
-//! copied to the primary one. Effect: a snapshot, its copy in the other region, and the snapshot's deletion. Again: each is
-//! found by name, the copy first.
+//! Takes a system and the plan; does nothing when the system's `recovery` is false or the plan says that its home has none.
+//! Effect: a snapshot, its copy in the other region, and the snapshot's deletion. Again: each is found by name, the copy
+//! first.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -27,14 +27,15 @@ impl Step for CopyForRecovery {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let item: SystemInput = input(self.name(), value)?;
-        if !item.system.recovery {
+        let home = &item.system.region;
+        let away = if item.system.recovery { item.plan.recovery_of(home)? } else { None };
+        let Some(away) = away else {
             return Ok(Progress::done(json!({ "system": item.system.id, "recovery": null })));
-        }
-        let (owner, names, home) = (self.0.owner(context), item.names(context), &item.system.region);
-        let away = if *home == item.plan.disaster_recovery { &item.plan.primary } else { &item.plan.disaster_recovery };
-        let key = item.key_in(away)?;
+        };
+        let (owner, names) = (self.0.owner(context), item.names(context));
+        let key = item.key_in(&away)?;
         let (source, name) = (names.recovery_source(), names.recovery_copy(home));
-        let (rds, other) = (self.0.aws.rds(home).await?, self.0.aws.rds(away).await?);
+        let (rds, other) = (self.0.aws.rds(home).await?, self.0.aws.rds(&away).await?);
         // A finished copy needs no source; one that is being made still does.
         let copied = systems::snapshot(&other, &name).await?.is_some();
         let mut from = systems::instance_arn(&item.system.arn, &source).replacen(":db:", ":snapshot:", 1);

@@ -24,6 +24,7 @@ mod restore_system;
 mod review_import;
 mod review_keys;
 mod review_migration;
+mod review_regions;
 mod snapshot_system;
 mod swap_system;
 mod take_inventory;
@@ -70,6 +71,7 @@ impl Domain {
 pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
     let domain = || domain.clone();
     vec![
+        Arc::new(review_regions::ReviewRegions(domain())),
         Arc::new(render_key_policies::RenderKeyPolicies(domain())),
         Arc::new(create_import_key::CreateImportKey(domain())),
         Arc::new(review_import::ReviewImport(domain())),

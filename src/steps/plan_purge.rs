@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Plan, input},
-    take_inventory::original_ids,
+    take_inventory::{homes, original_ids},
 };
 use crate::{
     keys::KeySet,
-    systems::{Kind, Resource, Scan, read},
+    systems::{Homes, Kind, Recovery, Residency, Resource, Scan, read},
     worker::{Progress, Step, StepContext, StepError},
 };
 
@@ -39,9 +39,12 @@ impl Step for PlanPurge {
         let inventory = context.record("inventory", &format!("g{generation}")).await?.unwrap_or(Value::Null);
         let ids = original_ids(&inventory);
         let scan = self.0.scan(context, &plan.partition, &ids).await?;
+        let residency = plan.residency();
+        let homes = Homes::new(&scan.resources, homes(&inventory));
+        let lies = Lies { residency: &residency, homes: &homes };
         let mut listed: Vec<(u8, Value)> = Vec::new();
         for resource in &scan.resources {
-            if let Some((order, why)) = reason(resource, &scan, &keys, &|id| ids.contains(id)) {
+            if let Some((order, why)) = reason(resource, &scan, &keys, &lies, &|id| ids.contains(id)) {
                 if resource.kind == Kind::Instance {
                     replaced(resource, &scan, &keys)?;
                 }
@@ -55,7 +58,13 @@ impl Step for PlanPurge {
 }
 
 /// When in the order, and why, a resource has to go; `None` when it stays.
-fn reason(resource: &Resource, scan: &Scan, keys: &KeySet, original: &dyn Fn(&str) -> bool) -> Option<(u8, String)> {
+fn reason(
+    resource: &Resource,
+    scan: &Scan,
+    keys: &KeySet,
+    lies: &Lies<'_>,
+    original: &dyn Fn(&str) -> bool,
+) -> Option<(u8, String)> {
     let role = read::role(&resource.tags);
     let under_key = resource.encrypted && resource.key.as_deref().is_some_and(|key| keys.serves(&resource.region, key));
     match resource.kind {
@@ -64,7 +73,9 @@ fn reason(resource: &Resource, scan: &Scan, keys: &KeySet, original: &dyn Fn(&st
             Some((order, format!("replaced by {}", read::original(&resource.tags).unwrap_or("another system"))))
         }
         Kind::Snapshot if resource.automated => None,
-        Kind::Snapshot if role == Some("recovery") && under_key => None,
+        Kind::Snapshot if role == Some("recovery") && under_key => {
+            lies.outgrown(resource, scan, keys).map(|why| (2, why))
+        }
         Kind::Snapshot => match role {
             Some("early" | "final" | "copy" | "recovery-source" | "canary-copy") => {
                 Some((2, "made for the migration".to_owned()))
@@ -86,6 +97,33 @@ fn reason(resource: &Resource, scan: &Scan, keys: &KeySet, original: &dyn Fn(&st
         | Kind::ClusterSnapshot
         | Kind::AutomatedBackup
         | Kind::ClusterAutomatedBackup => None,
+    }
+}
+
+/// Where copies for recovery may lie.
+struct Lies<'a> {
+    residency: &'a Residency,
+    homes: &'a Homes,
+}
+
+impl Lies<'_> {
+    /// Why a copy for recovery under its key has to go: it lies where its data may not be, and is not the last one. The copy
+    /// that takes its place is in the right region, under its key and available; where no copy is kept elsewhere it is the
+    /// system itself.
+    fn outgrown(&self, copy: &Resource, scan: &Scan, keys: &KeySet) -> Option<String> {
+        let why = self.residency.outside(copy, self.homes)?;
+        let (original, home) = (read::original(&copy.tags)?, self.homes.of(copy));
+        let good = |other: &Resource| {
+            let under_key = other.key.as_deref().is_some_and(|key| keys.serves(&other.region, key));
+            under_key && other.status == "available"
+        };
+        let replaced =
+            scan.resources.iter().filter(|other| good(other)).any(|other| match self.residency.recovery_of(home) {
+                Recovery::In(_) => self.residency.recovers(other, self.homes, (original, home)),
+                Recovery::Nowhere => other.kind == Kind::Instance && other.id == original && other.region == home,
+                Recovery::Unstated => false,
+            });
+        replaced.then(|| format!("a copy for recovery that may not lie there: {why}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Provisions a fresh, encrypted data system for an enterprise that has no data yet.
+//! Provisions a fresh, encrypted data system for an instance that has none yet.
 //!
 //! Takes `fresh` (`id`, `instance`, `region`), the keys, the plan and a `template` (`engine`, `class`, `storage_gb`,
 //! `multi_az`, `retention_days`) from the definition. The master password is RDS's own, in a secret under the same key:
@@ -54,7 +54,11 @@ impl Step for ProvisionSystem {
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Input { fresh, keys, template } = input(self.name(), value)?;
         let key = keys.expected(&fresh.instance, &fresh.region).ok_or_else(|| {
-            StepError::new("Keyferry.OutsidePlan", format!("{} is none of the chosen regions", fresh.region))
+            let cause = format!(
+                "{} needs a key in {}: the region was not chosen, or {} has keys of its own and none there",
+                fresh.id, fresh.region, fresh.instance
+            );
+            StepError::new("Keyferry.OutsidePlan", cause)
         })?;
         let owner = self.0.owner(context);
         let rds = self.0.aws.rds(&fresh.region).await?;

@@ -1,12 +1,13 @@
 //! Finds the enterprise's data systems and says what has to be done with each.
 //!
 //! Takes the plan and the keys. Gives `generation`, `systems` (to migrate), `replicas` (to replace), `all` (every primary
-//! system, migrated or not) and `fresh` (to provision, when there is nothing). Leaves `inventory`/`gGENERATION`: what
-//! there was, so that copies of systems that are gone are still known as theirs. It looks in every supported region of the
-//! partition, because a system outside the chosen regions would be forgotten. Effect: none. Again: what is migrated
-//! already is not in `systems` any more.
+//! system, migrated or not) and `fresh` (to provision: instances that were placed and have no system). Leaves
+//! `inventory`/`gGENERATION`: what there was and where it was at home, so that copies of systems that are gone are still
+//! known as theirs. It looks in every supported region of the partition, because a system outside the chosen regions would
+//! be forgotten. What is not as the form `regions` stated it is refused. Effect: none. Again: what is migrated already is
+//! not in `systems` any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use aws_sdk_rds::types::DbInstance;
@@ -18,9 +19,8 @@ use super::{
     common::{Plan, input},
 };
 use crate::{
-    aws::partition,
     keys::KeySet,
-    systems::{self, Kind, Resource, Scan, System, Wanted, read},
+    systems::{self, Homes, Kind, Placement, Recovery, Residency, Resource, Scan, System, Wanted, read},
     worker::{Progress, Record, Step, StepContext, StepError},
 };
 
@@ -43,7 +43,11 @@ impl Step for TakeInventory {
         let generation = generation(context).await?;
         let before = context.record("inventory", &format!("g{generation}")).await?.unwrap_or(Value::Null);
         let scan = self.0.scan(context, &plan.partition, &original_ids(&before)).await?;
-        refuse(context, &plan, &keys, &scan)?;
+        let residency = plan.residency();
+        let homes = Homes::new(&scan.resources, homes(&before));
+        refuse(context, &keys, &scan)?;
+        let placement = plan.placement(&context.enterprise, &residency, &scan, &homes);
+        as_stated(&placement)?;
         let mut found = Found::default();
         for resource in scan.resources.iter().filter(|resource| resource.kind == Kind::Instance) {
             if read::role(&resource.tags).is_some_and(|role| role == "old") || temporary(resource) {
@@ -55,14 +59,10 @@ impl Step for TakeInventory {
             let mut system = System::of(&instance, &resource.region, &self.0.config.aws.instance_tag);
             let expected = keys.expected(&system.instance, &system.region);
             let done = system.key.as_deref() == expected && expected.is_some();
-            system.recovery = recovery(&system, &scan, &before);
+            system.recovery = recovery(&system, &scan, &before, &residency);
             found.add(system, done, &scan);
         }
-        let fresh = if found.all.is_empty() && found.replicas.is_empty() {
-            fresh(&plan, &context.enterprise)
-        } else {
-            Vec::new()
-        };
+        let fresh = fresh(&placement);
         let mut ids = original_ids(&before);
         ids.extend(found.systems.iter().map(|system| system.resource_id.clone()));
         ids.extend(
@@ -73,7 +73,10 @@ impl Step for TakeInventory {
             .iter()
             .map(|system| json!({ "id": system.id, "region": system.region, "instance": system.instance, "recovery": system.recovery }))
             .collect();
-        let body = json!({ "run": context.run, "original_ids": ids, "systems": listed, "resources": scan.resources });
+        let body = json!({
+            "run": context.run, "original_ids": ids, "homes": homes.known(), "systems": listed,
+            "resources": scan.resources,
+        });
         let record = Record { collection: "inventory", key: format!("g{generation}"), body };
         let output = json!({
             "generation": generation, "systems": found.systems, "replicas": found.replicas, "all": found.all,
@@ -149,23 +152,32 @@ pub(super) fn original_ids(inventory: &Value) -> BTreeSet<String> {
     ids.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// Home region of the systems that there were before, by resource id.
+pub(super) fn homes(inventory: &Value) -> BTreeMap<String, String> {
+    let homes = inventory.get("homes").and_then(Value::as_object).into_iter().flatten();
+    homes.filter_map(|(id, region)| Some((id.clone(), region.as_str()?.to_owned()))).collect()
+}
+
+/// # Errors
+/// `Keyferry.OutsidePlan`: what there is, is not as the form `regions` stated it.
+fn as_stated(placement: &Placement<'_>) -> Result<(), StepError> {
+    let misplaced = placement.misplaced();
+    if misplaced.is_empty() {
+        return Ok(());
+    }
+    let found: Vec<String> =
+        misplaced.iter().map(|misplaced| format!("{}: {}", misplaced.message, misplaced.change)).collect();
+    let cause = format!("not everything is as the form regions stated it. {}. Then start again", found.join(". "));
+    Err(StepError::new("Keyferry.OutsidePlan", cause))
+}
+
 /// Made by keyferry and not serving: it bears a name of [`systems::Names`].
 fn temporary(resource: &Resource) -> bool {
     read::run(&resource.tags).is_some() && resource.id.starts_with("byok-")
 }
 
-fn refuse(context: &StepContext, plan: &Plan, keys: &KeySet, scan: &Scan) -> Result<(), StepError> {
+fn refuse(context: &StepContext, keys: &KeySet, scan: &Scan) -> Result<(), StepError> {
     for resource in &scan.resources {
-        let running = matches!(resource.kind, Kind::Instance | Kind::Cluster);
-        if running && !plan.regions.contains(&resource.region) {
-            let cause = format!(
-                "{} in {} belongs to the enterprise, but the region is none of the chosen ones ({}): choose it too, or take the tag off",
-                resource.id,
-                resource.region,
-                plan.regions.join(", ")
-            );
-            return Err(StepError::new("Keyferry.OutsidePlan", cause));
-        }
         let under_key = resource.key.as_deref().is_some_and(|key| keys.serves(&resource.region, key));
         if resource.kind == Kind::Cluster && !under_key {
             let cause = format!(
@@ -208,9 +220,10 @@ fn supported(instance: &DbInstance) -> Result<(), StepError> {
     }
 }
 
-/// Whether a copy has to be kept in the region of disaster recovery: there was one, or it is production and nothing
-/// replicates it elsewhere.
-fn recovery(system: &System, scan: &Scan, before: &Value) -> bool {
+/// Whether a copy has to be kept in the recovery region of a system's home: there was one anywhere, or it is production and
+/// nothing replicates it there. Never where the plan says that its home has no such region.
+fn recovery(system: &System, scan: &Scan, before: &Value, residency: &Residency) -> bool {
+    let Recovery::In(away) = residency.recovery_of(&system.region) else { return false };
     let known = before.get("systems").and_then(Value::as_array).into_iter().flatten().any(|known| {
         known["id"] == system.id.as_str() && known["region"] == system.region.as_str() && known["recovery"] == true
     });
@@ -220,7 +233,7 @@ fn recovery(system: &System, scan: &Scan, before: &Value) -> bool {
             .filter(move |other| other.kind == kind && other.region != system.region && !other.automated)
     };
     let copied = elsewhere(Kind::Snapshot).any(|snapshot| snapshot.resource_id == system.resource_id);
-    let replicated = elsewhere(Kind::Instance).any(|other| {
+    let replicated = elsewhere(Kind::Instance).filter(|other| other.region == away).any(|other| {
         other.derived_from.as_deref().is_some_and(|source| {
             let name = systems::short_name(source);
             let replaced = scan.resources.iter().find(|old| old.id == name && old.region == system.region);
@@ -230,15 +243,8 @@ fn recovery(system: &System, scan: &Scan, before: &Value) -> bool {
     system.replica_of.is_none() && (known || copied || (system.instance == "production" && !replicated))
 }
 
-/// What an enterprise without data gets: production in the primary region, and each instance that was placed.
-fn fresh(plan: &Plan, enterprise: &str) -> Vec<Value> {
-    let mut places = plan.instances.clone();
-    places.entry("production".to_owned()).or_insert_with(|| plan.primary.clone());
-    let placed = places.into_iter().filter(|(_, region)| partition(region) == plan.partition);
-    placed
-        .map(|(instance, region)| {
-            let id = systems::identifier(&format!("{enterprise}-{instance}"));
-            json!({ "id": id, "instance": instance, "region": region })
-        })
-        .collect()
+/// What is provisioned: each instance that was placed and has no system, and production for an enterprise without any.
+fn fresh(placement: &Placement<'_>) -> Vec<Value> {
+    let wanted = placement.to_provision().into_iter();
+    wanted.map(|wanted| json!({ "id": wanted.id, "instance": wanted.instance, "region": wanted.region })).collect()
 }

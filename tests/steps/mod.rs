@@ -4,6 +4,7 @@ mod faults;
 mod flow;
 mod keys;
 mod onboarding;
+mod residency;
 mod table;
 mod vendor;
 mod world;

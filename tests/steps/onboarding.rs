@@ -38,7 +38,7 @@ pub struct Runner<'a> {
     world: &'a World,
     answers: Answers,
     pub entered: Vec<String>,
-    forms: Vec<(String, Value)>,
+    pub forms: Vec<(String, Value)>,
 }
 
 impl<'a> Runner<'a> {

@@ -347,7 +347,12 @@ async fn people(
                     continue;
                 }
                 "regions" if vendors => {
-                    ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": ["sandbox"] }))
+                    let instances = json!({ "sandbox": WEST });
+                    let own_keys = ["sandbox"];
+                    (
+                        "engineer",
+                        json!({ "primary": WEST, "disaster_recovery": EAST, "instances": instances, "own_keys": own_keys }),
+                    )
                 }
                 "regions" => {
                     ("engineer", json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": CUSTOMER }))

@@ -1,6 +1,6 @@
 //! A vendor-managed onboarding that waits for its keys, and a customer who can wrap.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use super::patience::looks;
 use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
@@ -145,7 +145,9 @@ impl Vendor {
     /// A run whose keys are made and wait for material.
     pub async fn waiting(&self, own_keys: &[&str]) -> String {
         let run = self.start("dave").await;
-        let regions = json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": own_keys });
+        let instances: BTreeMap<&str, &str> = own_keys.iter().map(|own| (*own, WEST)).collect();
+        let regions =
+            json!({ "primary": WEST, "disaster_recovery": EAST, "own_keys": own_keys, "instances": instances });
         let visit = self.service.open_form(&run, "regions").await.unwrap().visit;
         self.service.answer(&run, "regions", &visit, regions, actor("engineer")).await.unwrap();
         self.until(&run, |view| view.waiting_for.iter().any(|wait| wait.form.as_deref() == Some("key-import"))).await;
