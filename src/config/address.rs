@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn one_address_is_taken_and_nothing_beside_it() {
-        for good in ["eve@replicon.example", "e.v+e@mail.replicon.example", "o'neil@example.com", "eve@bücher.example"] {
+        for good in ["eve@replicon.example", "e.v+e@mail.replicon.example", "o'neil@example.com", "eve@bücher.example"]
+        {
             assert!(mail_address(good).is_ok(), "{good}: {:?}", mail_address(good));
         }
         for (bad, said) in [

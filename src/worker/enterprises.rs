@@ -122,12 +122,8 @@ impl Service {
         cursor: Option<String>,
     ) -> Result<Page<EnterpriseNote>, ServiceError> {
         self.enterprise(id).await?;
-        let asked = RecordsPage {
-            enterprise: id.to_owned(),
-            collection: NOTES.to_owned(),
-            limit: limit.clamp(1, 200),
-            cursor,
-        };
+        let asked =
+            RecordsPage { enterprise: id.to_owned(), collection: NOTES.to_owned(), limit: limit.clamp(1, 200), cursor };
         let page = self.core.store.records(asked).await?;
         let unreadable = |error: serde_json::Error| {
             ServiceError::new(ErrorKind::Unavailable, "store-corrupt", format!("a change of {id}: {error}"))

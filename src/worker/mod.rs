@@ -16,11 +16,13 @@ mod failure;
 mod form_book;
 mod held;
 mod host;
+mod letters;
 mod meters;
 mod people;
 mod ramp;
 mod reading;
 mod registry;
+mod retrying;
 mod runs;
 mod service;
 mod step;
@@ -32,14 +34,17 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use crate::store::{Enterprise, OutboxRow, Page, RecordDelete, RecordPut, StoredRecord};
+pub use crate::store::{
+    Delivery, Enterprise, LetterRow, LetterState, LettersPage, OutboxRow, Page, RecordDelete, RecordPut, StoredRecord,
+};
 pub use clock::{Clock, ManualClock, SteeredClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
 pub use enterprises::{EnterpriseChange, EnterpriseNote, FieldChange};
 pub use failure::{ErrorKind, ServiceError};
 pub use form_book::{CheckContext, Finding, FormBook};
+pub use letters::LetterView;
 pub use reading::DiagramState;
 pub use registry::Registry;
 pub use service::{Health, NewEnterprise, Service, ServiceOptions, StartRun, Stats};
 pub use step::{Progress, Record, Step, StepContext, StepError, StepHost, Told};
-pub use view::{Attention, HistoryRow, RunFilter, RunView, Verification, WaitingFor};
+pub use view::{Attention, HistoryRow, Retrying, RunFilter, RunView, Verification, WaitingFor};

@@ -84,7 +84,8 @@ pub async fn change(
     Body(change): Body<Change>,
 ) -> Reply {
     if !headers.contains_key(header::IF_MATCH) {
-        let detail = "If-Match: send the ETag of the enterprise as you have seen it, or `*` to change whatever is there";
+        let detail =
+            "If-Match: send the ETag of the enterprise as you have seen it, or `*` to change whatever is there";
         return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, "precondition-required", detail));
     }
     let change = EnterpriseChange {
