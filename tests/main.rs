@@ -10,6 +10,7 @@ mod engine;
 mod fire;
 mod http;
 mod keys;
+mod mail;
 mod packet;
 mod sandbox;
 mod steps;

@@ -14,6 +14,7 @@ mod demo;
 mod enterprise;
 mod imports;
 mod input;
+mod mail;
 mod once;
 mod output;
 mod packet;
@@ -75,6 +76,9 @@ enum Command {
     /// Runs: executions of a workflow for an enterprise
     #[command(subcommand)]
     Run(run::Command),
+    /// Letters that are not delivered
+    #[command(subcommand)]
+    Mail(mail::Command),
     /// Audits of what an enterprise's data is encrypted with
     #[command(subcommand)]
     Audit(audit::Command),
@@ -145,6 +149,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
         match arguments.command {
             Command::Enterprise(command) => command.execute(&common).await,
             Command::Run(command) => command.execute(&common).await,
+            Command::Mail(command) => command.execute(&common).await,
             Command::Audit(command) => command.execute(&common).await,
             Command::ApiKey(command) => command.execute(&common).await,
             Command::Packet(command) => command.execute(&common).await,

@@ -26,4 +26,4 @@ pub use event::{Actor, ChildEnd, Event, EventKind};
 pub use payload::Payload;
 pub use replay::fold;
 pub use simulate::{Script, Scripted, Simulation, SimulationError, Status, simulate};
-pub use snapshot::{Frame, FrameId, Header, Join, Outcome, Phase, Snapshot, Standing};
+pub use snapshot::{Failed, Frame, FrameId, Header, Join, Outcome, Phase, Snapshot, Standing};

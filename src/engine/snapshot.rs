@@ -85,7 +85,17 @@ pub struct Frame {
     /// Per Retrier of the state, the retries taken in this stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retries: Vec<u32>,
+    /// Why the state was tried again the last time, in this stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failed>,
     pub phase: Phase,
+}
+
+/// What an attempt ended in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    pub error: String,
+    pub cause: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]

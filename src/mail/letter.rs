@@ -36,6 +36,8 @@ pub struct Attachment {
 pub struct Letter {
     /// Stable over resends, `<hash@domain>`.
     pub message_id: String,
+    /// `customer`, `csm`, `engineer`, or `audit:ADDRESS`: one letter of a notice to each.
+    pub reader: String,
     pub to: String,
     pub subject: String,
     pub blocks: Vec<Block>,

@@ -10,15 +10,24 @@
 //! | attention | the engineer |
 //! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
 
+mod readers;
+mod undeliverable;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
+use readers::{reader, readers, support};
+
 use super::letter::{Attachment, Block, Letter, message_id};
+
 use crate::{
     config::Config,
     engine::{Notice, Outcome},
     worker::{Enterprise, RunView, StoredRecord, Visit, next},
 };
+
+pub use readers::engineer_of;
+pub use undeliverable::undeliverable;
 
 /// The form in which the customer hands over keys; its letter carries the key policies.
 const KEY_ARNS: &str = "key-arns";
@@ -96,26 +105,9 @@ fn letter(matter: &Matter<'_>, message_id: String, role: &str, subject: String, 
         let note = format!("{} has no address for its customer: please pass this on.", matter.enterprise.name);
         blocks.insert(0, Block::Paragraph(note));
     }
-    let support = match role {
-        "customer" => &matter.config.vendor.support_email,
-        _ => &matter.config.vendor.engineer_email,
-    };
+    let support = support(matter, role);
     blocks.push(Block::Paragraph(format!("Sent by keyferry for {}. Questions: {support}", matter.config.vendor.name)));
-    Letter { message_id, to, subject, blocks, attachments: Vec::new(), date: matter.at }
-}
-
-/// The address of a role, and whether an engineer stands in for a customer who has none.
-fn reader(matter: &Matter<'_>, role: &str) -> (String, bool) {
-    let vendor = &matter.config.vendor;
-    let engineer = || matter.enterprise.engineer_email.clone().unwrap_or_else(|| vendor.engineer_email.clone());
-    match role {
-        "customer" => match &matter.enterprise.customer_email {
-            Some(address) => (address.clone(), false),
-            None => (engineer(), true),
-        },
-        "csm" => (matter.enterprise.csm_email.clone().unwrap_or_else(|| vendor.csm_email.clone()), false),
-        _ => (engineer(), false),
-    }
+    Letter { message_id, reader: role.to_owned(), to, subject, blocks, attachments: Vec::new(), date: matter.at }
 }
 
 fn form_opened(matter: &Matter<'_>, place: &Place<'_>, form: &str, input: &Value) -> Letter {
@@ -269,7 +261,8 @@ fn reimport(name: &str, again: &Value) -> (&'static str, String) {
     }
 }
 
-/// What a step tells. One that this version has no words for goes to the engineer as it is.
+/// What a step tells: the roles that read it (`audit` is everybody who gets the audit's letters), its subject, what it says. One
+/// that this version has no words for goes to the engineer as it is.
 fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Vec<Letter> {
     let enterprise = &matter.enterprise.name;
     let (roles, subject, mut blocks) = if name == KEYS_ARRIVED {
@@ -279,8 +272,8 @@ fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Ve
         (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))])
     };
     blocks.push(Block::Facts(run_facts(matter)));
-    let written = |role: &&str| letter(matter, place.id(matter, name, role), role, subject.clone(), blocks.clone());
-    roles.iter().map(written).collect()
+    let written = |role: &String| letter(matter, place.id(matter, name, role), role, subject.clone(), blocks.clone());
+    readers(matter, roles).iter().map(written).collect()
 }
 
 fn keys_arrived(matter: &Matter<'_>, about: &Value) -> Vec<Block> {
@@ -385,7 +378,7 @@ fn ended(matter: &Matter<'_>, outcome: &Outcome) -> Vec<Letter> {
         attachments.push(Attachment { name: format!("audit-report-{}.json", report.key), json: pretty(&report.body) });
     }
     blocks.push(Block::Facts(run_facts(matter)));
-    roles
+    readers(matter, roles)
         .iter()
         .map(|role| {
             // A run ends once: its identity needs no visit.

@@ -3,20 +3,16 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor, transport::smtp::authentication::Credentials,
-};
+use lettre::transport::smtp::{authentication::Credentials, client::TlsParameters};
 use tokio::io::AsyncWriteExt;
 
-use super::letter::{Letter, LetterError};
-use crate::{config::Mail, telemetry::with_causes};
-
-/// Seconds for the whole conversation with a mail server. lettre's own timeout covers connecting alone: a server that
-/// stops talking later would hold the outbox for ever.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+use super::{
+    letter::{Letter, LetterError},
+    smtp::{Limits, Privacy, Server, SmtpError},
+};
+use crate::config::Mail;
 
 /// Why a letter was not delivered.
 #[derive(Debug, thiserror::Error)]
@@ -25,18 +21,27 @@ pub enum TransportError {
     Letter(#[from] LetterError),
     #[error("the mail settings cannot be used: {0}")]
     Settings(String),
-    #[error("the mail server did not take the letter: {0}")]
-    Smtp(String),
-    #[error("the mail server did not answer within {} seconds", SEND_TIMEOUT.as_secs())]
-    Timeout,
+    #[error(transparent)]
+    Smtp(#[from] SmtpError),
     #[error("cannot write {}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
+}
+
+impl TransportError {
+    /// Whether trying again changes nothing: the reader is refused, or is none.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Letter(_) => true,
+            Self::Smtp(error) => error.is_final(),
+            Self::Settings(_) | Self::File { .. } => false,
+        }
+    }
 }
 
 /// The way out.
 #[derive(Debug, Clone)]
 pub enum Transport {
-    Smtp(AsyncSmtpTransport<Tokio1Executor>),
+    Smtp(Box<Server>),
     /// A folder; it is made when the first letter is written.
     Folder(PathBuf),
 }
@@ -51,19 +56,21 @@ impl Transport {
             return Ok(Self::Folder(folder.to_owned()));
         };
         let settings = |error: lettre::transport::smtp::Error| TransportError::Settings(error.to_string());
-        let mut builder = match mail.smtp_tls.as_str() {
-            "tls" => AsyncSmtpTransport::<Tokio1Executor>::relay(host).map_err(settings)?,
-            "starttls" => AsyncSmtpTransport::<Tokio1Executor>::starttls_relay(host).map_err(settings)?,
-            _ => AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host.as_str()),
+        let parameters = || TlsParameters::new(host.clone()).map_err(settings);
+        let privacy = match mail.smtp_tls.as_str() {
+            "tls" => Privacy::Tls(parameters()?),
+            "starttls" => Privacy::StartTls(parameters()?),
+            _ => Privacy::None,
         };
-        builder = builder.port(mail.smtp_port).timeout(Some(Duration::from_secs(15)));
+        let mut credentials = None;
         if let (Some(username), Some(variable)) = (&mail.smtp_username, &mail.smtp_password_env) {
             let password = std::env::var(variable).map_err(|_| {
                 TransportError::Settings(format!("mail.smtp_password_env names {variable}, which is not set"))
             })?;
-            builder = builder.credentials(Credentials::new(username.clone(), password));
+            credentials = Some(Credentials::new(username.clone(), password));
         }
-        Ok(Self::Smtp(builder.build()))
+        let (host, limits) = (host.clone(), Limits::default());
+        Ok(Self::Smtp(Box::new(Server { host, port: mail.smtp_port, privacy, credentials, limits })))
     }
 
     /// Delivers one letter. It returns once the mail server has accepted it, or once it is on the disk.
@@ -73,23 +80,8 @@ impl Transport {
     pub async fn deliver(&self, letter: &Letter, from: &str, sender_name: &str) -> Result<(), TransportError> {
         let message = letter.message(from, sender_name)?;
         match self {
-            Self::Smtp(transport) => by_smtp(transport.clone(), message).await,
+            Self::Smtp(server) => Ok(server.send(&message).await?),
             Self::Folder(folder) => into_folder(folder, &letter.message_id, &message.formatted()).await,
-        }
-    }
-}
-
-/// The conversation runs on a task of its own, so that a timeout drops a task and not a half-spoken connection inside the
-/// caller's.
-async fn by_smtp(transport: AsyncSmtpTransport<Tokio1Executor>, message: Message) -> Result<(), TransportError> {
-    let mut conversation = tokio::spawn(async move { transport.send(message).await });
-    match tokio::time::timeout(SEND_TIMEOUT, &mut conversation).await {
-        Ok(Ok(Ok(_))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(TransportError::Smtp(with_causes(&error))),
-        Ok(Err(error)) => Err(TransportError::Smtp(error.to_string())),
-        Err(_) => {
-            conversation.abort();
-            Err(TransportError::Timeout)
         }
     }
 }

@@ -201,6 +201,8 @@ pub(super) struct Rows<'a> {
     /// Run and whether its work is held.
     pub(super) hold: Vec<(i64, bool)>,
     pub(super) signals: Vec<SignalRow<'a>>,
+    /// Runs whose open questions are withdrawn, and when.
+    pub(super) withdrawn: Vec<(i64, i64)>,
     pub(super) outbox: Vec<NoticeRow<'a>>,
     pub(super) records: Vec<RecordRow<'a>>,
     pub(super) keys: Vec<KeyRow<'a>>,
@@ -426,6 +428,7 @@ fn spread<'a>(turn: &'a Sealed, stand: &Stand, rows: &mut Rows<'a>) -> Result<()
         let fence = signed(Transition::first_fence(turn.revision));
         SignalRow { parent: &turn.run, frame, visit, word: signal.word.word(), input, at: turn.at, fence }
     }));
+    rows.withdrawn.extend(turn.withdraws.then_some((n, turn.at)));
     rows.outbox.extend(turn.notices.iter().map(|notice| NoticeRow { n, at: turn.at, notice }));
     rows.records.extend(turn.records.iter().map(|record| RecordRow {
         enterprise: &turn.enterprise,

@@ -9,9 +9,11 @@ use super::*;
 use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, advance};
 
 mod keys;
+mod letters;
 mod records;
 
 pub(super) use keys::*;
+pub(super) use letters::*;
 pub(super) use records::*;
 
 /// Every law, for the test of each store.
@@ -33,6 +35,10 @@ macro_rules! laws {
             listings_have_pages,
             a_record_is_written_on_the_version_that_was_read,
             an_enterprise_is_changed_on_the_version_that_was_read_and_a_record_says_so,
+            a_notice_becomes_letters_once_one_a_reader,
+            a_letter_goes_its_own_way_and_what_was_sent_stays_sent,
+            one_letter_of_a_reader_is_held_at_a_time,
+            a_run_that_is_cancelled_withdraws_what_it_asks,
             a_record_is_deleted_on_the_version_that_was_read_and_another_says_so,
             values_that_look_like_references_are_values,
             a_moment_is_seen_whole,

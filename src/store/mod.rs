@@ -15,6 +15,7 @@ mod conformance;
 mod differential;
 mod error;
 mod known;
+mod letters;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod postgres;
@@ -31,6 +32,7 @@ use serde_json::Value;
 
 pub use codec::{Blobs, chain, decode_event};
 pub use error::StoreError;
+pub use letters::{Delivery, LetterRow, LetterState, LettersPage};
 pub use postgres::PostgresStore;
 pub use rows::{
     AGES, Child, ClaimedWork, Enterprise, HistoryRecord, Loaded, OutboxRow, Page, Pool, Seen, StoredRecord, StoredWork,
@@ -273,10 +275,35 @@ pub trait Store: Send + Sync + 'static {
     /// for five minutes.
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// A crash between the telling and this tells it again: at least once, under the row's stable number.
-    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError>;
+    /// Makes a notice into letters, one a reader, in one transaction; a notice that is no longer due becomes none. A crash before
+    /// it returns leaves the notice or its letters, never both.
+    async fn outbox_spread(&self, id: i64, readers: Vec<String>, at: DateTime<Utc>) -> Result<(), StoreError>;
 
     async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Letters that are due, those due longest first, one a reader at most: nobody else gets them until `held_until`, and no other
+    /// letter of the same reader. A store that only this process can have open gives them free again at its start.
+    async fn letters_hold(
+        &self,
+        now: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<LetterRow>, StoreError>;
+
+    /// Keeps what came of an attempt. A crash between the delivery and this delivers it again: at least once, under the same
+    /// Message-ID. What was sent stays sent, whatever else is said of it.
+    async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Makes a dead letter due again, with all its attempts anew, or a due one at once; `false` if it is neither.
+    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError>;
+
+    /// Letters that are due or dead.
+    async fn letters(&self, page: LettersPage) -> Result<Page<LetterRow>, StoreError>;
+
+    /// The letters of runs that are due or dead, oldest first, at most 200.
+    async fn letters_of(&self, runs: &[String]) -> Result<Vec<LetterRow>, StoreError>;
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError>;
 

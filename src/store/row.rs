@@ -7,10 +7,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    AGES, Child, ClaimedWork, Enterprise, HistoryRecord, KeptKey, Loaded, OutboxRow, Page, ParentLink, StoreError,
-    StoredRecord, StoredWork, Tally, WorkKind,
+    AGES, Child, ClaimedWork, Delivery, Enterprise, HistoryRecord, KeptKey, LetterRow, LetterState, Loaded, OutboxRow,
+    Page, ParentLink, StoreError, StoredRecord, StoredWork, Tally, WorkKind,
     codec::{self, Bodies, Columns},
-    time,
+    micros, time,
 };
 use crate::engine::Payload;
 
@@ -216,6 +216,66 @@ pub(super) fn outbox(row: &impl Stored, notice: &str, bodies: &Bodies) -> Result
     })
 }
 
+pub(super) fn letter(row: &impl Stored, notice: &str, bodies: &Bodies) -> Result<LetterRow, StoreError> {
+    Ok(LetterRow {
+        id: row.int("n")?,
+        enterprise: row.plain("enterprise")?,
+        run: row.plain("run")?,
+        noticed_at: time(row.int("noticed_at")?),
+        notice: codec::decode_notice(notice, bodies)?,
+        reader: row.plain("reader")?,
+        about: row.maybe_int("about")?,
+        state: LetterState::parse(&row.text("state")?)?,
+        due_at: row.maybe_int("due_at")?.map(time),
+        attempts: count(row, "attempts")?,
+        failing_since: row.maybe_int("failing_since")?.map(time),
+        address: row.maybe_plain("address")?,
+        error: row.maybe_plain("error")?,
+        ended_at: row.maybe_int("ended_at")?.map(time),
+    })
+}
+
+/// What is written of a letter after an attempt; `None` stays as it is.
+pub(super) struct LetterChange {
+    pub(super) state: &'static str,
+    pub(super) due_at: Option<i64>,
+    pub(super) failed: bool,
+    pub(super) address: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) ended_at: Option<i64>,
+    /// The reader of the letter that tells of this one.
+    pub(super) tell: Option<String>,
+}
+
+impl LetterChange {
+    pub(super) fn of(delivery: Delivery, at: i64) -> Self {
+        let ended = |state: LetterState| Self {
+            state: state.word(),
+            due_at: None,
+            failed: false,
+            address: None,
+            error: None,
+            ended_at: Some(at),
+            tell: None,
+        };
+        match delivery {
+            Delivery::Sent { address } => Self { address: Some(address), ..ended(LetterState::Sent) },
+            Delivery::Failed { address, error, retry_at } => Self {
+                due_at: Some(micros(retry_at)),
+                failed: true,
+                address: Some(address),
+                error: Some(error),
+                ended_at: None,
+                ..ended(LetterState::Due)
+            },
+            Delivery::Dead { address, error, tell } => {
+                Self { failed: true, address: Some(address), error: Some(error), tell, ..ended(LetterState::Dead) }
+            }
+            Delivery::Withdrawn { reason } => Self { error: Some(reason), ..ended(LetterState::Withdrawn) },
+        }
+    }
+}
+
 /// Counts, from the rows of `stats.sql`, `due_by_age.sql` and `attention_by_error.sql`.
 pub(super) fn tally<R: Stored>(stats: &R, ages: &R, errors: &[R]) -> Result<Tally, StoreError> {
     let mut due = [0; AGES.len() + 1];
@@ -235,6 +295,7 @@ pub(super) fn tally<R: Stored>(stats: &R, ages: &R, errors: &[R]) -> Result<Tall
         attention_by_error: errors.collect::<Result<_, StoreError>>()?,
         outbox: number(stats, "outbox")?,
         oldest_outbox: stats.maybe_int("oldest_outbox")?.map(time),
+        dead_letters: number(stats, "dead_letters")?,
     })
 }
 

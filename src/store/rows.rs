@@ -198,8 +198,10 @@ pub struct Tally {
     pub paused: u64,
     /// Frames in attention by error, the most frequent first, of the newest 1,000 runs in attention; at most 50 errors.
     pub attention_by_error: Vec<(String, u64)>,
+    /// Notices and letters that are to be delivered.
     pub outbox: u64,
     pub oldest_outbox: Option<DateTime<Utc>>,
+    pub dead_letters: u64,
 }
 
 /// What a store says of itself without being asked for data.

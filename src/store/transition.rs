@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{Blobs, StoreError, WorkKind, codec, micros};
-use crate::engine::{Event, Frame, FrameId, Header, Notice, Payload, Standing};
+use crate::engine::{Event, Frame, FrameId, Header, Notice, Outcome, Payload, Standing};
 
 /// The frame number under which a run's own timer stands among the work.
 pub const RUN_TIMER: i64 = -1;
@@ -196,6 +196,8 @@ pub struct Sealed {
     pub(crate) work: Vec<Value>,
     pub(crate) hold: Option<bool>,
     pub(crate) signals: Vec<Signal>,
+    /// Whether what the run asks of people is withdrawn: it ended without an answer being of use.
+    pub(crate) withdraws: bool,
     pub(crate) notices: Vec<String>,
     pub(crate) records: Vec<NewRecord>,
     pub(crate) answers: Vec<Answered>,
@@ -276,6 +278,7 @@ pub fn seal(transition: Transition, blobs: &mut Blobs) -> Result<Sealed, StoreEr
         work,
         hold: transition.hold,
         signals: transition.signals,
+        withdraws: matches!(&transition.header.outcome, Some(Outcome::Failed { .. } | Outcome::Cancelled { .. })),
         notices,
         records: transition.records,
         answers: transition.answers,

@@ -14,6 +14,8 @@ pub const NAMES: &[&str] = &[
     "commit::after",
     "outbox::before",
     "outbox::after",
+    "letter::before",
+    "letter::after",
 ];
 
 /// Places in a key import, in their order: no run comes to them by itself.

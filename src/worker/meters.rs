@@ -136,7 +136,7 @@ impl Meters {
             )?,
             deliveries: counters(
                 "keyferry_outbox_deliveries_total",
-                "Attempts of this process to tell the world a row of the outbox",
+                "Attempts of this process to deliver a letter, by what came of it",
                 &["outcome"],
             )?,
         };

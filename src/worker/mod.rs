@@ -18,12 +18,14 @@ mod fence;
 mod form_book;
 mod held;
 mod host;
+mod letters;
 mod meters;
 pub mod next;
 mod people;
 mod ramp;
 mod reading;
 mod registry;
+mod retrying;
 mod runs;
 mod service;
 mod step;
@@ -36,7 +38,10 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use crate::store::{Enterprise, KeptKey, KeyUse, OutboxRow, Page, RecordDelete, RecordPut, StoredRecord};
+pub use crate::store::{
+    Delivery, Enterprise, KeptKey, KeyUse, LetterRow, LetterState, LettersPage, OutboxRow, Page, RecordDelete,
+    RecordPut, StoredRecord,
+};
 pub use by::{By, Once};
 pub use clock::{Clock, ManualClock, SteeredClock, SystemClock};
 pub use definitions::{Definitions, DefinitionsError};
@@ -44,9 +49,10 @@ pub use enterprises::{EnterpriseChange, EnterpriseNote, FieldChange};
 pub use failure::{ErrorKind, ServiceError};
 pub use fence::{Act, OpenForm};
 pub use form_book::{CheckContext, Finding, FormBook};
+pub use letters::LetterView;
 pub use reading::DiagramState;
 pub use registry::Registry;
 pub use service::{Health, NewEnterprise, Service, ServiceOptions, StartRun, Stats};
 pub use step::{Progress, Record, Step, StepContext, StepError, StepHost, Told};
-pub use view::{Attention, HistoryRow, RunFilter, RunView, Verification, WaitingFor};
+pub use view::{Attention, HistoryRow, Retrying, RunFilter, RunView, Verification, WaitingFor};
 pub use visit::{NoVisit, Visit};

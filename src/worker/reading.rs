@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, ServiceError, Verification, Visit, WaitingFor,
+    retrying,
 };
 use crate::{
     engine::{Frame, Outcome, Phase, Snapshot, Standing, fold},
@@ -37,6 +38,17 @@ impl Service {
     /// There is no such run.
     pub async fn run(&self, run: &str) -> Result<RunView, ServiceError> {
         self.view(run.to_owned()).await
+    }
+
+    /// The same with the letters of the run and of those that it has started that could not be delivered so far.
+    ///
+    /// # Errors
+    /// There is no such run.
+    pub async fn run_with_letters(&self, run: &str) -> Result<RunView, ServiceError> {
+        let mut view = self.run(run).await?;
+        let family: Vec<String> = view.children.iter().chain([&view.id]).cloned().collect();
+        view.undelivered = self.undelivered(&family).await?;
+        Ok(view)
     }
 
     /// Newest first. A status to filter by is that of the run's own frames; the views add what its work and children do, so that
@@ -154,7 +166,7 @@ impl Service {
             // Turns that were committed since the snapshot was read are not part of what is compared.
             events.truncate(usize::try_from(revision).unwrap_or(usize::MAX));
             match fold(&definition, &events) {
-                Ok(folded) if folded == loaded.snapshot => {}
+                Ok(folded) if retrying::as_written(folded.clone(), &loaded.snapshot) == loaded.snapshot => {}
                 Ok(folded) => {
                     let reason = format!(
                         "the stored snapshot is not what the history leads to: {}",
@@ -259,13 +271,6 @@ impl Service {
     }
 
     /// # Errors
-    /// The store could not be written: the row will be told again, under the same number.
-    pub async fn mail_sent(&self, id: i64) -> Result<(), ServiceError> {
-        self.core.meters.delivery("sent");
-        Ok(self.core.store.outbox_sent(id).await?)
-    }
-
-    /// # Errors
     /// The store could not be written: the row stays due.
     pub async fn mail_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), ServiceError> {
         self.core.meters.delivery("failed");
@@ -342,7 +347,9 @@ impl Sight<'_> {
         let mut waiting_for = Vec::new();
         let mut attention = Vec::new();
         let mut of_children = Vec::new();
+        let mut retrying = Vec::new();
         for frame in self.snapshot.frames.values().filter(|_| header.outcome.is_none()) {
+            retrying.extend(retrying::of(frame));
             if let Phase::Attention { error, cause, since } = &frame.phase {
                 attention.push(Attention {
                     run: header.run.clone(),
@@ -366,6 +373,7 @@ impl Sight<'_> {
             }
             working_in.extend(child.working_in.iter().cloned());
             attention.extend(child.attention.iter().cloned());
+            retrying.extend(child.retrying.iter().cloned());
             of_children.extend(child.waiting_for.iter().cloned());
         }
         waiting_for.append(&mut of_children);
@@ -397,6 +405,8 @@ impl Sight<'_> {
             working_in,
             waiting_for,
             attention,
+            retrying,
+            undelivered: Vec::new(),
             output,
             error,
             cause,
@@ -483,13 +493,14 @@ fn summary(view: &RunView) -> String {
             states.dedup();
             let first: Vec<String> = states.iter().take(3).cloned().collect();
             let rest = if states.len() > 3 { format!(" and {} more", states.len() - 3) } else { String::new() };
-            format!("works in {}{rest}", first.join(", "))
+            format!("works in {}{rest}{}", first.join(", "), retrying::words(view))
         }
         Standing::Waiting => view.waiting_for.first().map_or_else(
             || "waits".to_owned(),
             |first| {
                 let until = first.until.map(|until| format!(" until {}", stamp(until))).unwrap_or_default();
-                format!("waits for {} since {}{until}{}", first.what, stamp(first.since), more(view.waiting_for.len()))
+                let more = more(view.waiting_for.len());
+                format!("waits for {} since {}{until}{more}{}", first.what, stamp(first.since), retrying::words(view))
             },
         ),
     }

@@ -8,6 +8,7 @@ mod outage;
 mod pace;
 mod random;
 mod recovery;
+mod retries;
 mod sharing;
 mod steps;
 

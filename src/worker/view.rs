@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::LetterView;
 use super::Visit;
 use crate::engine::{Actor, Standing};
 
@@ -40,6 +41,20 @@ pub struct Attention {
     pub since: DateTime<Utc>,
 }
 
+/// A state that has failed and is tried again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retrying {
+    pub frame: u64,
+    pub state: String,
+    /// Of the attempt that is made or comes next; the first was 1.
+    pub attempt: u64,
+    /// What the last attempt ended in.
+    pub error: String,
+    pub cause: String,
+    /// When the attempt begins; `None` while it is made.
+    pub next_at: Option<DateTime<Utc>>,
+}
+
 /// A run as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
@@ -64,6 +79,12 @@ pub struct RunView {
     /// A child's own waits are shown here too, so that the parent's view is enough.
     pub waiting_for: Vec<WaitingFor>,
     pub attention: Vec<Attention>,
+    /// A child's too.
+    #[serde(default)]
+    pub retrying: Vec<Retrying>,
+    /// Letters that could not be delivered so far, where one run is shown.
+    #[serde(default)]
+    pub undelivered: Vec<LetterView>,
     pub output: Option<Value>,
     pub error: Option<String>,
     pub cause: Option<String>,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     cli::output::table,
     engine::Standing,
-    worker::{HistoryRow, RunView, Verification, WaitingFor, next},
+    worker::{HistoryRow, Retrying, RunView, Verification, WaitingFor, next},
 };
 
 fn time(at: DateTime<Utc>) -> String {
@@ -61,6 +61,8 @@ pub fn run(run: &RunView) -> String {
         ));
         lines.extend(next::mend(&run.id, &attention.visit).map(|command| format!("    {command}")));
     }
+    lines.extend(run.retrying.iter().map(retrying));
+    lines.extend(run.undelivered.iter().map(|letter| format!("  {}", crate::cli::mail::line(letter))));
     if let Some(error) = &run.error {
         lines.push(format!("  {error}: {}", run.cause.as_deref().unwrap_or_default()));
     }
@@ -77,6 +79,14 @@ fn waiting(wait: &WaitingFor) -> String {
     let until = wait.until.map(|until| format!(", until {}", time(until))).unwrap_or_default();
     let at = wait.form.as_ref().map(|_| format!(", at {}", wait.visit)).unwrap_or_default();
     format!("  {} waits for {}, on {}, since {}{until}{at}", wait.state, wait.what, wait.on, time(wait.since))
+}
+
+fn retrying(state: &Retrying) -> String {
+    let next = state.next_at.map_or_else(|| "under way".to_owned(), |at| format!("next at {}", time(at)));
+    format!(
+        "  {} (frame {}) is tried again: attempt {}, {next}, last error {}: {}",
+        state.state, state.frame, state.attempt, state.error, state.cause
+    )
 }
 
 pub fn listing(runs: &[RunView]) -> String {

@@ -38,6 +38,7 @@ impl Draft<'_> {
             frame.item = None;
             frame.variables.clear();
             frame.retries.clear();
+            frame.failure = None;
             frame.visit = frame.visit.saturating_add(1);
         }
     }

@@ -168,6 +168,7 @@ impl<'a> Draft<'a> {
                     item: items.next(),
                     variables: Map::new(),
                     retries: Vec::new(),
+                    failure: None,
                     phase: Phase::Queued,
                 },
             );
@@ -221,6 +222,7 @@ impl<'a> Draft<'a> {
                     entering.input = input;
                     entering.entered_at = at;
                     entering.retries.clear();
+                    entering.failure = None;
                     self.entered.push(Entered { frame, state });
                     let count = self.transitions.entry(frame).or_default();
                     *count = count.saturating_add(1);

@@ -12,6 +12,7 @@ use crate::engine::{
     Command, FrameId, Notice, Payload, Phase,
     definition::{Catcher, Jitter, Kind, Retrier, State},
     language::Chance,
+    snapshot::Failed,
 };
 
 /// Who takes an error.
@@ -44,7 +45,9 @@ impl Draft<'_> {
     fn handle(&mut self, id: FrameId, error: &str, cause: &str, origin: Origin, by_own_state: bool) {
         let (handler, error, cause) = self.handler(id, error, cause, by_own_state);
         match handler {
-            Handler::Retry { frame, retrier, delay_ms } => self.retry_later(frame, retrier, delay_ms),
+            Handler::Retry { frame, retrier, delay_ms } => {
+                self.retry_later(frame, retrier, delay_ms, Failed { error, cause })
+            }
             Handler::Catch { frame, catcher } => {
                 let Some(state) = self.state_of(frame) else { return };
                 if let Some(catcher) = state.catch.get(catcher) {
@@ -105,7 +108,7 @@ impl Draft<'_> {
         (u64::from(taken) < retrier.max_attempts).then(|| (index, delay_ms(retrier, taken, self.chance())))
     }
 
-    fn retry_later(&mut self, id: FrameId, retrier: usize, delay_ms: u64) {
+    fn retry_later(&mut self, id: FrameId, retrier: usize, delay_ms: u64, failed: Failed) {
         self.drop_children(id);
         let Some(frame) = self.frame_mut(id) else { return };
         if frame.retries.len() <= retrier {
@@ -114,6 +117,7 @@ impl Draft<'_> {
         if let Some(taken) = frame.retries.get_mut(retrier) {
             *taken = taken.saturating_add(1);
         }
+        frame.failure = Some(failed);
         frame.visit = frame.visit.saturating_add(1);
         let wait = i64::try_from(delay_ms).ok().and_then(chrono::TimeDelta::try_milliseconds);
         let until = wait.and_then(|wait| self.at.checked_add_signed(wait)).unwrap_or(self.at);

@@ -39,6 +39,7 @@ impl Draft<'_> {
         self.set_phase(id, Phase::Queued);
         if let Some(frame) = self.frame_mut(id) {
             frame.retries.clear();
+            frame.failure = None;
             if let Some(input) = input {
                 frame.input = input;
             }

@@ -4,6 +4,7 @@ mod api_keys;
 mod audits;
 mod enterprises;
 pub(super) mod extract;
+mod letters;
 mod packet;
 mod runs;
 mod stats;
@@ -134,6 +135,9 @@ fn guarded_routes() -> Vec<Route> {
         route!(POST "/api/v1/runs/{run}/pause" => verbs::pause),
         route!(POST "/api/v1/runs/{run}/resume" => verbs::resume),
         route!(POST "/api/v1/runs/{run}/cancel" => verbs::cancel),
+        route!(GET "/api/v1/letters" => letters::list),
+        route!(POST "/api/v1/letters/{letter}/resend" => letters::resend),
+        route!(GET "/api/v1/dead-letters" => letters::dead),
         route!(GET "/api/v1/workflows" => workflows::list),
         route!(GET "/api/v1/workflows/{workflow}" => workflows::show),
     ]

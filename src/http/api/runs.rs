@@ -78,7 +78,7 @@ pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>
 }
 
 pub async fn show(State(api): State<Api>, Path(run): Path<String>) -> Reply {
-    extract::run_answer(StatusCode::OK, &api.service.run(&run).await?)
+    extract::run_answer(StatusCode::OK, &api.service.run_with_letters(&run).await?)
 }
 
 pub async fn history(State(api): State<Api>, Path(run): Path<String>, Parameters(paging): Parameters<Paging>) -> Reply {

@@ -52,11 +52,16 @@ fn work(page: &mut Families, tally: &Tally, now: DateTime<Utc>) {
         "Leases whose time has passed and whose work nobody has claimed again",
         count(tally.leases_passed),
     );
-    page.gauge("keyferry_outbox_pending", "Rows of the outbox that are not delivered", count(tally.outbox));
+    page.gauge("keyferry_outbox_pending", "Notices and letters that are not delivered", count(tally.outbox));
     page.gauge(
         "keyferry_outbox_age_seconds",
         "How long ago the oldest of them was written",
         age(tally.oldest_outbox, now),
+    );
+    page.gauge(
+        "keyferry_letters_dead",
+        "Letters that could not be delivered and wait for somebody to resend them",
+        count(tally.dead_letters),
     );
 }
 

@@ -40,6 +40,8 @@ fn run() -> RunView {
         working_in: Vec::new(),
         waiting_for: Vec::new(),
         attention: Vec::new(),
+        retrying: Vec::new(),
+        undelivered: Vec::new(),
         output: None,
         error: None,
         cause: None,

@@ -9,6 +9,7 @@ use crate::mail::letter::Block;
 fn letter(text: &str) -> Letter {
     Letter {
         message_id: "<0123abcd@replicon.example>".to_owned(),
+        reader: "customer".to_owned(),
         to: "security@dave.example".to_owned(),
         subject: "Keys".to_owned(),
         blocks: vec![Block::Paragraph(text.to_owned())],

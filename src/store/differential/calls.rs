@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use crate::store::{
-    Claim, ClaimedWork, Enterprise, HistoryPage, KeyUse, RecordDelete, RecordPut, RecordsPage, RunsPage, Store,
-    StoreError, WorkKind, Write,
+    Claim, ClaimedWork, Delivery, Enterprise, HistoryPage, KeyUse, LettersPage, RecordDelete, RecordPut, RecordsPage,
+    RunsPage, Store, StoreError, WorkKind, Write,
 };
 
 #[derive(Debug, Clone)]
@@ -33,7 +33,13 @@ pub(super) enum Call {
     DeleteRecords(Vec<RecordDelete>, RecordPut),
     Records(RecordsPage),
     Outbox(DateTime<Utc>, u32),
-    OutboxSent(i64),
+    OutboxSpread(i64, Vec<String>, DateTime<Utc>),
+    LettersHold(DateTime<Utc>, DateTime<Utc>, u32),
+    LetterDone(i64, Delivery, DateTime<Utc>),
+    LetterResend(i64, DateTime<Utc>),
+    Letter(i64),
+    Letters(LettersPage),
+    LettersOf(Vec<String>),
     OutboxFailed(i64, DateTime<Utc>),
     Tally(DateTime<Utc>),
     Probe,
@@ -75,7 +81,19 @@ impl Call {
     /// Whether the answer is another where processes share the store: the dead are told from the living, and a row of the
     /// outbox goes to one of them.
     pub(super) fn is_of_one_process(&self) -> bool {
-        matches!(self, Self::ExpireLeases | Self::Outbox(..) | Self::OutboxSent(_) | Self::OutboxFailed(..))
+        matches!(
+            self,
+            Self::ExpireLeases
+                | Self::Outbox(..)
+                | Self::OutboxSpread(..)
+                | Self::OutboxFailed(..)
+                | Self::LettersHold(..)
+                | Self::LetterDone(..)
+                | Self::LetterResend(..)
+                | Self::Letter(_)
+                | Self::Letters(_)
+                | Self::LettersOf(_)
+        )
     }
 
     pub(super) async fn on(&self, store: &dyn Store) -> Answer {
@@ -109,7 +127,13 @@ impl Call {
             Self::DeleteRecords(deletes, note) => text(store.delete_records(deletes, note).await),
             Self::Records(asked) => page(store.records(asked).await),
             Self::Outbox(now, limit) => text(store.outbox(now, limit).await),
-            Self::OutboxSent(id) => text(store.outbox_sent(id).await),
+            Self::OutboxSpread(id, readers, at) => text(store.outbox_spread(id, readers, at).await),
+            Self::LettersHold(now, until, limit) => text(store.letters_hold(now, until, limit).await),
+            Self::LetterDone(id, delivery, at) => text(store.letter_done(id, delivery, at).await),
+            Self::LetterResend(id, at) => text(store.letter_resend(id, at).await),
+            Self::Letter(id) => text(store.letter(id).await),
+            Self::Letters(asked) => text(store.letters(asked).await),
+            Self::LettersOf(runs) => text(store.letters_of(&runs).await),
             Self::OutboxFailed(id, at) => text(store.outbox_failed(id, "why", at).await),
             Self::Tally(now) => text(store.tally(now).await),
             Self::Probe => text(store.probe().await),
@@ -159,6 +183,8 @@ impl Answer {
                 kinds
             }
             (_, Self::Page { next: Some(_), .. }) => vec!["page: more".to_owned()],
+            (Call::LettersHold(..), Self::Text(text)) if text.contains("LetterRow") => vec!["letters: held".to_owned()],
+            (Call::Letters(_), Self::Text(text)) if text.contains("Dead") => vec!["letters: dead".to_owned()],
             (Call::Outbox(..), Self::Text(text)) if text.contains("OutboxRow") => vec!["letters: some".to_owned()],
             (Call::Record(..), Self::Text(text)) if text.contains("StoredRecord") => vec!["record: some".to_owned()],
             (Call::PutRecords(_, Some(_)), Self::Text(text)) if text.contains("AlreadyStarted") => {

@@ -11,9 +11,9 @@ use crate::{
         Actor, Event, EventKind, Frame, Header, Notice, Outcome, Payload, Phase, Standing, properties::generate::Dice,
     },
     store::{
-        Answered, Blobs, Claim, ClaimAtOnce, ClaimedWork, Enterprise, Happened, HistoryPage, Idempotency, KeyUse,
-        NewRecord, ParentLink, RUN_TIMER, RecordDelete, RecordPut, RecordsPage, RunsPage, SIGNAL, Say, Signal, Start,
-        Store, Transition, Word, WorkKind, WorkOrder, WorkWord, Write, seal,
+        Answered, Blobs, Claim, ClaimAtOnce, ClaimedWork, Delivery, Enterprise, Happened, HistoryPage, Idempotency,
+        KeyUse, LetterState, LettersPage, NewRecord, ParentLink, RUN_TIMER, RecordDelete, RecordPut, RecordsPage,
+        RunsPage, SIGNAL, Say, Signal, Start, Store, Transition, Word, WorkKind, WorkOrder, WorkWord, Write, seal,
     },
 };
 
@@ -66,6 +66,38 @@ impl Author {
         calls
     }
 
+    fn letters(&mut self, dice: &Dice, now: DateTime<Utc>) -> Call {
+        let some = i64::try_from(dice.below(6)).unwrap();
+        match dice.below(10) {
+            0..=2 => {
+                let all = ["csm", "engineer", "customer"].map(str::to_owned);
+                let many = usize::try_from(dice.below(4)).unwrap();
+                Call::OutboxSpread(some, all[..many].to_vec(), self.near(dice))
+            }
+            3 | 4 => Call::LettersHold(now, now + TimeDelta::seconds(2), dice.pick(&[1, 9])),
+            5 | 6 => self.letter_done(some, dice),
+            7 => Call::LetterResend(some, self.near(dice)),
+            8 => Call::Letters(LettersPage {
+                enterprise: dice.pick(&[None, Some("dave".to_owned()), Some("nobody".to_owned())]),
+                state: dice.pick(&[LetterState::Due, LetterState::Dead]),
+                limit: 50,
+                cursor: None,
+            }),
+            _ => dice.pick(&[Call::Letter(some), Call::LettersOf(vec![self.some_run(dice), self.some_run(dice)])]),
+        }
+    }
+
+    fn letter_done(&mut self, some: i64, dice: &Dice) -> Call {
+        let (address, error) = ("a@dave.example".to_owned(), "451".to_owned());
+        let delivery = match dice.below(5) {
+            0 => Delivery::Sent { address },
+            1 => Delivery::Withdrawn { reason: error },
+            2 => Delivery::Dead { address, error, tell: dice.once_in(2).then(|| "engineer".to_owned()) },
+            _ => Delivery::Failed { address, error, retry_at: self.near(dice) },
+        };
+        Call::LetterDone(some, delivery, self.near(dice))
+    }
+
     fn tick(&mut self, dice: &Dice) -> DateTime<Utc> {
         self.now += 1 + i64::try_from(dice.below(if dice.once_in(6) { 90_000_000 } else { 2_000_000 })).unwrap();
         time(self.now)
@@ -81,7 +113,7 @@ impl Author {
     pub(super) async fn call(&mut self, seed: u64, index: u64, reference: &dyn Store) -> Call {
         let dice = &Dice::new(seed.wrapping_mul(1_000_003).wrapping_add(index));
         let now = self.tick(dice);
-        match dice.below(35) {
+        match dice.below(39) {
             0..=13 => self.batch(dice),
             14..=17 => self.claim(dice, now, reference).await,
             18 => Call::ExpireLeases,
@@ -104,7 +136,6 @@ impl Author {
             26 => dice.pick(&[
                 Call::Outbox(now, 2),
                 Call::Outbox(now, 100),
-                Call::OutboxSent(i64::try_from(dice.below(6)).unwrap()),
                 Call::OutboxFailed(i64::try_from(dice.below(6)).unwrap(), self.near(dice)),
             ]),
             27 if dice.once_in(3) => Call::Tally(now),
@@ -118,6 +149,7 @@ impl Author {
             30 => Call::FindRecord(dice.pick(&["a", "b", "c"]).to_owned()),
             31 if dice.once_in(2) => self.deletes(dice, reference).await,
             31..=33 => Call::PutRecords(self.puts(dice), key_use(dice)),
+            35..=38 => self.letters(dice, now),
             34 => Call::Key(dice.pick(&["k1", "k2", "t1", "t2", "t3", "none"]).to_owned()),
             _ => dice.pick(&[
                 Call::AddEnterprise(enterprise(dice.pick(&["dave", "zoe", "mia"]), self.now)),
@@ -467,6 +499,7 @@ fn frame_of(dice: &Dice, id: u64, visit: u64) -> Frame {
         item: dice.once_in(3).then(|| value(dice)),
         variables,
         retries: Vec::new(),
+        failure: None,
         phase: dice.pick(&[Phase::Queued, Phase::Done { output: value(dice) }]),
     }
 }

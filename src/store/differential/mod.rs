@@ -148,6 +148,8 @@ const WANTED: &[&str] = &[
     "claimed: with a checkpoint",
     "page: more",
     "letters: some",
+    "letters: held",
+    "letters: dead",
     "record: some",
     "records put: ok",
     "records put: changed",

@@ -231,6 +231,9 @@ impl Tables {
             let (frame, work) = ordered(columns)?;
             run.work.insert(frame, work);
         }
+        if turn.withdraws {
+            self.withdraw(&turn.run, turn.at);
+        }
         for notice in &turn.notices {
             let (run, created_at) = (turn.run.clone(), turn.at);
             let letter = Letter { run, created_at, notice: notice.clone(), due_at: Some(turn.at), attempts: 0 };

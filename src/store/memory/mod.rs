@@ -5,6 +5,7 @@
 //! anything else than this is wrong, or this is.
 
 mod commit;
+mod letters;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
-    AGES, Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Page,
-    RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Start, Store, StoreError, StoredRecord, StoredWork, Tally,
-    WorkKind, Write, micros, time,
+    AGES, Child, Claim, ClaimedWork, Delivery, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, LetterRow,
+    LettersPage, Loaded, OutboxRow, Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Start, Store,
+    StoreError, StoredRecord, StoredWork, Tally, WorkKind, Write, micros, time,
 };
 
 /// A store in memory; a clone is another handle.
@@ -41,6 +42,8 @@ pub(crate) struct Tables {
     /// In the order of their starts.
     pub(crate) runs: Vec<Run>,
     pub(crate) outbox: Vec<Letter>,
+    /// Letter n stands at n - 1.
+    pub(crate) letters: Vec<letters::Mail>,
     /// By enterprise, collection and key.
     pub(crate) records: BTreeMap<(String, String, String), StoredRecord>,
     /// By idempotency key.
@@ -240,8 +243,9 @@ impl Tables {
             attention: open("attention"),
             paused: open("paused"),
             attention_by_error: self.attention_by_error(),
-            outbox: count(unsent().count()),
-            oldest_outbox: unsent().map(|letter| letter.created_at).min().map(time),
+            outbox: count(unsent().count() + self.unsent_letters().count()),
+            oldest_outbox: unsent().map(|letter| letter.created_at).chain(self.unsent_letters()).min().map(time),
+            dead_letters: count(self.dead_letters()),
         }
     }
 
@@ -292,6 +296,7 @@ impl Store for MemoryStore {
 
     async fn expire_leases(&self) -> Result<u64, StoreError> {
         let mut tables = self.tables();
+        tables.letters.iter_mut().for_each(|mail| mail.held_until = None);
         let leases =
             tables.runs.iter_mut().flat_map(|run| run.work.values_mut()).filter_map(|work| work.lease.as_mut());
         Ok(leases.map(|lease| lease.until = 0).count().try_into().unwrap_or(u64::MAX))
@@ -423,11 +428,8 @@ impl Store for MemoryStore {
         self.tables().outbox(now.timestamp_micros(), limit)
     }
 
-    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
-        if let Some(letter) = self.tables().letter(id).filter(|letter| letter.due_at.is_some()) {
-            letter.due_at = None;
-            letter.attempts += 1;
-        }
+    async fn outbox_spread(&self, id: i64, readers: Vec<String>, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.tables().spread(id, &readers, micros(at));
         Ok(())
     }
 
@@ -437,6 +439,36 @@ impl Store for MemoryStore {
             letter.attempts += 1;
         }
         Ok(())
+    }
+
+    async fn letters_hold(
+        &self,
+        now: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.tables().hold_letters(now.timestamp_micros(), micros(held_until), limit)
+    }
+
+    async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.tables().end_letter(id, delivery, micros(at));
+        Ok(())
+    }
+
+    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.tables().resend_letter(id, micros(at)))
+    }
+
+    async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
+        self.tables().letter_row(id)
+    }
+
+    async fn letters(&self, asked: LettersPage) -> Result<Page<LetterRow>, StoreError> {
+        self.tables().letters_page(asked)
+    }
+
+    async fn letters_of(&self, runs: &[String]) -> Result<Vec<LetterRow>, StoreError> {
+        self.tables().letters_of(runs)
     }
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {

@@ -14,7 +14,7 @@ use crate::{
 
 impl Tables {
     /// The big values that the texts refer to.
-    fn bodies<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Bodies {
+    pub(super) fn bodies<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Bodies {
         let mut bodies = HashMap::new();
         for hash in texts.flat_map(codec::references) {
             if let Some(body) = self.payloads.get(&hash)

@@ -9,6 +9,7 @@
 //! go, what the process had claimed is free at once, long before its leases pass.
 
 mod commit;
+mod letters;
 mod open;
 mod parts;
 mod pool;

@@ -238,6 +238,8 @@ fn history(to: &mut Together, rows: &Rows<'_>) -> Bound {
 }
 
 fn outbox(to: &mut Together, rows: &Rows<'_>) -> Bound {
+    pairs(to, sql::WITHDRAW_NOTICES, &rows.withdrawn)?;
+    pairs(to, sql::WITHDRAW_LETTERS, &rows.withdrawn)?;
     if rows.outbox.is_empty() {
         return Ok(());
     }

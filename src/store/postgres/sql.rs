@@ -30,18 +30,25 @@ pub(super) const INSERT_DEFINITION: &str = include_str!("queries/insert_definiti
 pub(super) const INSERT_ENTERPRISE: &str = include_str!("queries/insert_enterprise.sql");
 pub(super) const INSERT_HISTORY: &str = include_str!("queries/insert_history.sql");
 pub(super) const INSERT_KEYS: &str = include_str!("queries/insert_keys.sql");
+pub(super) const INSERT_LETTERS: &str = include_str!("queries/insert_letters.sql");
 pub(super) const INSERT_OUTBOX: &str = include_str!("queries/insert_outbox.sql");
 pub(super) const INSERT_PAYLOADS: &str = include_str!("queries/insert_payloads.sql");
 pub(super) const INSERT_RUNS: &str = include_str!("queries/insert_runs.sql");
 pub(super) const LAST_RUN: &str = include_str!("queries/last_run.sql");
+pub(super) const LETTER_DONE: &str = include_str!("queries/letter_done.sql");
+pub(super) const LETTER_RESEND: &str = include_str!("queries/letter_resend.sql");
+pub(super) const LETTERS_BY_ID: &str = include_str!("queries/letters_by_id.sql");
+pub(super) const LETTERS_HOLD: &str = include_str!("queries/letters_hold.sql");
+pub(super) const LETTERS_OF_RUNS: &str = include_str!("queries/letters_of_runs.sql");
+pub(super) const LETTERS_PAGE: &str = include_str!("queries/letters_page.sql");
 pub(super) const LOAD_PAYLOADS: &str = include_str!("queries/load_payloads.sql");
 pub(super) const LOAD_RUN: &str = include_str!("queries/load_run.sql");
 pub(super) const MARK: &str = include_str!("queries/mark.sql");
 pub(super) const NEXT_DUE: &str = include_str!("queries/next_due.sql");
 pub(super) const NOW: &str = include_str!("queries/now.sql");
+pub(super) const OUTBOX_DONE: &str = include_str!("queries/outbox_done.sql");
 pub(super) const OUTBOX_FAILED: &str = include_str!("queries/outbox_failed.sql");
 pub(super) const OUTBOX_NEXT: &str = include_str!("queries/outbox_next.sql");
-pub(super) const OUTBOX_SENT: &str = include_str!("queries/outbox_sent.sql");
 pub(super) const PRESENCE: &str = include_str!("queries/presence.sql");
 pub(super) const PROBE_DROP: &str = include_str!("queries/probe_drop.sql");
 pub(super) const PROBE_MAKE: &str = include_str!("queries/probe_make.sql");
@@ -61,6 +68,8 @@ pub(super) const UPSERT_FRAMES: &str = include_str!("queries/upsert_frames.sql")
 pub(super) const UPSERT_RECORDS: &str = include_str!("queries/upsert_records.sql");
 pub(super) const UPSERT_WORK: &str = include_str!("queries/upsert_work.sql");
 pub(super) const WAKE_PARENTS: &str = include_str!("queries/wake_parents.sql");
+pub(super) const WITHDRAW_LETTERS: &str = include_str!("queries/withdraw_letters.sql");
+pub(super) const WITHDRAW_NOTICES: &str = include_str!("queries/withdraw_notices.sql");
 pub(super) const WORK_OF_RUN: &str = include_str!("queries/work_of_run.sql");
 
 /// Every statement by name, for the tests that prepare and explain them all.
@@ -96,18 +105,25 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("insert_enterprise", INSERT_ENTERPRISE),
     ("insert_history", INSERT_HISTORY),
     ("insert_keys", INSERT_KEYS),
+    ("insert_letters", INSERT_LETTERS),
     ("insert_outbox", INSERT_OUTBOX),
     ("insert_payloads", INSERT_PAYLOADS),
     ("insert_runs", INSERT_RUNS),
     ("last_run", LAST_RUN),
+    ("letter_done", LETTER_DONE),
+    ("letter_resend", LETTER_RESEND),
+    ("letters_by_id", LETTERS_BY_ID),
+    ("letters_hold", LETTERS_HOLD),
+    ("letters_of_runs", LETTERS_OF_RUNS),
+    ("letters_page", LETTERS_PAGE),
     ("load_payloads", LOAD_PAYLOADS),
     ("load_run", LOAD_RUN),
     ("mark", MARK),
     ("next_due", NEXT_DUE),
     ("now", NOW),
+    ("outbox_done", OUTBOX_DONE),
     ("outbox_failed", OUTBOX_FAILED),
     ("outbox_next", OUTBOX_NEXT),
-    ("outbox_sent", OUTBOX_SENT),
     ("presence", PRESENCE),
     ("probe_drop", PROBE_DROP),
     ("probe_make", PROBE_MAKE),
@@ -127,5 +143,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("upsert_records", UPSERT_RECORDS),
     ("upsert_work", UPSERT_WORK),
     ("wake_parents", WAKE_PARENTS),
+    ("withdraw_letters", WITHDRAW_LETTERS),
+    ("withdraw_notices", WITHDRAW_NOTICES),
     ("work_of_run", WORK_OF_RUN),
 ];

@@ -10,9 +10,9 @@ use sqlx::{PgConnection, Row as _};
 
 use super::{Inner, PostgresStore, pool::Setback, read, sql, text::kept};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Page,
-    RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Vitals,
-    Write,
+    Child, Claim, ClaimedWork, Delivery, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, LetterRow,
+    LettersPage, Loaded, OutboxRow, Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError,
+    StoredRecord, StoredWork, Tally, Vitals, Write,
     batch::used_before,
     micros,
     row::{self, Stored as _},
@@ -312,17 +312,8 @@ impl Store for PostgresStore {
         Ok(rows)
     }
 
-    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
-        fail_point!("outbox::before");
-        self.write(move |connection| {
-            Box::pin(async move {
-                sqlx::query(sql::OUTBOX_SENT).bind(id).execute(connection).await?;
-                Ok(())
-            })
-        })
-        .await?;
-        fail_point!("outbox::after");
-        Ok(())
+    async fn outbox_spread(&self, id: i64, readers: Vec<String>, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.spread(id, readers, at).await
     }
 
     async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -335,6 +326,35 @@ impl Store for PostgresStore {
             })
         })
         .await
+    }
+
+    async fn letters_hold(
+        &self,
+        now: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.hold_letters(now, held_until, limit).await
+    }
+
+    async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.end_letter(id, delivery, at).await
+    }
+
+    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.resend_letter(id, at).await
+    }
+
+    async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
+        self.read_letter(id).await
+    }
+
+    async fn letters(&self, page: LettersPage) -> Result<Page<LetterRow>, StoreError> {
+        self.read_letters(page).await
+    }
+
+    async fn letters_of(&self, runs: &[String]) -> Result<Vec<LetterRow>, StoreError> {
+        self.read_letters_of(runs).await
     }
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {

@@ -208,6 +208,8 @@ fn turns(command: &mut Together, rows: &Rows<'_>) -> Result<(), StoreError> {
     command.put(sql::UPSERT_WORK, &rows.work)?;
     command.put(sql::SIGNAL_CHILDREN, &rows.signals)?;
     command.put(sql::WAKE_PARENTS, &rows.ended_at)?;
+    command.put(sql::WITHDRAW_NOTICES, &rows.withdrawn)?;
+    command.put(sql::WITHDRAW_LETTERS, &rows.withdrawn)?;
     command.put(sql::INSERT_OUTBOX, &rows.outbox)?;
     command.put(sql::UPSERT_RECORDS, &rows.records)?;
     command.put(sql::INSERT_KEYS, &rows.keys)

@@ -6,6 +6,7 @@
 
 mod checkup;
 mod commit;
+mod letters;
 mod open;
 mod read;
 mod sql;

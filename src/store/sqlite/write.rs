@@ -10,9 +10,9 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteStore, sql};
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Outcomes,
-    Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally,
-    Vitals, Write, batch::used_before, micros, row, time,
+    Child, Claim, ClaimedWork, Delivery, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, LetterRow,
+    LettersPage, Loaded, OutboxRow, Outcomes, Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store,
+    StoreError, StoredRecord, StoredWork, Tally, Vitals, Write, batch::used_before, micros, row, time,
 };
 
 #[async_trait]
@@ -49,7 +49,11 @@ impl Store for SqliteStore {
 
     async fn expire_leases(&self) -> Result<u64, StoreError> {
         self.write(|connection| {
-            Box::pin(async move { Ok(sqlx::query(sql::EXPIRE_LEASES).execute(connection).await?.rows_affected()) })
+            Box::pin(async move {
+                // Nobody delivers what an earlier process held.
+                sqlx::query(sql::FREE_LETTERS).execute(&mut *connection).await?;
+                Ok(sqlx::query(sql::EXPIRE_LEASES).execute(connection).await?.rows_affected())
+            })
         })
         .await
     }
@@ -237,17 +241,8 @@ impl Store for SqliteStore {
         rows.iter().zip(&texts).map(|(found, notice)| row::outbox(found, notice, &bodies)).collect()
     }
 
-    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
-        fail_point!("outbox::before");
-        self.write(move |connection| {
-            Box::pin(async move {
-                sqlx::query(sql::OUTBOX_SENT).bind(id).execute(connection).await?;
-                Ok(())
-            })
-        })
-        .await?;
-        fail_point!("outbox::after");
-        Ok(())
+    async fn outbox_spread(&self, id: i64, readers: Vec<String>, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.spread(id, readers, at).await
     }
 
     async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError> {
@@ -259,6 +254,35 @@ impl Store for SqliteStore {
             })
         })
         .await
+    }
+
+    async fn letters_hold(
+        &self,
+        now: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.hold_letters(now, held_until, limit).await
+    }
+
+    async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.end_letter(id, delivery, at).await
+    }
+
+    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.resend_letter(id, at).await
+    }
+
+    async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
+        self.read_letter(id).await
+    }
+
+    async fn letters(&self, page: LettersPage) -> Result<Page<LetterRow>, StoreError> {
+        self.read_letters(page).await
+    }
+
+    async fn letters_of(&self, runs: &[String]) -> Result<Vec<LetterRow>, StoreError> {
+        self.read_letters_of(runs).await
     }
 
     async fn tally(&self, now: DateTime<Utc>) -> Result<Tally, StoreError> {

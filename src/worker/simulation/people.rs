@@ -123,7 +123,7 @@ pub(super) async fn post(hub: Arc<Hub>, service: Service) {
     let Ok(letters) = service.next_mail(200).await else { return };
     for letter in letters {
         hub.meet("letters");
-        if service.mail_sent(letter.id).await.is_err() {
+        if service.spread_mail(letter.id, Vec::new()).await.is_err() {
             return;
         }
     }

@@ -12,9 +12,9 @@ use super::{
     world::Bug,
 };
 use crate::store::{
-    Child, Claim, ClaimedWork, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, Loaded, OutboxRow, Page,
-    RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError, StoredRecord, StoredWork, Tally, Write,
-    memory::MemoryStore,
+    Child, Claim, ClaimedWork, Delivery, Enterprise, HistoryPage, HistoryRecord, KeptKey, KeyUse, LetterRow,
+    LettersPage, Loaded, OutboxRow, Page, RecordDelete, RecordPut, RecordsPage, RunsPage, Seen, Store, StoreError,
+    StoredRecord, StoredWork, Tally, Write, memory::MemoryStore,
 };
 
 pub(super) struct Wire {
@@ -255,8 +255,38 @@ impl Store for Wire {
         self.read("outbox", move |store| now(store.outbox(at, limit))).await
     }
 
-    async fn outbox_sent(&self, id: i64) -> Result<(), StoreError> {
-        self.read("outbox_sent", move |store| now(store.outbox_sent(id))).await
+    async fn outbox_spread(&self, id: i64, readers: Vec<String>, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.read("outbox_spread", move |store| now(store.outbox_spread(id, readers, at))).await
+    }
+
+    async fn letters_hold(
+        &self,
+        at: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.read("letters_hold", move |store| now(store.letters_hold(at, held_until, limit))).await
+    }
+
+    async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
+        self.read("letter_done", move |store| now(store.letter_done(id, delivery, at))).await
+    }
+
+    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.read("letter_resend", move |store| now(store.letter_resend(id, at))).await
+    }
+
+    async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
+        self.read("letter", move |store| now(store.letter(id))).await
+    }
+
+    async fn letters(&self, page: LettersPage) -> Result<Page<LetterRow>, StoreError> {
+        self.read("letters", move |store| now(store.letters(page))).await
+    }
+
+    async fn letters_of(&self, runs: &[String]) -> Result<Vec<LetterRow>, StoreError> {
+        let runs = runs.to_vec();
+        self.read("letters_of", move |store| now(store.letters_of(&runs))).await
     }
 
     async fn outbox_failed(&self, id: i64, error: &str, retry_at: DateTime<Utc>) -> Result<(), StoreError> {

@@ -104,7 +104,11 @@ async fn life() {
     }
     assert!(ended, "{:#?}", service.run(&run).await.unwrap());
     for mail in service.next_mail(100).await.unwrap() {
-        service.mail_sent(mail.id).await.unwrap();
+        service.spread_mail(mail.id, vec!["engineer".to_owned()]).await.unwrap();
+    }
+    for letter in service.hold_letters(chrono::TimeDelta::minutes(1), 100).await.unwrap() {
+        let address = "eve@replicon.example".to_owned();
+        service.letter_done(letter.id, crate::worker::Delivery::Sent { address }).await.unwrap();
     }
     stop.send_replace(true);
     worker.await.unwrap().unwrap();

@@ -1,0 +1,150 @@
+//! Letters on PostgreSQL.
+
+use chrono::{DateTime, Utc};
+use fail::fail_point;
+use sqlx::{PgConnection, postgres::PgRow};
+
+use super::{PostgresStore, pool::Setback, read, sql, text::kept};
+use crate::store::{
+    Delivery, LetterRow, LettersPage, Page, StoreError, micros,
+    row::{self, LetterChange, Stored as _},
+};
+
+async fn letters(connection: &mut PgConnection, rows: &[PgRow]) -> Result<Vec<LetterRow>, Setback> {
+    let texts = row::texts(rows, "notice")?;
+    let bodies = read::bodies(connection, texts.iter().map(String::as_str)).await?;
+    let read: Result<Vec<LetterRow>, StoreError> =
+        rows.iter().zip(&texts).map(|(found, notice)| row::letter(found, notice, &bodies)).collect();
+    Ok(read?)
+}
+
+async fn by_id(connection: &mut PgConnection, ids: Vec<i64>) -> Result<Vec<LetterRow>, Setback> {
+    let rows = sqlx::query(sql::LETTERS_BY_ID).bind(ids).fetch_all(&mut *connection).await?;
+    letters(connection, &rows).await
+}
+
+fn maybe_kept(text: Option<&String>) -> Option<String> {
+    text.map(|text| kept(text).into_owned())
+}
+
+impl PostgresStore {
+    pub(super) async fn spread(&self, id: i64, readers: Vec<String>, at: DateTime<Utc>) -> Result<(), StoreError> {
+        fail_point!("outbox::before");
+        self.write(move |connection| {
+            let readers = readers.clone();
+            Box::pin(async move {
+                if sqlx::query(sql::OUTBOX_DONE).bind(id).execute(&mut *connection).await?.rows_affected() == 1 {
+                    insert(connection, id, &readers, None, micros(at)).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        fail_point!("outbox::after");
+        Ok(())
+    }
+
+    pub(super) async fn hold_letters(
+        &self,
+        now: DateTime<Utc>,
+        held_until: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let rows = sqlx::query(sql::LETTERS_HOLD)
+                    .bind(now.timestamp_micros())
+                    .bind(micros(held_until))
+                    .bind(i64::from(limit))
+                    .fetch_all(&mut *connection)
+                    .await?;
+                let ids = rows.iter().map(|found| found.int("n")).collect::<Result<Vec<_>, _>>()?;
+                if ids.is_empty() { Ok(Vec::new()) } else { by_id(connection, ids).await }
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn end_letter(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
+        fail_point!("letter::before");
+        let at = micros(at);
+        self.write(move |connection| {
+            let change = LetterChange::of(delivery.clone(), at);
+            Box::pin(async move {
+                let found = sqlx::query(sql::LETTER_DONE)
+                    .bind(id)
+                    .bind(change.state)
+                    .bind(change.due_at)
+                    .bind(i64::from(change.failed))
+                    .bind(maybe_kept(change.address.as_ref()))
+                    .bind(maybe_kept(change.error.as_ref()))
+                    .bind(change.ended_at)
+                    .bind(at)
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                if let (Some(found), Some(reader)) = (found, change.tell) {
+                    insert(connection, found.int("notice")?, &[reader], Some(id), at).await?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
+        fail_point!("letter::after");
+        Ok(())
+    }
+
+    pub(super) async fn resend_letter(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(sql::LETTER_RESEND).bind(id).bind(micros(at)).execute(connection).await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn read_letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
+        self.look(move |connection| Box::pin(async move { Ok(by_id(connection, vec![id]).await?.pop()) })).await
+    }
+
+    pub(super) async fn read_letters(&self, asked: LettersPage) -> Result<Page<LetterRow>, StoreError> {
+        let before = row::before(asked.cursor.clone())?;
+        let limit = asked.limit;
+        let items = self.look(move |connection| {
+            let query = sqlx::query(sql::LETTERS_PAGE)
+                .bind(before)
+                .bind(i64::from(limit) + 1)
+                .bind(asked.state.word())
+                .bind(maybe_kept(asked.enterprise.as_ref()));
+            Box::pin(async move {
+                let rows = query.fetch_all(&mut *connection).await?;
+                letters(connection, &rows).await
+            })
+        });
+        Ok(row::page(items.await?, limit, |last| last.id.to_string()))
+    }
+
+    pub(super) async fn read_letters_of(&self, runs: &[String]) -> Result<Vec<LetterRow>, StoreError> {
+        let runs: Vec<String> = runs.iter().map(|run| kept(run).into_owned()).collect();
+        self.look(move |connection| {
+            let query = sqlx::query(sql::LETTERS_OF_RUNS).bind(runs.clone());
+            Box::pin(async move {
+                let rows = query.fetch_all(&mut *connection).await?;
+                letters(connection, &rows).await
+            })
+        })
+        .await
+    }
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    notice: i64,
+    readers: &[String],
+    about: Option<i64>,
+    at: i64,
+) -> Result<(), Setback> {
+    let readers: Vec<String> = readers.iter().map(|reader| kept(reader).into_owned()).collect();
+    sqlx::query(sql::INSERT_LETTERS).bind(notice).bind(at).bind(readers).bind(about).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,5 @@
+-- The same of what has become letters.
+UPDATE letters AS l SET state = 'withdrawn', due_at = NULL, held_until = NULL, ended_at = j.at, error = 'the run has ended'
+FROM unnest($1::bigint[], $2::bigint[]) AS j (run, at)
+WHERE l.run = j.run AND l.state IN ('due', 'dead') AND l.about IS NULL
+    AND (SELECT o.notice::json ->> 'notice' FROM outbox AS o WHERE o.n = l.notice) IN ('form-opened', 'attention')

@@ -1,0 +1,5 @@
+-- The same of what has become letters. The batch: [run, when].
+UPDATE letters SET state = 'withdrawn', due_at = NULL, held_until = NULL, ended_at = j.value ->> 1, error = 'the run has ended'
+FROM jsonb_each(?) AS j
+WHERE letters.run = j.value ->> 0 AND letters.state IN ('due', 'dead') AND letters.about IS NULL
+    AND (SELECT o.notice ->> '$.notice' FROM outbox AS o WHERE o.n = letters.notice) IN ('form-opened', 'attention')
