@@ -96,6 +96,25 @@ impl SystemInput {
         );
         Err(StepError::new("Keyferry.WindowPassed", cause))
     }
+
+    /// A system is frozen only while its successor can still be given its name before the cutoff: that takes two renames.
+    ///
+    /// # Errors
+    /// `Keyferry.WindowPassed`: it is too late to take the system out of service.
+    pub fn before_freeze(&self, context: &StepContext) -> Result<(), StepError> {
+        let Some(window) = &self.window else { return Ok(()) };
+        if context.now() + crate::schedule::RENAME * 2 <= window.cutoff {
+            return Ok(());
+        }
+        let cause = format!(
+            "{} was not taken out of service: two renames, for each of which AWS names about {} minutes, would not fit \
+             before {}. The original serves, a new window has to be agreed",
+            self.system.id,
+            crate::schedule::RENAME.num_minutes(),
+            crate::schedule::text(window.cutoff)
+        );
+        Err(StepError::new("Keyferry.WindowPassed", cause))
+    }
 }
 
 impl Domain {

@@ -1,9 +1,13 @@
 //! The steps and the shipped definitions against the sandbox, through the real SDK and the real engine.
 
 mod faults;
+mod fidelity;
 mod flow;
 mod keys;
 mod onboarding;
+mod preflight;
+mod replicas;
 mod table;
 mod vendor;
 mod world;
+mod writers;
