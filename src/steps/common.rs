@@ -84,6 +84,12 @@ impl SystemInput {
         })
     }
 
+    /// The region that a copy for disaster recovery is kept in.
+    pub fn away(&self) -> &str {
+        let Plan { primary, disaster_recovery, .. } = &self.plan;
+        if self.system.region == *disaster_recovery { primary } else { disaster_recovery }
+    }
+
     /// # Errors
     /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
     pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {

@@ -119,7 +119,14 @@ impl Preflight {
         }
         let made = self.0.describe(context, item, &serving).await?;
         checks(&self.0, item, &made).await?;
-        health.ask(&self.0, context, &system.region, &item.key()?).await?;
+        let mut regions = BTreeSet::from([system.region.as_str()]);
+        regions.extend(made.replications.keys().map(String::as_str));
+        if system.recovery {
+            regions.insert(item.away());
+        }
+        for region in regions {
+            health.ask(&self.0, context, region, &item.key_in(region)?).await?;
+        }
         Ok(notices(system, &made))
     }
 }
@@ -243,13 +250,8 @@ fn need(context: &StepContext, item: &SystemInput, replicas: &[Replica]) -> Resu
     let mut needs = Vec::new();
     if system.recovery {
         snapshots.push(names.recovery_source());
-        let away = if system.region == item.plan.disaster_recovery {
-            &item.plan.primary
-        } else {
-            &item.plan.disaster_recovery
-        };
         needs.push(Need {
-            region: away.clone(),
+            region: item.away().to_owned(),
             snapshots: vec![names.recovery_copy(&system.region)],
             instances: 0,
             gb: 0,

@@ -118,6 +118,11 @@ async fn each_thing_that_would_fail_in_the_window_is_found_before_it() {
     assert!(cause.contains("db.x2g.16xlarge") && cause.contains("does not offer"), "{cause}");
     change("dave-production").db_instance_class("db.m6g.large").send().await.unwrap();
     stage.world.pass(3600);
+    let (kms, key) = (stage.world.customer(EAST).await, stage.keys["keys"][EAST].as_str().unwrap());
+    kms.disable_key().key_id(key).send().await.unwrap();
+    let found = preflight(&stage.world, &stage.keys).await;
+    assert_eq!(ids(&found["systems"]), ["dave-sandbox"], "no copy of production could be kept: {found:#}");
+    kms.enable_key().key_id(key).send().await.unwrap();
     let key = stage.keys["keys"][WEST].as_str().unwrap();
     stage.world.customer(WEST).await.disable_key().key_id(key).send().await.unwrap();
     let found = preflight(&stage.world, &stage.keys).await;
