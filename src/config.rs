@@ -72,6 +72,8 @@ pub struct Aws {
     pub enterprise_tag: String,
     /// Tag key whose value is `production`, `sandbox` or `development`.
     pub instance_tag: String,
+    /// By region, then VPC: the security group without any rule that a system is given before it is taken out of service.
+    pub closing_groups: BTreeMap<String, BTreeMap<String, String>>,
     /// Seconds between two looks at a resource that AWS is changing. The sandbox divides it by its speed.
     pub poll_s: u64,
     /// Seconds for which a key policy may still be spreading before an `AccessDenied` counts as a finding. The sandbox
@@ -193,6 +195,7 @@ impl Default for Aws {
             ]),
             enterprise_tag: "keyferry:enterprise".to_owned(),
             instance_tag: "keyferry:instance".to_owned(),
+            closing_groups: BTreeMap::new(),
             poll_s: 30,
             policy_grace_s: 300,
             custody_check_s: 900,

@@ -7,6 +7,9 @@ use super::{Aws, Config, Customer, Mail, Partition, Vendor, Worker, mail_address
 /// What an audit must still find, in days.
 const SHORTEST_TRAIL_DAYS: u32 = 30;
 
+/// Two renames: one that began at the cutoff, and the one that goes back.
+const SHORTEST_GO_BACK_MINUTES: u64 = 20;
+
 impl Config {
     /// Everything that cannot be right; nothing when the configuration can be used.
     pub fn findings(&self) -> Vec<String> {
@@ -16,6 +19,12 @@ impl Config {
         aws(&self.aws, &mut findings);
         mail(&self.mail, &mut findings);
         worker(&self.worker, &mut findings);
+        if self.windows.go_back_minutes < SHORTEST_GO_BACK_MINUTES {
+            findings.push(format!(
+                "windows.go_back_minutes: at least {SHORTEST_GO_BACK_MINUTES}: going back is a rename, for which AWS names \
+                 about 10 minutes, after one that may have just begun"
+            ));
+        }
         if self.windows.go_back_minutes > 24 * 60 {
             findings.push("windows.go_back_minutes: more than a day; a window could never hold it".to_owned());
         }
@@ -109,6 +118,17 @@ fn aws(aws: &Aws, findings: &mut Vec<String>) {
     }
     if aws.enterprise_tag == aws.instance_tag {
         findings.push("aws.instance_tag: must differ from aws.enterprise_tag".to_owned());
+    }
+    for (region, groups) in &aws.closing_groups {
+        let key = format!("aws.closing_groups.{region}");
+        if region_partition(region).is_none() {
+            findings.push(format!("{key}: `{region}` is not the name of a region"));
+        }
+        for (vpc, group) in groups {
+            if !vpc.starts_with("vpc-") || !group.starts_with("sg-") {
+                findings.push(format!("{key}: `{vpc} = {group}` is not a VPC (vpc-…) and a security group (sg-…)"));
+            }
+        }
     }
     if aws.poll_s == 0 {
         findings.push("aws.poll_s: must be at least 1 second".to_owned());

@@ -223,7 +223,14 @@ fn unserved(
 pub(super) fn window(answer: &Value, context: &FormContext<'_>) -> Checked {
     let hours = answer.get("duration_hours").and_then(Value::as_u64).unwrap_or(8);
     match Window::agree(text(answer, "start"), hours, context.now, &context.config.windows) {
-        Ok(window) => Ok(serde_json::to_value(window).unwrap_or_else(|_| Value::Object(Map::new()))),
+        Ok(window) => {
+            let mut window = serde_json::to_value(window).unwrap_or_else(|_| Value::Object(Map::new()));
+            let stopped = answer.get("writers_stopped").and_then(Value::as_bool).unwrap_or_default();
+            if let Some(members) = window.as_object_mut() {
+                members.insert("writers_stopped".to_owned(), Value::Bool(stopped));
+            }
+            Ok(window)
+        }
         Err(refusal) => Err(vec![Finding { pointer: format!("/{}", refusal.member), message: refusal.message }]),
     }
 }

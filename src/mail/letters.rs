@@ -7,10 +7,12 @@
 //! | a form opens again with findings | its role gets the findings |
 //! | another form opens | its role is asked |
 //! | a step tells that all keys have arrived | the customer and the engineer |
+//! | a step tells that a master password's secret has another ARN | the engineer and the CSM |
 //! | attention | the engineer |
 //! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
 
 mod readers;
+mod secrets;
 mod undeliverable;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -268,6 +270,10 @@ fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Ve
     let (roles, subject, mut blocks) = if name == KEYS_ARRIVED {
         let subject = format!("{enterprise}: all encryption keys have arrived");
         (&["customer", "engineer"][..], subject, keys_arrived(matter, about))
+    } else if name == secrets::SECRET_MOVED {
+        let subject =
+            format!("{enterprise}: the master password's secret of {} has another ARN", member(about, "system"));
+        (&["engineer", "csm"][..], subject, secrets::moved(matter, about))
     } else {
         (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))])
     };

@@ -11,6 +11,11 @@ use crate::config::Windows;
 /// The longest window, in hours.
 pub const LONGEST_HOURS: u64 = 72;
 
+/// How long a renamed instance may be out of reach: AWS names about ten minutes until the new name works
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_RenameInstance.html>). A cut-over has two renames, going
+/// back has one.
+pub const RENAME: TimeDelta = TimeDelta::minutes(10);
+
 /// A window that was agreed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -44,10 +49,12 @@ impl Window {
         }
         let go_back = TimeDelta::minutes(i64::try_from(rules.go_back_minutes).unwrap_or(i64::MAX / 60_000));
         let duration = TimeDelta::hours(i64::try_from(duration_hours).unwrap_or(LONGEST_HOURS as i64));
-        if duration <= go_back {
+        if duration < go_back + RENAME * 2 {
             let message = format!(
-                "{duration_hours} hours leave no time to cut over: {} minutes at the end are kept for going back",
-                rules.go_back_minutes
+                "{duration_hours} hours leave no time to cut over: {} minutes at the end are kept for going back, and the \
+                 two renames of a cut-over take {} minutes",
+                rules.go_back_minutes,
+                (RENAME * 2).num_minutes()
             );
             return refuse("duration_hours", message);
         }

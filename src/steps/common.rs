@@ -144,6 +144,12 @@ impl SystemInput {
         })
     }
 
+    /// The region that a copy for disaster recovery is kept in.
+    pub fn away(&self) -> &str {
+        let Plan { primary, disaster_recovery, .. } = &self.plan;
+        if self.system.region == *disaster_recovery { primary } else { disaster_recovery }
+    }
+
     /// # Errors
     /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
     pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {
@@ -153,6 +159,25 @@ impl SystemInput {
             self.system.id,
             crate::schedule::text(window.cutoff),
             crate::schedule::text(window.end)
+        );
+        Err(StepError::new("Keyferry.WindowPassed", cause))
+    }
+
+    /// A system is frozen only while its successor can still be given its name before the cutoff: that takes two renames.
+    ///
+    /// # Errors
+    /// `Keyferry.WindowPassed`: it is too late to take the system out of service.
+    pub fn before_freeze(&self, context: &StepContext) -> Result<(), StepError> {
+        let Some(window) = &self.window else { return Ok(()) };
+        if context.now() + crate::schedule::RENAME * 2 <= window.cutoff {
+            return Ok(());
+        }
+        let cause = format!(
+            "{} was not taken out of service: two renames, for each of which AWS names about {} minutes, would not fit \
+             before {}. The original serves, a new window has to be agreed",
+            self.system.id,
+            crate::schedule::RENAME.num_minutes(),
+            crate::schedule::text(window.cutoff)
         );
         Err(StepError::new("Keyferry.WindowPassed", cause))
     }

@@ -11,20 +11,27 @@ mod common;
 mod copy_for_recovery;
 mod copy_snapshot;
 mod create_import_key;
+mod fence;
 mod freeze_system;
 mod plan_purge;
 mod plan_reimport;
 mod pre_copy_system;
+mod preflight;
 mod prove_key;
 mod provision_system;
 mod purge_resource;
+mod record_settings;
 mod render_key_policies;
 mod replace_replica;
+mod replicate_backups;
 mod restore_system;
+mod return_replica;
 mod review_import;
 mod review_keys;
 mod review_migration;
 mod review_regions;
+mod room;
+mod settings;
 mod snapshot_system;
 mod swap_system;
 mod take_inventory;
@@ -82,6 +89,8 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(take_inventory::TakeInventory(domain())),
         Arc::new(provision_system::ProvisionSystem(domain())),
         Arc::new(pre_copy_system::PreCopySystem(domain())),
+        Arc::new(preflight::Preflight(domain())),
+        Arc::new(record_settings::RecordSettings(domain())),
         Arc::new(freeze_system::FreezeSystem(domain())),
         Arc::new(snapshot_system::SnapshotSystem(domain())),
         Arc::new(copy_snapshot::CopySnapshot(domain())),
@@ -91,7 +100,9 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(thaw_system::ThawSystem(domain())),
         Arc::new(review_migration::ReviewMigration),
         Arc::new(copy_for_recovery::CopyForRecovery(domain())),
+        Arc::new(replicate_backups::ReplicateBackups(domain())),
         Arc::new(replace_replica::ReplaceReplica(domain())),
+        Arc::new(return_replica::ReturnReplica(domain())),
         Arc::new(plan_purge::PlanPurge(domain())),
         Arc::new(purge_resource::PurgeResource(domain())),
         Arc::new(write_custody::WriteCustody),

@@ -1,7 +1,7 @@
 //! Lists what has to be purged, for the approval: the very list that is then worked through.
 //!
 //! Takes the plan, the keys and the generation. Gives `resources`, in the order in which they are to go: replicas, systems,
-//! snapshots, backups. Fails with `Keyferry.NotVerified` when an old system's place is not taken by one under its key.
+//! snapshots, backups, and `notices` of what is not proven about the writers of systems that this run has frozen. Fails with `Keyferry.NotVerified` when an old system's place is not taken by one under its key.
 //! Effect: none. Again: what is gone is not listed any more.
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Plan, input},
+    settings::unproven,
     take_inventory::{homes, original_ids},
 };
 use crate::{
@@ -53,7 +54,8 @@ impl Step for PlanPurge {
         }
         listed.sort_by_key(|(order, _)| *order);
         let resources: Vec<Value> = listed.into_iter().map(|(_, item)| item).collect();
-        Ok(Progress::done(json!({ "resources": resources, "count": resources.len() })))
+        let notices = unproven(context).await?;
+        Ok(Progress::done(json!({ "resources": resources, "count": resources.len(), "notices": notices })))
     }
 }
 
@@ -80,6 +82,8 @@ fn reason(
             Some("early" | "final" | "copy" | "recovery-source" | "canary-copy") => {
                 Some((2, "made for the migration".to_owned()))
             }
+            // A system that waits for a later window keeps its copies.
+            _ if serves(resource, scan) => None,
             _ if !under_key => Some((2, "a copy of an old system, not under the key".to_owned())),
             _ => None,
         },
@@ -98,6 +102,12 @@ fn reason(
         | Kind::AutomatedBackup
         | Kind::ClusterAutomatedBackup => None,
     }
+}
+
+/// Whether the system that a snapshot was taken of is in service.
+fn serves(snapshot: &Resource, scan: &Scan) -> bool {
+    let of_it = |other: &&Resource| other.kind == Kind::Instance && other.resource_id == snapshot.resource_id;
+    scan.resources.iter().filter(of_it).any(|other| read::role(&other.tags) != Some("old"))
 }
 
 /// Where copies for recovery may lie.

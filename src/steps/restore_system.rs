@@ -1,17 +1,18 @@
 //! Restores a system from its copy, with everything that the original had.
 //!
-//! Takes a system. RDS gives a restored instance defaults for whatever it is not told (security group, parameter group,
+//! Takes a system; its settings are those recorded at its freeze. RDS gives a restored instance defaults for whatever it is not told (security group, parameter group,
 //! one zone), and some settings it takes only in a change after the restore. So: restore with all that it takes, compare,
 //! change what differs, at most three times; `verify-system` judges. Effect: one instance under a name of its own, beside
 //! the frozen original. Again: it is found by name, and a change sets the same values.
 
 use async_trait::async_trait;
-use aws_sdk_rds::types::{CloudwatchLogsExportConfiguration, DbInstance};
+use aws_sdk_rds::types::DbInstance;
 use serde_json::{Value, json};
 
 use super::{
     Domain,
     common::{SystemInput, Wait, input, require_ours, settled},
+    settings::{change, features, some, wanted},
 };
 use crate::{
     aws::{failure, once},
@@ -35,8 +36,9 @@ impl Step for RestoreSystem {
         let (names, owner) = (item.names(context), self.0.owner(context));
         let rds = self.0.aws.rds(&item.system.region).await?;
         let id = names.new_system();
+        let wanted = wanted(context, &item).await?;
         let Some(restored) = systems::instance(&rds, &id).await? else {
-            restore(&rds, &item, &owner, &names.final_copy(), &id).await?;
+            restore(&rds, (&wanted, &item.key()?), &owner, &names.final_copy(), &id).await?;
             return Ok(self.0.pending(format!("RDS: {id} is restored")));
         };
         require_ours(&owner, &systems::of_instance(&restored), &format!("instance {id}"))?;
@@ -45,12 +47,11 @@ impl Step for RestoreSystem {
         if let Wait::For(what) = settled(&restored)? {
             return Ok(self.0.pending_with(what, checkpoint));
         }
-        let wanted = &item.system.settings;
         let lacking: Vec<String> =
-            differences(wanted, &Settings::of(&restored)).into_iter().map(|(name, ..)| name).collect();
+            differences(&wanted, &Settings::of(&restored)).into_iter().map(|(name, ..)| name).collect();
         if changes < CHANGES && lacking.iter().any(|name| adjustable(name)) {
             context.save_checkpoint(json!({ "changes": changes + 1, "intent": "change", "lacking": lacking })).await?;
-            change(&rds, &id, wanted, &restored, &item.key()?).await?;
+            change(&rds, &id, &wanted, &restored, &item.key()?).await?;
             let waiting = format!("RDS: {id} is given {}", lacking.join(", "));
             return Ok(self.0.pending_with(waiting, json!({ "changes": changes + 1 })));
         }
@@ -69,12 +70,12 @@ fn parameters_wait_for_reboot(instance: &DbInstance) -> bool {
 
 async fn restore(
     rds: &aws_sdk_rds::Client,
-    item: &SystemInput,
+    (had, key): (&Settings, &str),
     owner: &Owner,
     copy: &str,
     id: &str,
 ) -> Result<(), StepError> {
-    let had = &item.system.settings;
+    let managed = had.password_managed_at_restore();
     let mut tags = had.tags.clone();
     tags.extend(owner.tags("new"));
     let tunable = had.tunable_storage();
@@ -86,8 +87,8 @@ async fn restore(
         .set_port(had.port)
         .set_db_subnet_group_name(had.subnet_group.clone())
         .set_vpc_security_group_ids(some(&had.security_groups))
-        .set_db_parameter_group_name(had.parameter_group.clone())
-        .set_option_group_name(had.option_group.clone())
+        .set_db_parameter_group_name(had.own_parameter_group())
+        .set_option_group_name(had.own_option_group())
         .multi_az(had.multi_az)
         .publicly_accessible(had.publicly_accessible)
         .auto_minor_version_upgrade(had.auto_minor_upgrade)
@@ -104,8 +105,10 @@ async fn restore(
         .set_dedicated_log_volume(had.dedicated_log_volume.then_some(true))
         .backup_retention_period(had.retention_days)
         .set_preferred_backup_window(had.backup_window.clone())
-        .set_manage_master_user_password(had.managed_password.then_some(true))
-        .set_master_user_secret_kms_key_id(if had.managed_password { Some(item.key()?) } else { None })
+        .set_engine_lifecycle_support(had.lifecycle_support.clone())
+        .set_processor_features(features(&had.processor_features))
+        .set_manage_master_user_password(managed.then_some(true))
+        .set_master_user_secret_kms_key_id(managed.then(|| key.to_owned()))
         .set_tags(Some(systems::sdk(&tags)));
     match call
         .customize()
@@ -119,53 +122,4 @@ async fn restore(
         Err(failure) => Err(failure.into()),
         Ok(_) => Ok(()),
     }
-}
-
-async fn change(
-    rds: &aws_sdk_rds::Client,
-    id: &str,
-    wanted: &Settings,
-    is: &DbInstance,
-    key: &str,
-) -> Result<(), StepError> {
-    let now = Settings::of(is);
-    let missing = |a: &[String], b: &[String]| a.iter().filter(|name| !b.contains(name)).cloned().collect::<Vec<_>>();
-    let logs = CloudwatchLogsExportConfiguration::builder()
-        .set_enable_log_types(some(&missing(&wanted.log_exports, &now.log_exports)))
-        .set_disable_log_types(some(&missing(&now.log_exports, &wanted.log_exports)))
-        .build();
-    let insights = wanted.performance_insights;
-    fn differs<T: Clone + PartialEq>(wanted: &T, now: &T) -> Option<T> {
-        (wanted != now).then(|| wanted.clone())
-    }
-    let call = rds
-        .modify_db_instance()
-        .db_instance_identifier(id)
-        .apply_immediately(true)
-        .set_max_allocated_storage(differs(&wanted.max_storage_gb, &now.max_storage_gb).flatten())
-        .set_multi_az(differs(&wanted.multi_az, &now.multi_az))
-        .set_vpc_security_group_ids(differs(&wanted.security_groups, &now.security_groups))
-        .set_db_parameter_group_name(differs(&wanted.parameter_group, &now.parameter_group).flatten())
-        .set_option_group_name(differs(&wanted.option_group, &now.option_group).flatten())
-        .set_publicly_accessible(differs(&wanted.publicly_accessible, &now.publicly_accessible))
-        .set_backup_retention_period(differs(&wanted.retention_days, &now.retention_days))
-        .set_preferred_backup_window(differs(&wanted.backup_window, &now.backup_window).flatten())
-        .set_preferred_maintenance_window(differs(&wanted.maintenance_window, &now.maintenance_window).flatten())
-        .set_auto_minor_version_upgrade(differs(&wanted.auto_minor_upgrade, &now.auto_minor_upgrade))
-        .set_deletion_protection(differs(&wanted.deletion_protection, &now.deletion_protection))
-        .set_enable_iam_database_authentication(differs(&wanted.iam_authentication, &now.iam_authentication))
-        .set_copy_tags_to_snapshot(differs(&wanted.copy_tags, &now.copy_tags))
-        .set_cloudwatch_logs_export_configuration((wanted.log_exports != now.log_exports).then_some(logs))
-        .set_monitoring_interval(differs(&wanted.monitoring_interval, &now.monitoring_interval))
-        .set_monitoring_role_arn(differs(&wanted.monitoring_role, &now.monitoring_role).flatten())
-        .set_enable_performance_insights(differs(&insights, &now.performance_insights))
-        .set_performance_insights_kms_key_id((insights && !now.performance_insights).then(|| key.to_owned()))
-        .set_performance_insights_retention_period(
-            wanted.performance_insights_days.filter(|_| insights && !now.performance_insights),
-        );
-    call.send().await.map(|_| ()).map_err(|error| failure(&format!("change instance {id}"), &error).into())
-}
-
-fn some<T: Clone>(items: &[T]) -> Option<Vec<T>> {
-    (!items.is_empty()).then(|| items.to_vec())
 }

@@ -1,18 +1,20 @@
 //! Gives the verified system the original's name: the point from which it serves.
 //!
-//! Takes a system and the window. Effect: one rename. Again: a system of ours under the original's name is the success.
+//! Takes a system and the window. Tells `secret-moved` when its master password is in another secret since. Effect: one rename. Again: a system of ours under the original's name is the success.
 //! Fails with `Keyferry.WindowPassed` when it is too late to begin.
 
 use async_trait::async_trait;
+use aws_sdk_rds::types::DbInstance;
 use serde_json::{Value, json};
 
 use super::{
     Domain,
     common::{SystemInput, Wait, input, rename, require_ours, settled},
+    settings::recorded,
 };
 use crate::{
     systems,
-    worker::{Progress, Step, StepContext, StepError},
+    worker::{Progress, Step, StepContext, StepError, Told},
 };
 
 pub struct SwapSystem(pub Domain);
@@ -31,9 +33,13 @@ impl Step for SwapSystem {
             require_ours(&owner, &systems::of_instance(&serving), &format!("instance {}", system.id))?;
             return match settled(&serving)? {
                 Wait::For(what) => Ok(self.0.pending(what)),
-                Wait::Ready(()) => Ok(Progress::done(json!({
-                    "system": system.id, "region": system.region, "key": serving.kms_key_id(),
-                }))),
+                Wait::Ready(()) => {
+                    let output = json!({
+                        "system": system.id, "region": system.region, "key": serving.kms_key_id(),
+                    });
+                    let told = secret_moved(context, &item, &serving).await?;
+                    Ok(Progress::Done { output, records: Vec::new(), told })
+                }
             };
         }
         let Some(restored) = systems::instance(&rds, &new).await? else {
@@ -48,4 +54,15 @@ impl Step for SwapSystem {
         rename(&rds, &new, &system.id).await?;
         Ok(self.0.pending(format!("RDS: {new} becomes {}", system.id)))
     }
+}
+
+/// The master password's secret has another ARN when RDS manages it: people are told which.
+async fn secret_moved(context: &StepContext, item: &SystemInput, serving: &DbInstance) -> Result<Vec<Told>, StepError> {
+    let before = recorded(context, item).await?.and_then(|frozen| frozen.secret);
+    let now = systems::secret(serving);
+    if before.is_none() || before.as_deref() == now {
+        return Ok(Vec::new());
+    }
+    let about = json!({ "system": item.system.id, "region": item.system.region, "before": before, "now": now });
+    Ok(vec![Told { letter: "secret-moved", about }])
 }

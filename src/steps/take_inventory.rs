@@ -1,11 +1,11 @@
 //! Finds the enterprise's data systems and says what has to be done with each.
 //!
-//! Takes the plan and the keys. Gives `generation`, `systems` (to migrate), `replicas` (to replace), `all` (every primary
-//! system, migrated or not) and `fresh` (to provision: instances that were placed and have no system). Leaves
-//! `inventory`/`gGENERATION`: what there was and where it was at home, so that copies of systems that are gone are still
-//! known as theirs. It looks in every supported region of the partition, because a system outside the chosen regions would
-//! be forgotten. What is not as the form `regions` stated it is refused. Effect: none. Again: what is migrated already is
-//! not in `systems` any more.
+//! Takes the plan and the keys. Gives `generation`, `systems` (to migrate), `replicas` (to replace), `levels` (those of them
+//! that can be replaced now, sources first), `all` (every primary system, migrated or not), `moved` (those that are) and
+//! `fresh` (to provision: instances that were placed and have no system). Leaves `inventory`/`gGENERATION`: what there was
+//! and where it was at home, so that copies of systems that are gone are still known as theirs. It looks in every supported
+//! region of the partition, because a system outside the chosen regions would be forgotten. What is not as the form
+//! `regions` stated it is refused. Effect: none. Again: what is migrated already is not in `systems` any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +80,7 @@ impl Step for TakeInventory {
         let record = Record { collection: "inventory", key: format!("g{generation}"), body };
         let output = json!({
             "generation": generation, "systems": found.systems, "replicas": found.replicas, "all": found.all,
-            "expected": listed, "fresh": fresh,
+            "moved": found.moved(), "levels": found.levels(), "expected": listed, "fresh": fresh,
         });
         Ok(Progress::recorded(output, vec![record]))
     }
@@ -94,6 +94,36 @@ struct Found {
 }
 
 impl Found {
+    /// The primary systems that are under their keys.
+    fn moved(&self) -> Vec<&System> {
+        self.all.iter().filter(|system| !self.systems.iter().any(|waits| waits.arn == system.arn)).collect()
+    }
+
+    /// The replicas that can be replaced now, each level made of the one before it: those of systems that are under their
+    /// keys first. Replicas of a system that waits for a later window wait with it.
+    fn levels(&self) -> Vec<Vec<Value>> {
+        let text = |replica: &Value, member: &str| replica[member].as_str().unwrap_or_default().to_owned();
+        let named = |system: &System| (system.region.clone(), system.id.clone());
+        let waiting: Vec<(String, String)> = self.systems.iter().map(named).collect();
+        let mut rest: Vec<&Value> = self.replicas.iter().collect();
+        let mut levels = Vec::new();
+        loop {
+            let source = |replica: &Value| (text(replica, "source_region"), text(replica, "source"));
+            let open: BTreeSet<(String, String)> = rest
+                .iter()
+                .map(|replica| (text(&replica["system"], "region"), text(&replica["system"], "id")))
+                .chain(waiting.iter().cloned())
+                .collect();
+            let (level, later): (Vec<&Value>, Vec<&Value>) =
+                rest.into_iter().partition(|replica| !open.contains(&source(replica)));
+            if level.is_empty() {
+                return levels;
+            }
+            levels.push(level.into_iter().cloned().collect());
+            rest = later;
+        }
+    }
+
     fn add(&mut self, system: System, done: bool, scan: &Scan) {
         let Some(source) = &system.replica_of else {
             if !done {
@@ -205,15 +235,9 @@ fn refuse(context: &StepContext, keys: &KeySet, scan: &Scan) -> Result<(), StepE
 /// Refuses what a restore would silently lose.
 fn supported(instance: &DbInstance) -> Result<(), StepError> {
     let id = instance.db_instance_identifier().unwrap_or_default();
-    let reasons = [
-        (!instance.associated_roles().is_empty(), "has associated roles"),
-        (!instance.domain_memberships().is_empty(), "is joined to a directory"),
-        (instance.tde_credential_arn().is_some_and(|arn| !arn.is_empty()), "has a TDE credential"),
-        (instance.db_cluster_identifier().is_some(), "is a member of a cluster"),
-    ];
-    match reasons.iter().find(|(there, _)| *there) {
+    match systems::unsupported(instance) {
         None => Ok(()),
-        Some((_, reason)) => {
+        Some(reason) => {
             let cause = format!("{id} {reason}, which a restore does not bring back: migrate it by hand, then retry");
             Err(StepError::new("Keyferry.Unsupported", cause))
         }

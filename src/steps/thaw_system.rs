@@ -2,7 +2,7 @@
 //!
 //! Takes a system, and the `error` that made it necessary. Gives `outcome`: `kept` when the original serves, `migrated`
 //! when the swap had happened after all (then nothing is undone). Tolerates that nothing, half or all of it happened.
-//! Effect: rename, marks off, deletion of the restored system that never served. Again: each is looked for first.
+//! Effect: rename, the recorded security groups, marks off, deletion of the restored system that never served. Again: each is looked for first.
 //! Snapshots stay for the purge.
 
 use async_trait::async_trait;
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, delete_instance, input, rename, require_ours, settled},
+    fence::{give, has_only},
+    settings::record,
 };
 use crate::{
     aws::failure,
@@ -55,6 +57,9 @@ impl Step for ThawSystem {
         if serving.db_instance_status() == Some("renaming") {
             return Ok(self.0.pending(format!("RDS: {} is renaming", system.id)));
         }
+        if let Wait::For(what) = reopen(context, &rds, &serving).await? {
+            return Ok(self.0.pending(what));
+        }
         unmark(&rds, &serving, &owner).await?;
         if let Some(new) = new {
             require_ours(&owner, &systems::of_instance(&new), &format!("instance {}", names.new_system()))?;
@@ -93,7 +98,23 @@ impl ThawSystem {
     }
 }
 
-async fn unmark(rds: &aws_sdk_rds::Client, serving: &DbInstance, owner: &Owner) -> Result<(), StepError> {
+/// Gives a system that was closed to its clients the security groups back that were recorded before.
+async fn reopen(context: &StepContext, rds: &aws_sdk_rds::Client, serving: &DbInstance) -> Result<Wait<()>, StepError> {
+    let Some(frozen) = record(context, serving.dbi_resource_id().unwrap_or_default()).await? else {
+        return Ok(Wait::Ready(()));
+    };
+    if !frozen.closing_group.as_ref().is_some_and(|group| has_only(serving, group)) {
+        return Ok(Wait::Ready(()));
+    }
+    if let Wait::For(what) = settled(serving)? {
+        return Ok(Wait::For(what));
+    }
+    context.save_checkpoint(json!({ "intent": "reopen", "security_groups": frozen.settings.security_groups })).await?;
+    give(rds, serving, &frozen.settings.security_groups).await?;
+    Ok(Wait::For(format!("RDS: {} is opened to its clients again", frozen.system)))
+}
+
+pub(super) async fn unmark(rds: &aws_sdk_rds::Client, serving: &DbInstance, owner: &Owner) -> Result<(), StepError> {
     if !owner.made(&systems::of_instance(serving)) {
         return Ok(());
     }

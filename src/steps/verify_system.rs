@@ -1,6 +1,6 @@
 //! Verifies a restored system before it may take the original's place.
 //!
-//! Takes a system. Compares every setting with the original's, the key with the expected one. Gives what was compared.
+//! Takes a system. Compares every setting with the original's at its freeze, the key and those of its parts with the expected one. Gives what was compared.
 //! Effect: none. Again: the same. Fails with `Keyferry.Mismatch` and the list of differences.
 
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, input, require_ours, settled},
+    settings::wanted,
 };
 use crate::{
     systems::{self, Settings, differences},
@@ -34,12 +35,20 @@ impl Step for VerifySystem {
         if let Wait::For(what) = settled(&restored)? {
             return Ok(self.0.pending(what));
         }
-        let mut wrong: Vec<String> = differences(&item.system.settings, &Settings::of(&restored))
+        let wanted = wanted(context, &item).await?;
+        let mut wrong: Vec<String> = differences(&wanted, &Settings::of(&restored))
             .into_iter()
             .map(|(name, wanted, found)| format!("{name} is {found}, was {wanted}"))
             .collect();
         if !restored.storage_encrypted().unwrap_or_default() || restored.kms_key_id() != Some(&key) {
             wrong.push(format!("the key is {}, has to be {key}", restored.kms_key_id().unwrap_or("none")));
+        }
+        let secret = restored.master_user_secret();
+        if secret.is_some_and(|secret| secret.kms_key_id() != Some(&key)) {
+            wrong.push(format!("the secret with its master password is not under {key}"));
+        }
+        if restored.performance_insights_kms_key_id().is_some_and(|own| own != key) {
+            wrong.push(format!("its Performance Insights are not under {key}"));
         }
         if wrong.is_empty() {
             return Ok(Progress::done(json!({ "verified": id, "key": key })));

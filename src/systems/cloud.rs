@@ -2,7 +2,7 @@
 
 use aws_sdk_rds::{
     Client,
-    types::{DbInstance, DbSnapshot},
+    types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot},
 };
 
 use crate::aws::{Failure, failure};
@@ -55,6 +55,17 @@ pub async fn snapshot(rds: &Client, id: &str) -> Result<Option<DbSnapshot>, Fail
     match rds.describe_db_snapshots().db_snapshot_identifier(id).send().await {
         Ok(output) => Ok(output.db_snapshots.unwrap_or_default().into_iter().next()),
         Err(error) => absent(failure(&format!("describe snapshot {id}"), &error)),
+    }
+}
+
+/// Automated backups by their ARN; `None` when there are none.
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn backup(rds: &Client, arn: &str) -> Result<Option<DbInstanceAutomatedBackup>, Failure> {
+    match rds.describe_db_instance_automated_backups().db_instance_automated_backups_arn(arn).send().await {
+        Ok(output) => Ok(output.db_instance_automated_backups.unwrap_or_default().into_iter().next()),
+        Err(error) => absent(failure(&format!("describe automated backups {arn}"), &error)),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Settings;
 
 /// Settings that a change can bring back after the restore; the others have to come out right at once.
-const ADJUSTABLE: [&str; 18] = [
+const ADJUSTABLE: [&str; 23] = [
     "max_storage_gb",
     "multi_az",
     "security_groups",
@@ -24,6 +24,11 @@ const ADJUSTABLE: [&str; 18] = [
     "monitoring_role",
     "performance_insights",
     "performance_insights_days",
+    "insights_mode",
+    "managed_password",
+    "ca",
+    "lifecycle_support",
+    "processor_features",
 ];
 
 /// Each setting that differs: (name, wanted, found).
@@ -35,9 +40,20 @@ pub fn differences(wanted: &Settings, found: &Settings) -> Vec<(String, Value, V
     };
     let differing = wanted.into_iter().filter_map(|(name, wanted)| {
         let found = found.get(&name).cloned().unwrap_or(Value::Null);
-        (wanted != found).then_some((name, wanted, found))
+        let same = wanted == found || unknown(&name, &wanted) || grown(&name, &wanted, &found);
+        (!same).then_some((name, wanted, found))
     });
     differing.collect()
+}
+
+/// A description that is older than this setting says nothing of it.
+fn unknown(name: &str, wanted: &Value) -> bool {
+    name == "lifecycle_support" && wanted.is_null()
+}
+
+/// Storage may have grown since, as autoscaling lets it; it never shrinks.
+fn grown(name: &str, wanted: &Value, found: &Value) -> bool {
+    name == "storage_gb" && found.as_i64() > wanted.as_i64()
 }
 
 /// Whether a later change can bring a setting back.
@@ -64,5 +80,12 @@ mod tests {
         let found = differences(&wanted, &Settings::default());
         assert_eq!(found, [("multi_az".to_owned(), Value::Bool(true), Value::Bool(false))]);
         assert!(adjustable("multi_az") && !adjustable("engine"));
+    }
+
+    #[test]
+    fn storage_that_grew_is_no_difference_and_storage_that_shrank_is() {
+        let of = |storage_gb| Settings { storage_gb, ..Settings::default() };
+        assert_eq!(differences(&of(100), &of(110)), []);
+        assert_eq!(differences(&of(110), &of(100)).len(), 1);
     }
 }

@@ -6,6 +6,7 @@
 
 mod cloud;
 mod differences;
+mod frozen;
 mod listing;
 mod model;
 mod names;
@@ -15,8 +16,9 @@ mod scan;
 mod shared;
 mod tags;
 
-pub use cloud::{Readiness, instance, instance_arn, readiness, short_name, snapshot};
+pub use cloud::{Readiness, backup, instance, instance_arn, readiness, short_name, snapshot};
 pub use differences::{adjustable, differences};
+pub use frozen::{FREEZE, Frozen, Writers, secret, unsupported, waiting_changes};
 pub use listing::{Kind, Listings, Resource};
 pub use model::{Settings, System, optional_tag};
 pub use names::{Names, identifier};

@@ -1,5 +1,7 @@
 //! A data system, described whole: what it is, where, under which key, and every setting that a restore has to bring back.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_rds::types::DbInstance;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +65,15 @@ pub struct Settings {
     pub performance_insights: bool,
     pub performance_insights_days: Option<i32>,
     pub insights_mode: Option<String>,
+    /// Of MySQL and PostgreSQL: whether it runs on after its version's end in support that is paid for.
+    #[serde(default)]
+    pub lifecycle_support: Option<String>,
+    /// Cores and threads a core, where they are not the class's own.
+    #[serde(default)]
+    pub processor_features: BTreeMap<String, String>,
+    /// Of Oracle's replicas: `open-read-only` or `mounted`.
+    #[serde(default)]
+    pub replica_mode: Option<String>,
     pub tags: Tags,
 }
 
@@ -74,6 +85,11 @@ fn sorted(items: impl Iterator<Item = String>) -> Vec<String> {
     let mut items: Vec<String> = items.collect();
     items.sort();
     items
+}
+
+fn features(instance: &DbInstance) -> BTreeMap<String, String> {
+    let pairs = instance.processor_features().iter();
+    pairs.filter_map(|feature| Some((owned(feature.name())?, owned(feature.value())?))).collect()
 }
 
 impl Settings {
@@ -125,8 +141,28 @@ impl Settings {
             insights_mode: owned(
                 instance.database_insights_mode().map(aws_sdk_rds::types::DatabaseInsightsMode::as_str),
             ),
+            lifecycle_support: owned(instance.engine_lifecycle_support())
+                .filter(|_| matches!(instance.engine(), Some("mysql" | "postgres"))),
+            processor_features: features(instance),
+            replica_mode: owned(instance.replica_mode().map(aws_sdk_rds::types::ReplicaMode::as_str)),
             tags: tags::read::vendors(&tags::of_instance(instance)),
         }
+    }
+
+    /// The parameter group, unless it is the engine's default: that is what an instance gets when none is named.
+    pub fn own_parameter_group(&self) -> Option<String> {
+        self.parameter_group.clone().filter(|name| !name.starts_with("default."))
+    }
+
+    /// The option group, unless it is the engine's default.
+    pub fn own_option_group(&self) -> Option<String> {
+        self.option_group.clone().filter(|name| !name.starts_with("default:"))
+    }
+
+    /// Whether RDS takes over the master password in the restore itself: of Oracle alone, by AWS's model of
+    /// RestoreDBInstanceFromDBSnapshot. The others are given a managed password by a change after it.
+    pub fn password_managed_at_restore(&self) -> bool {
+        self.managed_password && self.engine.starts_with("oracle-")
     }
 
     /// Whether IOPS and throughput may be asked for: small gp3 volumes have a fixed baseline that AWS describes but does

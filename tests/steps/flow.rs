@@ -17,7 +17,10 @@ pub struct Stage {
 impl Stage {
     /// A production system under the vendor's key with a snapshot copy in the other region, and an unencrypted sandbox.
     pub async fn set() -> Self {
-        let world = World::new().await;
+        Self::of(World::new().await).await
+    }
+
+    pub async fn of(world: World) -> Self {
         let keys = json!({ "keys": { WEST: world.key(WEST, None).await, EAST: world.key(EAST, None).await }, "instances": {} });
         let vendor = world.vendor_key(WEST).await;
         let rds = world.aws.rds(WEST).await.unwrap();
@@ -59,31 +62,33 @@ impl Stage {
         Self { world, keys }
     }
 
-    fn basis(&self) -> Value {
+    pub fn basis(&self) -> Value {
         json!({ "plan": World::plan(), "keys": self.keys })
     }
 
-    fn with(&self, more: Value) -> Value {
+    pub fn with(&self, more: Value) -> Value {
         let mut basis = self.basis();
         basis.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         basis
     }
 
-    async fn inventory(&self) -> Value {
+    pub async fn inventory(&self) -> Value {
         self.world.run("take-inventory", &self.basis()).await.unwrap()
     }
 
-    fn item(&self, system: &Value, attempt: u64) -> Value {
+    pub fn item(&self, system: &Value, attempt: u64) -> Value {
         let now = keyferry::worker::StepHost::now(&*self.world.memory);
         let hours = |hours: i64| now + chrono::TimeDelta::hours(hours);
         let window = json!({ "start": now, "end": hours(8), "cutoff": hours(7), "duration_hours": 8 });
         self.with(json!({ "system": system, "generation": 1, "attempt": attempt, "window": window }))
     }
 
-    async fn migrate(&self, system: &Value) {
+    pub async fn migrate(&self, system: &Value) {
         self.world.run("pre-copy-system", &self.item(system, 1)).await.unwrap();
         let item = self.item(system, 1);
-        for step in ["freeze-system", "snapshot-system", "copy-snapshot", "restore-system", "verify-system"] {
+        for step in
+            ["record-settings", "freeze-system", "snapshot-system", "copy-snapshot", "restore-system", "verify-system"]
+        {
             self.world.run(step, &item).await.unwrap_or_else(|error| panic!("{step}: {}: {error}", error.error));
         }
         self.world.run("swap-system", &item).await.unwrap();

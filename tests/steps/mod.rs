@@ -1,10 +1,14 @@
 //! The steps and the shipped definitions against the sandbox, through the real SDK and the real engine.
 
 mod faults;
+mod fidelity;
 mod flow;
 mod keys;
 mod onboarding;
+mod preflight;
+mod replicas;
 mod residency;
 mod table;
 mod vendor;
 mod world;
+mod writers;

@@ -39,14 +39,21 @@ pub struct Runner<'a> {
     answers: Answers,
     pub entered: Vec<String>,
     pub forms: Vec<(String, Value)>,
+    /// Looks at each form before it is answered.
+    pub on_form: Option<OnForm<'a>>,
 }
+
+type OnForm<'a> = Box<dyn FnMut(&str, &Value) + 'a>;
 
 impl<'a> Runner<'a> {
     pub fn new(world: &'a World, answers: Answers) -> Self {
-        Self { world, answers, entered: Vec::new(), forms: Vec::new() }
+        Self { world, answers, entered: Vec::new(), forms: Vec::new(), on_form: None }
     }
 
     fn answer(&mut self, form: &str, input: &Value) -> Value {
+        if let Some(look) = &mut self.on_form {
+            look(form, input);
+        }
         let answers = self.answers.get_mut(form).unwrap_or_else(|| panic!("nobody answers {form}: {input:#}"));
         let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
         let now = self.world.memory.now();

@@ -58,6 +58,8 @@ enum Scene {
     NoSystems,
     /// What was restored does not match the first time: the original is put back and a second window agreed.
     Mismatch,
+    /// A replica cannot be replaced the first time: the old one is put back and an engineer asked.
+    Replica,
     /// The vendor has the keys, and the customer imports the material.
     Imports,
     /// And imports it once more in a drill.
@@ -70,6 +72,7 @@ impl Scene {
         match step {
             "provision-system" => Self::NoSystems,
             "thaw-system" => Self::Mismatch,
+            "return-replica" => Self::Replica,
             "create-import-key" | "review-import" => Self::Imports,
             "plan-reimport" | "prove-key" => Self::Drill,
             _ => Self::Systems,
@@ -173,7 +176,9 @@ impl Step for FindsMismatch {
     }
 
     async fn run(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
-        if input["system"]["id"] != "dave-extra" || self.found.swap(true, Ordering::SeqCst) {
+        if !["dave-extra", "dave-copy"].contains(&input["system"]["id"].as_str().unwrap_or_default())
+            || self.found.swap(true, Ordering::SeqCst)
+        {
             self.inner.run(context, input).await
         } else {
             Err(StepError::new("Keyferry.Mismatch", "a difference that a test made up"))
@@ -217,7 +222,11 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
         let how = if inner.name() == step { how } else { Disturbance::None };
         let inner: Arc<dyn Step> = match (scene, inner.name()) {
             (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
-            (Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Imports | Scene::Drill, _) => inner,
+            (Scene::Replica, "replace-replica") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
+            (
+                Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Replica | Scene::Imports | Scene::Drill,
+                _,
+            ) => inner,
         };
         let (reached, computing) = (Arc::clone(&reached), Arc::clone(&computing));
         steps.add(Arc::new(Disturbed { inner, how, reached, computing }));
@@ -433,7 +442,7 @@ async fn every_step_may_fail_at_its_start_after_its_effect_run_twice_and_be_cut_
     let steps = named_steps();
     assert!(steps.len() > 15, "the definitions name few steps: {steps:?}");
     let mut undisturbed = BTreeMap::new();
-    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Imports, Scene::Drill] {
+    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Replica, Scene::Imports, Scene::Drill] {
         let outcome = onboard(scene, "", Disturbance::None).await;
         assert_eq!(outcome.view.status, Standing::Succeeded, "{scene:?}: {:#?}", outcome.view);
         assert_eq!(outcome.too_early, Vec::<String>::new(), "{scene:?}");

@@ -19,7 +19,7 @@ use keyferry::{
     keys::{PolicyRequest, render},
     sandbox::{Options, Sandbox},
     steps::{Domain, register},
-    worker::{Progress, Record, Step, StepContext, StepError, StepHost},
+    worker::{Progress, Record, Step, StepContext, StepError, StepHost, Told},
 };
 
 pub const WEST: &str = "us-west-2";
@@ -31,6 +31,7 @@ const VENDOR: &str = "127450652264";
 #[derive(Default)]
 pub struct Memory {
     pub records: Mutex<BTreeMap<(String, String), Value>>,
+    pub told: Mutex<Vec<Told>>,
     seconds: AtomicI64,
 }
 
@@ -74,6 +75,10 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::configured(Config::default()).await
+    }
+
+    pub async fn configured(config: Config) -> Self {
         let memory = Arc::new(Memory::default());
         let clock = Arc::clone(&memory);
         let options = Options {
@@ -84,7 +89,7 @@ impl World {
             quotas: 1,
         };
         let sandbox = Sandbox::open(options).await.unwrap();
-        let config = Arc::new(Config::default());
+        let config = Arc::new(config);
         let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
         let domain = Domain::paced(Arc::clone(&aws), config, Duration::from_secs(30), Duration::from_secs(300));
         let steps = register(&domain).into_iter().map(|step| (step.name(), step)).collect();
@@ -129,8 +134,9 @@ impl World {
                 continue;
             }
             match ran? {
-                Progress::Done { output, records, .. } => {
+                Progress::Done { output, records, told } => {
                     self.keep(records);
+                    self.memory.told.lock().unwrap().extend(told);
                     return Ok(output);
                 }
                 Progress::Pending { poll_after, checkpoint: next, .. } => {

@@ -289,3 +289,15 @@ fn customer_and_engineer_are_told_which_material_has_arrived_and_what_comes_next
     assert_eq!(unknown.len(), 1);
     assert!(unknown[0].to == "eve@replicon.example" && unknown[0].text().contains("us-west-2"), "{unknown:?}");
 }
+
+#[test]
+fn engineer_and_csm_are_told_which_secret_holds_the_master_password_now() {
+    let about = json!({
+        "system": "dave-production", "region": "us-west-2",
+        "before": "arn:aws:secretsmanager:us-west-2:127450652264:secret:rds!db-1", "now": "arn:aws:secretsmanager:us-west-2:127450652264:secret:rds!db-2",
+    });
+    let notice = Notice::Told { frame: 0, visit: 3, letter: "secret-moved".to_owned(), about: Payload::from(about) };
+    let letters = write(&notice, None, |_, _| {});
+    assert_eq!(letters.len(), 2);
+    same_as_snapshot("secret-moved", &letters[0]);
+}

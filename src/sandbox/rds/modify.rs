@@ -165,6 +165,7 @@ fn at_once(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Result<()
         .map(|member| (member, row.settings.get(member).cloned()))
         .collect();
     settings::overlay(&p, &mut row.settings)?;
+    placement::secret(&p, row)?;
     for (member, value) in storage {
         match value {
             Some(value) => row.settings.insert(member.to_owned(), value),

@@ -133,7 +133,11 @@ pub fn port(port: i64) -> Result<i64, AwsError> {
     Err(super::error::invalid_value(format!("Invalid database port: {port}. It must be between 1150 and 65535.")))
 }
 
-fn secret(p: &Params<'_>, row: &mut Instance) -> Result<(), AwsError> {
+/// The secret in which RDS keeps a managed master password: one of its own for each instance.
+///
+/// # Errors
+/// `InvalidParameterCombination`: a password is given too.
+pub fn secret(p: &Params<'_>, row: &mut Instance) -> Result<(), AwsError> {
     let Some(managed) = p.flag("ManageMasterUserPassword")? else { return Ok(()) };
     if !managed {
         row.settings.remove("MasterUserSecret");
@@ -144,7 +148,7 @@ fn secret(p: &Params<'_>, row: &mut Instance) -> Result<(), AwsError> {
             "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled.",
         ));
     }
-    let id = digest(&row.arn());
+    let id = digest(&format!("{} {}", row.arn(), row.resource_id));
     let place = &row.place;
     let arn = format!(
         "arn:{}:secretsmanager:{}:{}:secret:rds!db-{}-{}",

@@ -65,6 +65,7 @@ const NOT_RESTORED: &[&str] = &[
     "CopyTagsToSnapshot",
     "DatabaseInsightsMode",
     "EnabledCloudwatchLogsExports",
+    "EngineLifecycleSupport",
     "MasterUserSecret",
     "MonitoringInterval",
     "MonitoringRoleArn",
