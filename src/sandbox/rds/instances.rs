@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::super::{Answer, AwsError};
+use super::content::Content;
 use super::context::{Context, seen};
 use super::error::{self, invalid_combination, invalid_value};
-use super::ids::digest;
 use super::rows::{Change, Instance, Planned, becoming, then};
 use super::{engines, placement, settings, shape, snapshots, timing, validate};
 
@@ -48,7 +48,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         validate::class_encrypts(&row.class)?;
         row.kms = Some(cx.attach_or_default(key, &row.resource_id)?);
     }
-    row.content = digest(&format!("content of {}", row.resource_id));
+    row.content = Content::of_new(&row.resource_id);
     row.plan = becoming(cx.now, timing::CREATE, row.retention_days > 0);
     Ok(placement::admit(cx, row, "created"))
 }

@@ -1,6 +1,7 @@
 //! Where and how an instance is to run: the parameters that create, restore, replicate and point-in-time recovery share.
 
 use super::super::AwsError;
+use super::content::Content;
 use super::context::Context;
 use super::engines::{self, Version};
 use super::error::{fault, invalid_combination};
@@ -70,7 +71,7 @@ pub fn fresh(cx: &Context<'_>, id: String, class: String, version: &Version) -> 
         settings: settings::defaults(version, &cx.place),
         pending: std::collections::BTreeMap::new(),
         tags: Tags::new(),
-        content: String::new(),
+        content: Content::default(),
         last_backup: None,
         key_lost_at: None,
     }

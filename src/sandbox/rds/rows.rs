@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content::Content;
 use super::ids::Place;
 use super::params::Tags;
 
@@ -69,8 +70,7 @@ pub struct Instance {
     /// Members of `PendingModifiedValues`.
     pub pending: BTreeMap<String, String>,
     pub tags: Tags,
-    /// A fingerprint of the data in it, see [`super::State::content_of`].
-    pub content: String,
+    pub content: Content,
     pub last_backup: Option<DateTime<Utc>>,
     pub key_lost_at: Option<DateTime<Utc>>,
 }
@@ -106,7 +106,7 @@ pub struct Cluster {
     pub settings: BTreeMap<String, Value>,
     pub pending: BTreeMap<String, String>,
     pub tags: Tags,
-    pub content: String,
+    pub content: Content,
     pub last_backup: Option<DateTime<Utc>>,
     pub key_lost_at: Option<DateTime<Utc>>,
 }
@@ -145,7 +145,7 @@ pub struct Snapshot {
     pub tags: Tags,
     /// Accounts that may restore it; `all` makes it public.
     pub shared_with: BTreeSet<String>,
-    pub content: String,
+    pub content: Content,
 }
 
 /// An instance's or cluster's automated backups that live apart from it: kept after its deletion, or replicated into
@@ -192,6 +192,11 @@ pub enum GroupBody {
 impl Instance {
     pub fn arn(&self) -> String {
         self.place.arn("db", &self.id)
+    }
+
+    /// The name of its endpoint.
+    pub fn address(&self) -> String {
+        format!("{}.{}", self.id, self.place.endpoint_suffix())
     }
 
     /// Plans what happens next; a modification that waits for the maintenance window keeps waiting.

@@ -166,7 +166,7 @@ pub fn of_instance(state: &State, row: &Instance, id: String, automated: bool, a
         settings: members,
         tags: Tags::new(),
         shared_with: std::collections::BTreeSet::new(),
-        content: row.content.clone(),
+        content: row.content.as_of(at),
     }
 }
 
@@ -198,7 +198,7 @@ pub fn of_cluster(state: &State, row: &Cluster, id: String, automated: bool, at:
         settings: row.settings.clone(),
         tags: Tags::new(),
         shared_with: std::collections::BTreeSet::new(),
-        content: row.content.clone(),
+        content: row.content.as_of(at),
     }
 }
 

@@ -164,12 +164,12 @@ fn a_replica_follows_its_source_until_it_is_promoted() {
     assert_eq!(body["DBInstance"]["ReadReplicaSourceDBInstanceIdentifier"], source["DBInstanceArn"]);
     let arn = body["DBInstance"]["DBInstanceArn"].clone();
     assert_eq!(items(&cloud.describe("source")["ReadReplicaDBInstanceIdentifiers"]), &vec![arn.clone()]);
-    assert!(cloud.state.write_content(source["DBInstanceArn"].as_str().unwrap(), "orders"));
+    cloud.write(&source["DBInstanceArn"]);
     assert_eq!(cloud.content(&arn), cloud.content(&source["DBInstanceArn"]));
     cloud.pass(1000);
     let promote = json!({ "DBInstanceIdentifier": "replica" });
     cloud.call_as(VENDOR, THERE, "PromoteReadReplica", promote).unwrap();
-    assert!(cloud.state.write_content(source["DBInstanceArn"].as_str().unwrap(), "more orders"));
+    cloud.write(&source["DBInstanceArn"]);
     assert_ne!(cloud.content(&arn), cloud.content(&source["DBInstanceArn"]));
     assert_eq!(items(&cloud.describe("source")["ReadReplicaDBInstanceIdentifiers"]).len(), 0);
 }

@@ -27,7 +27,7 @@ fn restored_data_is_the_data_of_the_moment_of_the_snapshot() {
     let saved = cloud.content(&one["DBInstanceArn"]);
     take(&mut cloud, "one", "s");
     cloud.pass(300);
-    assert!(cloud.state.write_content(one["DBInstanceArn"].as_str().unwrap(), "later"));
+    cloud.write(&one["DBInstanceArn"]);
     let body = cloud
         .ok("RestoreDBInstanceFromDBSnapshot", json!({ "DBInstanceIdentifier": "two", "DBSnapshotIdentifier": "s" }));
     let two = &body["DBInstance"];
