@@ -13,7 +13,8 @@ pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let mut row = cx.instance(p.required("DBInstanceIdentifier")?)?;
     let now = p.flag("ApplyImmediately")?.unwrap_or(false);
-    if !row.serves() && row.status != "stopped" {
+    let grows = row.status == "storage-full" && p.text("AllocatedStorage").is_some();
+    if !row.serves() && row.status != "stopped" && !grows {
         return Err(error::instance_state("Database instance is not in available state."));
     }
     let version = placement::version_of(&row.engine, &row.engine_version)?;
