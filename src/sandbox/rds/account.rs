@@ -97,7 +97,7 @@ pub fn handle(cx: &mut Context<'_>) -> Option<Result<Answer, AwsError>> {
 }
 
 fn quotas(cx: &Context<'_>) -> Answer {
-    let own = |row: &Snapshot| row.place == cx.place && !row.automated;
+    let own = |row: &Snapshot| row.place == cx.place && row.is_manual();
     let groups = |fits: fn(&GroupBody) -> bool| {
         cx.state.groups.iter().filter(|(_, row)| row.place == cx.place && fits(&row.body)).count()
     };

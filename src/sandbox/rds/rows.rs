@@ -117,6 +117,9 @@ pub struct Snapshot {
     pub place: Place,
     pub id: String,
     pub automated: bool,
+    /// Taken and kept by AWS Backup: RDS shows it when it is asked for this type, and does not delete it.
+    #[serde(default)]
+    pub aws_backup: bool,
     /// The instance's or cluster's identifier when the snapshot was taken.
     pub source_id: String,
     pub source_resource_id: String,
@@ -241,7 +244,16 @@ impl Snapshot {
     }
 
     pub fn snapshot_type(&self) -> &'static str {
-        if self.automated { "automated" } else { "manual" }
+        match (self.automated, self.aws_backup) {
+            (true, _) => "automated",
+            (false, true) => "awsbackup",
+            (false, false) => "manual",
+        }
+    }
+
+    /// Whether people made it and may delete and share it. Only these count against the quota.
+    pub fn is_manual(&self) -> bool {
+        self.snapshot_type() == "manual"
     }
 
     pub fn public(&self) -> bool {
