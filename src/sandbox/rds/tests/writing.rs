@@ -114,7 +114,7 @@ fn what_lies_under_a_key_that_cannot_be_used_is_not_decryptable() {
         let statements = if vendors { vec![own, more] } else { vec![own] };
         json!({ "Version": "2012-10-17", "Statement": statements }).to_string()
     };
-    let mut kms = |cloud: &mut Cloud, action: &str, params: serde_json::Value| {
+    let kms = |cloud: &mut Cloud, action: &str, params: serde_json::Value| {
         let call = super::Call {
             now: cloud.now,
             caller: caller.clone(),
