@@ -78,6 +78,8 @@ async fn restore(
     let mut tags = had.tags.clone();
     tags.extend(owner.tags("new"));
     let tunable = had.tunable_storage();
+    // For other engines RDS takes the managed password in a change after the restore only.
+    let at_once = had.managed_password && had.engine.starts_with("oracle-");
     let call = rds
         .restore_db_instance_from_db_snapshot()
         .db_instance_identifier(id)
@@ -104,8 +106,8 @@ async fn restore(
         .set_dedicated_log_volume(had.dedicated_log_volume.then_some(true))
         .backup_retention_period(had.retention_days)
         .set_preferred_backup_window(had.backup_window.clone())
-        .set_manage_master_user_password(had.managed_password.then_some(true))
-        .set_master_user_secret_kms_key_id(if had.managed_password { Some(item.key()?) } else { None })
+        .set_manage_master_user_password(at_once.then_some(true))
+        .set_master_user_secret_kms_key_id(if at_once { Some(item.key()?) } else { None })
         .set_tags(Some(systems::sdk(&tags)));
     match call
         .customize()
@@ -135,6 +137,7 @@ async fn change(
         .set_disable_log_types(some(&missing(&now.log_exports, &wanted.log_exports)))
         .build();
     let insights = wanted.performance_insights;
+    let manage = wanted.managed_password && !now.managed_password;
     fn differs<T: Clone + PartialEq>(wanted: &T, now: &T) -> Option<T> {
         (wanted != now).then(|| wanted.clone())
     }
@@ -158,6 +161,8 @@ async fn change(
         .set_cloudwatch_logs_export_configuration((wanted.log_exports != now.log_exports).then_some(logs))
         .set_monitoring_interval(differs(&wanted.monitoring_interval, &now.monitoring_interval))
         .set_monitoring_role_arn(differs(&wanted.monitoring_role, &now.monitoring_role).flatten())
+        .set_manage_master_user_password(manage.then_some(true))
+        .set_master_user_secret_kms_key_id(manage.then(|| key.to_owned()))
         .set_enable_performance_insights(differs(&insights, &now.performance_insights))
         .set_performance_insights_kms_key_id((insights && !now.performance_insights).then(|| key.to_owned()))
         .set_performance_insights_retention_period(

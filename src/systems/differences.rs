@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Settings;
 
 /// Settings that a change can bring back after the restore; the others have to come out right at once.
-const ADJUSTABLE: [&str; 18] = [
+const ADJUSTABLE: [&str; 19] = [
     "max_storage_gb",
     "multi_az",
     "security_groups",
@@ -18,6 +18,7 @@ const ADJUSTABLE: [&str; 18] = [
     "auto_minor_upgrade",
     "deletion_protection",
     "iam_authentication",
+    "managed_password",
     "log_exports",
     "copy_tags",
     "monitoring_interval",

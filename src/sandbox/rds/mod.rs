@@ -34,6 +34,7 @@ mod placement;
 mod replicas;
 mod restore;
 mod rows;
+mod secrets;
 mod settings;
 mod shape;
 mod sharing;

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::engines::Version;
 use super::error::{self, invalid_combination};
 use super::rows::{Change, Instance, Planned, then};
-use super::{engines, placement, settings, timing, validate};
+use super::{engines, placement, secrets, settings, timing, validate};
 
 pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
@@ -166,6 +166,7 @@ fn at_once(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Result<()
         .map(|member| (member, row.settings.get(member).cloned()))
         .collect();
     settings::overlay(&p, &mut row.settings)?;
+    secrets::overlay(cx, row)?;
     for (member, value) in storage {
         match value {
             Some(value) => row.settings.insert(member.to_owned(), value),
@@ -209,6 +210,7 @@ fn differs(row: &Instance, before: &Instance) -> bool {
             "PerformanceInsightsEnabled",
             "IAMDatabaseAuthenticationEnabled",
             "PubliclyAccessible",
+            "MasterUserSecret",
         ]
         .iter()
         .chain(&["EnabledCloudwatchLogsExports", "CACertificateIdentifier"])

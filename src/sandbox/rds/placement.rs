@@ -5,11 +5,10 @@ use super::content::Content;
 use super::context::Context;
 use super::engines::{self, Version};
 use super::error::{fault, invalid_combination};
-use super::ids::digest;
-use super::params::{Params, Tags};
+use super::params::Tags;
 use super::rows::{GroupBody, Instance};
 use super::settings;
-use super::{shape, validate};
+use super::{secrets, shape, validate};
 
 /// What an account may have in a region, of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +119,7 @@ pub fn overlay(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Resul
         row.retention_days = validate::retention(days)?;
     }
     settings::overlay(&p, &mut row.settings)?;
-    secret(&p, row)?;
+    secrets::overlay(cx, row)?;
     row.tags.extend(p.tags()?);
     Ok(())
 }
@@ -132,36 +131,6 @@ pub fn port(port: i64) -> Result<i64, AwsError> {
         return Ok(port);
     }
     Err(super::error::invalid_value(format!("Invalid database port: {port}. It must be between 1150 and 65535.")))
-}
-
-fn secret(p: &Params<'_>, row: &mut Instance) -> Result<(), AwsError> {
-    let Some(managed) = p.flag("ManageMasterUserPassword")? else { return Ok(()) };
-    if !managed {
-        row.settings.remove("MasterUserSecret");
-        return Ok(());
-    }
-    if p.text("MasterUserPassword").is_some() {
-        return Err(invalid_combination(
-            "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled.",
-        ));
-    }
-    let id = digest(&row.arn());
-    let place = &row.place;
-    let arn = format!(
-        "arn:{}:secretsmanager:{}:{}:secret:rds!db-{}-{}",
-        place.partition,
-        place.region,
-        place.account,
-        &id[..8],
-        &id[8..14]
-    );
-    row.settings.insert(
-        "MasterUserSecret".to_owned(),
-        serde_json::json!({
-            "SecretArn": arn, "SecretStatus": "active", "KmsKeyId": p.text("MasterUserSecretKmsKeyId"),
-        }),
-    );
-    Ok(())
 }
 
 /// # Errors

@@ -2,6 +2,7 @@ mod clusters;
 mod encryption;
 mod instances;
 mod refusals;
+mod secrets;
 mod snapshots;
 mod writing;
 
