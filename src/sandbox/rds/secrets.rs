@@ -24,6 +24,14 @@ pub fn overlay(cx: &Context<'_>, row: &mut Instance) -> Result<(), AwsError> {
     let p = cx.p;
     let managed = p.flag("ManageMasterUserPassword")?;
     let (password, key) = (p.text("MasterUserPassword"), p.text("MasterUserSecretKmsKeyId"));
+    let restores = cx.action.starts_with("RestoreDBInstance");
+    if restores && (managed.is_some() || key.is_some()) && !row.engine.starts_with("oracle-") {
+        return Err(invalid_combination(format!(
+            "ManageMasterUserPassword is not supported when an instance of engine {} is restored. Modify the restored \
+             instance instead.",
+            row.engine
+        )));
+    }
     if managed == Some(true) && password.is_some() {
         return Err(invalid_combination(
             "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled.",

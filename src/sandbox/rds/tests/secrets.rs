@@ -17,6 +17,9 @@ fn a_restored_instance_is_given_a_secret_of_its_own_afterwards() {
     cloud.ok("CreateDBSnapshot", json!({ "DBInstanceIdentifier": "one", "DBSnapshotIdentifier": "s" }));
     cloud.pass(300);
     let restore = json!({ "DBInstanceIdentifier": "two", "DBSnapshotIdentifier": "s" });
+    let managed = super::merged(restore.clone(), json!({ "ManageMasterUserPassword": "true" }));
+    let refused = cloud.refused("RestoreDBInstanceFromDBSnapshot", managed);
+    assert_eq!(refused.0, "InvalidParameterCombination", "AWS takes it for Oracle only");
     cloud.ok("RestoreDBInstanceFromDBSnapshot", restore);
     cloud.pass(1000);
     assert_eq!(secret(&mut cloud, "two"), Value::Null);
