@@ -78,6 +78,12 @@ fn same_key(row: &Instance, asked: Option<&str>) -> Result<(), AwsError> {
 
 fn manage(cx: &Context<'_>, row: &mut Instance, key: Option<&str>) -> Result<(), AwsError> {
     let arn = row.arn();
+    let replicated = cx.state.instances.iter().any(|(_, other)| other.replica_of.as_deref() == Some(&arn));
+    if (replicated || row.replica_of.is_some()) && !has_managed_sources(row) {
+        return Err(invalid_combination(
+            "ManageMasterUserPassword is not supported for an instance that is or has a read replica.",
+        ));
+    }
     let id = digest(&format!("{arn}/{}", cx.now));
     let place = &row.place;
     let arn = format!(
@@ -90,5 +96,23 @@ fn manage(cx: &Context<'_>, row: &mut Instance, key: Option<&str>) -> Result<(),
     );
     let secret = serde_json::json!({ "SecretArn": arn, "SecretStatus": "active", "KmsKeyId": key });
     row.settings.insert(SECRET.to_owned(), secret);
+    Ok(())
+}
+
+/// Whether a source may have replicas although its password is managed: of SQL Server alone.
+fn has_managed_sources(row: &Instance) -> bool {
+    row.engine.starts_with("sqlserver-")
+}
+
+/// # Errors
+/// `InvalidParameterCombination`: such a source can have no replica, nor a green one.
+pub fn may_be_replicated(row: &Instance) -> Result<(), AwsError> {
+    if is_managed(row) && !has_managed_sources(row) {
+        return Err(invalid_combination(format!(
+            "You can't create a read replica of DB instance {}, because its master user password is managed in AWS Secrets \
+             Manager.",
+            row.id
+        )));
+    }
     Ok(())
 }

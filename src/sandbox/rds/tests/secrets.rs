@@ -44,3 +44,23 @@ fn a_restored_instance_is_given_a_secret_of_its_own_afterwards() {
     assert_eq!(cloud.refused("ModifyDBInstance", key).0, "InvalidParameterCombination");
     assert_eq!(items(&cloud.ok("DescribeDBInstances", json!({}))["DBInstances"]).len(), 2);
 }
+
+#[test]
+fn a_source_whose_password_is_managed_has_no_replica_but_of_sql_server() {
+    let mut cloud = Cloud::new();
+    let managed = json!({ "ManageMasterUserPassword": "true", "MasterUserPassword": null });
+    cloud.instance("one", managed.clone());
+    let replica =
+        |of: &str| json!({ "DBInstanceIdentifier": format!("{of}-replica"), "SourceDBInstanceIdentifier": of });
+    assert_eq!(cloud.refused("CreateDBInstanceReadReplica", replica("one")).0, "InvalidParameterCombination");
+    cloud.instance("plain", json!({}));
+    cloud.ok("CreateDBInstanceReadReplica", replica("plain"));
+    cloud.pass(1000);
+    for id in ["plain", "plain-replica"] {
+        let manage = json!({ "DBInstanceIdentifier": id, "ManageMasterUserPassword": "true" });
+        assert_eq!(cloud.refused("ModifyDBInstance", manage).0, "InvalidParameterCombination", "{id}");
+    }
+    let server = json!({ "Engine": "sqlserver-ee", "MasterUsername": "keeper" });
+    cloud.instance("server", super::merged(managed, server));
+    cloud.ok("CreateDBInstanceReadReplica", replica("server"));
+}
