@@ -166,6 +166,7 @@ fn at_once(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Result<()
         .map(|member| (member, row.settings.get(member).cloned()))
         .collect();
     settings::overlay(&p, &mut row.settings)?;
+    settings::insights(&row.settings)?;
     secrets::overlay(cx, row)?;
     for (member, value) in storage {
         match value {

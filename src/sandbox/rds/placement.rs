@@ -119,6 +119,7 @@ pub fn overlay(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Resul
         row.retention_days = validate::retention(days)?;
     }
     settings::overlay(&p, &mut row.settings)?;
+    settings::insights(&row.settings)?;
     secrets::overlay(cx, row)?;
     row.tags.extend(p.tags()?);
     Ok(())
