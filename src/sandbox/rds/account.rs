@@ -11,20 +11,16 @@ use super::params::list_of;
 use super::rows::{GroupBody, Snapshot};
 use super::validate;
 
-/// The instance classes that are offered for every engine.
-const CLASSES: &[&str] = &[
-    "db.t3.micro",
-    "db.t3.medium",
-    "db.t4g.micro",
-    "db.t4g.medium",
-    "db.m5.large",
-    "db.m5.xlarge",
-    "db.m6g.large",
-    "db.m6g.xlarge",
-    "db.r5.large",
-    "db.r5.xlarge",
-    "db.r6g.large",
-    "db.r6g.2xlarge",
+/// The instance classes that are offered for every engine: a family and its sizes.
+const CLASSES: &[(&str, &[&str])] = &[
+    ("db.t3", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
+    ("db.t4g", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
+    ("db.m5", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.m6g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.m7g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.r5", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.r6g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.r7g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
 ];
 
 const CERTIFICATES: &[&str] = &["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"];
@@ -175,8 +171,10 @@ fn orderable(cx: &Context<'_>) -> Result<Answer, AwsError> {
     let mut rows = Vec::new();
     for (major, newest, _) in engine.majors {
         let version = p.text("EngineVersion").is_none_or(|asked| asked == *newest || asked == *major);
-        let classes = CLASSES.iter().filter(|class| p.text("DBInstanceClass").is_none_or(|asked| asked == **class));
-        for class in classes.filter(|_| version) {
+        let classes =
+            CLASSES.iter().flat_map(|(family, sizes)| sizes.iter().map(move |size| format!("{family}.{size}")));
+        let asked = |class: &String| p.text("DBInstanceClass").is_none_or(|asked| asked == *class);
+        for class in classes.filter(|class| version && asked(class) && cx.state.offers(&cx.place.region, class)) {
             let storage = if engine.is_aurora() { "aurora" } else { "gp3" };
             let body = json!({
                 "Engine": engine.name, "EngineVersion": newest, "DBInstanceClass": class,

@@ -37,6 +37,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         None => return Err(invalid_value("Invalid master password")),
     }
     row.db_name = p.text("DBName").map(str::to_owned);
+    placement::offered(cx, &row.engine, &row.class)?;
     placement::within_quota(cx, 1, row.gb)?;
     let key = p.text("KmsKeyId");
     let encrypted = p.flag("StorageEncrypted")?.unwrap_or(false);
@@ -81,6 +82,7 @@ fn create_member(
     if !matches!(cluster.status.as_str(), "available" | "creating" | "backing-up" | "modifying") {
         return Err(error::cluster_state(format!("DB cluster {} is not in an available state.", cluster.id)));
     }
+    placement::offered(cx, engine.name, &class)?;
     placement::within_quota(cx, 1, 0)?;
     let row = member(cx, id, class, &cluster)?;
     if cluster.writer.is_none()

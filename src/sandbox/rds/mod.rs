@@ -75,6 +75,8 @@ pub struct State {
     counters: Table<u64>,
     /// Security groups that let nobody in, by their ids.
     closed: Table<()>,
+    /// Instance classes that are not offered, as `region/class`.
+    withheld: Table<()>,
     /// Of every account in every region; not kept with the rows.
     quotas: Quotas,
     /// When all rows were brought to the present, if nothing has changed since; not kept with the rows.
@@ -95,6 +97,7 @@ impl Default for State {
             subscriptions: Table::new("rds.subscription"),
             counters: Table::new("rds.counter"),
             closed: Table::new("rds.closed_group"),
+            withheld: Table::new("rds.withheld_class"),
             quotas: Quotas::default(),
             settled: None,
         }
@@ -110,6 +113,16 @@ impl State {
     /// Something has changed: the next call brings all rows to the present, however short the time since the last.
     pub fn unsettle(&mut self) {
         self.settled = None;
+    }
+
+    /// A region does not offer an instance class from now on, to any engine. What runs in it runs on.
+    pub fn withhold_class(&mut self, region: &str, class: &str) {
+        self.withheld.insert(format!("{region}/{class}"), ());
+    }
+
+    /// Whether a region offers an instance class.
+    fn offers(&self, region: &str, class: &str) -> bool {
+        !self.withheld.contains(&format!("{region}/{class}"))
     }
 
     /// The next number of a kind, from 1.
@@ -138,7 +151,8 @@ impl Rows for State {
         self.exports.take_changes(changes)?;
         self.subscriptions.take_changes(changes)?;
         self.counters.take_changes(changes)?;
-        self.closed.take_changes(changes)
+        self.closed.take_changes(changes)?;
+        self.withheld.take_changes(changes)
     }
 
     fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
@@ -154,6 +168,7 @@ impl Rows for State {
             "rds.subscription" => self.subscriptions.load(key, body)?,
             "rds.counter" => self.counters.load(key, body)?,
             "rds.closed_group" => self.closed.load(key, body)?,
+            "rds.withheld_class" => self.withheld.load(key, body)?,
             _ => return Ok(false),
         }
         Ok(true)

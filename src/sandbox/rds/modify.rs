@@ -51,6 +51,9 @@ fn deferred(cx: &Context<'_>, row: &Instance, version: &Version) -> Result<Vec<(
         if row.kms.is_some() {
             validate::class_encrypts(&class)?;
         }
+        if class != row.class {
+            placement::offered(cx, &row.engine, &class)?;
+        }
         add("DBInstanceClass", class, row.class.clone());
     }
     if let Some(asked) = p.text("EngineVersion") {

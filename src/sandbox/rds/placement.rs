@@ -195,6 +195,18 @@ pub fn option_group(cx: &Context<'_>, name: &str, version: &Version) -> Result<S
     }
 }
 
+/// # Errors
+/// `InvalidParameterCombination`: the region does not offer the class.
+pub fn offered(cx: &Context<'_>, engine: &str, class: &str) -> Result<(), AwsError> {
+    if cx.state.offers(&cx.place.region, class) {
+        return Ok(());
+    }
+    Err(invalid_combination(format!(
+        "RDS does not support creating a DB instance with the following combination: DBInstanceClass={class}, \
+         Engine={engine}. For supported combinations of instance class and database engine version, see the documentation."
+    )))
+}
+
 /// Whether the account may have another instance of `gb` in this region.
 ///
 /// # Errors

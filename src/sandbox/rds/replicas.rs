@@ -34,6 +34,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         return Err(invalid_value(format!("A DB instance cannot have more than {MOST_REPLICAS} read replicas")));
     }
     let mut row = prepare(cx, id, &source)?;
+    placement::offered(cx, &row.engine, &row.class)?;
     placement::within_quota(cx, 1, row.gb)?;
     let key = key(cx, &source)?;
     if key.is_some() {

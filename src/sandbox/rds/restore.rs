@@ -90,6 +90,7 @@ fn restore(cx: &mut Context<'_>, id: String, source: &Snapshot, what: &str) -> R
     let p = cx.p;
     let version = target_version(cx, source)?;
     let mut row = prepare(cx, id, source, &version)?;
+    placement::offered(cx, &row.engine, &row.class)?;
     placement::within_quota(cx, 1, row.gb)?;
     if let Some(key) = &source.kms {
         validate::class_encrypts(&row.class)?;
