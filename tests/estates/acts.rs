@@ -126,7 +126,11 @@ impl Play {
         let names: Vec<String> = self.originals.keys().cloned().collect();
         let some = |play: &mut Self| names[usize::try_from(play.dice.below(names.len() as u64)).unwrap()].clone();
         let seconds = hours * 3_600;
-        let soon = |play: &mut Self| ahead + play.dice.below(seconds * 2 / 3);
+        // Most of it while systems are being moved, which is soon over.
+        let soon = |play: &mut Self| {
+            let within = if play.dice.percent(75) { 6_000 } else { seconds * 2 / 3 };
+            ahead + play.dice.below(within)
+        };
         if self.dice.percent(30) {
             let (id, at) = (some(self), self.dice.below(ahead + 1));
             let act = if self.dice.percent(50) { Act::Raise(id) } else { Act::Grow(id) };

@@ -8,7 +8,8 @@ pub struct Dice(u64);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // Not a multiple of what each draw adds: neighbouring seeds would draw one sequence, shifted.
+        Self(seed.wrapping_mul(0xd134_2543_de82_ef95).rotate_left(23) ^ 0x5851_f42d_4c95_7f2d)
     }
 
     fn next(&mut self) -> u64 {

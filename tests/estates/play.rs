@@ -130,8 +130,8 @@ impl Play {
 
     /// Lives until the process dies or all is over; `true` when it is over.
     pub async fn live(&mut self) -> bool {
-        let death = (self.trouble && self.lives < 8 && self.dice.percent(70)).then(|| Death {
-            execution: u32::try_from(self.within(0, 80)).unwrap(),
+        let death = (self.trouble && self.lives < 12 && self.dice.percent(85)).then(|| Death {
+            execution: u32::try_from(self.within(0, 50)).unwrap(),
             polls: u32::try_from(self.within(1, 40)).unwrap(),
         });
         self.lives += 1;
