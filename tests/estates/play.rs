@@ -135,7 +135,8 @@ impl Play {
             polls: u32::try_from(self.within(1, 40)).unwrap(),
         });
         self.lives += 1;
-        let life = Life::begin(&self.store, &self.estate.sandbox, &self.estate.clock, (death, &self.rogues)).await;
+        let life =
+            Life::begin(&self.store, &self.estate.sandbox, &self.estate.clock, (death, self.rogues.as_slice())).await;
         self.estate.aws = life.aws.clone();
         loop {
             life.quiet().await;
