@@ -101,7 +101,8 @@ pub struct Partition {
 pub struct Windows {
     /// Hours between the scheduling of a window and its earliest start. With 0 a window may start `now`.
     pub notice_hours: u64,
-    /// Minutes kept free at a window's end for going back; no cut-over starts after the end minus these.
+    /// Minutes kept free at a window's end for going back; no cut-over starts after the end minus these. Going back may take
+    /// two renames, of which AWS says that each takes about ten minutes.
     pub go_back_minutes: u64,
 }
 

@@ -23,6 +23,7 @@ use super::{
     Answer, AwsError, Call, Changes, FaultKind, FaultRule, Faults, Rows, World, auth,
     clock::{Anchor, SandboxClock, Wall},
     data::DataFile,
+    judge::Watch,
     kms, listen, random, rds, sts,
     wire::{self, Protocol},
 };
@@ -92,17 +93,18 @@ pub(super) enum Reply {
     Lost,
 }
 
-struct Live {
-    world: World,
+pub(super) struct Live {
+    pub(super) world: World,
     data: Option<DataFile>,
     /// The world is ahead of the file and has to be read back before the next call.
     stale: bool,
 }
 
-struct Inner {
-    live: Mutex<Live>,
+pub(super) struct Inner {
+    pub(super) live: Mutex<Live>,
     ledger: SyncMutex<Vec<LedgerEntry>>,
-    clock: SandboxClock,
+    pub(super) clock: SandboxClock,
+    pub(super) watch: Watch,
     faults: Faults,
     default_account: String,
     quotas: rds::Quotas,
@@ -110,7 +112,7 @@ struct Inner {
 
 /// An emulated cloud; clones share it.
 #[derive(Clone)]
-pub struct Sandbox(Arc<Inner>);
+pub struct Sandbox(pub(super) Arc<Inner>);
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,6 +160,7 @@ impl Sandbox {
             live: Mutex::new(Live { world, data, stale: false }),
             ledger: SyncMutex::new(ledger),
             clock: SandboxClock::new(anchor, options.wall),
+            watch: Watch::default(),
             faults: Faults::default(),
             default_account: options.default_account,
             quotas: rds::Quotas::default().raised(options.quotas),
@@ -244,6 +247,7 @@ impl Sandbox {
         let call = Call { now, caller, region: decoded.scope.region, action: decoded.action, params: decoded.params };
         live.world.kms.set_policy_delay(self.0.faults.policy_delay());
         live.world.rds.set_quotas(self.0.quotas);
+        let before = self.0.watch.before(&mut live.world, decoded.service, &call);
         let outcome = match decoded.service {
             "kms" => kms::handle(&mut live.world.kms, &call, prepared),
             "sts" => sts::handle(&mut live.world.sts, &call),
@@ -268,6 +272,7 @@ impl Sandbox {
             return Err(unkept(&error));
         }
         if let Some(entry) = entry {
+            self.0.watch.after(&live.world, before, &entry);
             self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         }
         outcome
@@ -298,6 +303,27 @@ impl Sandbox {
 }
 
 impl Live {
+    /// The world, read back from the file first when it was ahead of it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) async fn current(&mut self) -> Result<&mut World, SandboxError> {
+        if self.stale {
+            self.read_back().await?;
+        }
+        Ok(&mut self.world)
+    }
+
+    /// Makes what changed durable; where that fails, the next look reads the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) async fn keep_all(&mut self) -> Result<(), SandboxError> {
+        let kept = self.keep(None).await;
+        self.stale |= kept.is_err();
+        kept
+    }
+
     async fn keep(&mut self, entry: Option<&LedgerEntry>) -> Result<(), SandboxError> {
         let mut changes = Changes::default();
         self.world.take_changes(&mut changes).map_err(|source| SandboxError::Encode { source })?;

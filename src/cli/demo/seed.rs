@@ -74,7 +74,9 @@ pub(super) async fn data_systems(aws: &Aws, config: &Config, show: &mut Show) ->
             .allocated_storage(wanted.storage_gb)
             .storage_type("gp3")
             .master_username("dave_admin")
-            .manage_master_user_password(true)
+            // AWS gives no read replica to an instance whose password Secrets Manager keeps.
+            .set_manage_master_user_password((!production).then_some(true))
+            .set_master_user_password(production.then(|| SystemClock.new_id()))
             .vpc_security_group_ids("sg-0123456789abcdef0")
             .multi_az(production)
             .backup_retention_period(if production { 7 } else { 1 })

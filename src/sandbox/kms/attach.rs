@@ -95,6 +95,30 @@ impl State {
         Ok(arn)
     }
 
+    /// Whether [`State::attach`] would let RDS take the key into use for `caller` now. Nothing is recorded.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_attach(
+        &self,
+        now: DateTime<Utc>,
+        caller: &Caller,
+        region: &str,
+        key: &str,
+    ) -> Result<(), KeyNotAccessible> {
+        let call = Call {
+            now,
+            caller: caller.clone(),
+            region: region.to_owned(),
+            action: "CreateGrant".to_owned(),
+            params: serde_json::Value::Null,
+        };
+        let due = self.keys.get(key).is_some_and(|key| key.is_due(now));
+        self.attachable(&call, key)
+            .map_err(|error| KeyNotAccessible(error.message))
+            .and_then(|_| if due { Err(KeyNotAccessible(format!("key {key} is deleted"))) } else { Ok(()) })
+    }
+
     fn attachable(&self, call: &Call, id: &str) -> Result<(String, String), AwsError> {
         let via = || {
             let mut context = Context::default();

@@ -11,46 +11,16 @@ use super::params::list_of;
 use super::rows::{GroupBody, Snapshot};
 use super::validate;
 
-/// The instance classes that are offered for every engine.
-const CLASSES: &[&str] = &[
-    "db.t3.micro",
-    "db.t3.small",
-    "db.t3.medium",
-    "db.t3.large",
-    "db.t4g.micro",
-    "db.t4g.small",
-    "db.t4g.medium",
-    "db.t4g.large",
-    "db.m5.large",
-    "db.m5.xlarge",
-    "db.m5.2xlarge",
-    "db.m5.4xlarge",
-    "db.m5.8xlarge",
-    "db.m6g.large",
-    "db.m6g.xlarge",
-    "db.m6g.2xlarge",
-    "db.m6g.4xlarge",
-    "db.m6g.8xlarge",
-    "db.m7g.large",
-    "db.m7g.xlarge",
-    "db.m7g.2xlarge",
-    "db.m7g.4xlarge",
-    "db.m7g.8xlarge",
-    "db.r5.large",
-    "db.r5.xlarge",
-    "db.r5.2xlarge",
-    "db.r5.4xlarge",
-    "db.r5.8xlarge",
-    "db.r6g.large",
-    "db.r6g.xlarge",
-    "db.r6g.2xlarge",
-    "db.r6g.4xlarge",
-    "db.r6g.8xlarge",
-    "db.r7g.large",
-    "db.r7g.xlarge",
-    "db.r7g.2xlarge",
-    "db.r7g.4xlarge",
-    "db.r7g.8xlarge",
+/// The instance classes that are offered for every engine: a family and its sizes.
+const CLASSES: &[(&str, &[&str])] = &[
+    ("db.t3", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
+    ("db.t4g", &["micro", "small", "medium", "large", "xlarge", "2xlarge"]),
+    ("db.m5", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.m6g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.m7g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.r5", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.r6g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
+    ("db.r7g", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge"]),
 ];
 
 const CERTIFICATES: &[&str] = &["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"];
@@ -123,7 +93,7 @@ pub fn handle(cx: &mut Context<'_>) -> Option<Result<Answer, AwsError>> {
 }
 
 fn quotas(cx: &Context<'_>) -> Answer {
-    let own = |row: &Snapshot| row.place == cx.place && !row.automated;
+    let own = |row: &Snapshot| row.place == cx.place && row.is_manual();
     let groups = |fits: fn(&GroupBody) -> bool| {
         cx.state.groups.iter().filter(|(_, row)| row.place == cx.place && fits(&row.body)).count()
     };
@@ -201,8 +171,10 @@ fn orderable(cx: &Context<'_>) -> Result<Answer, AwsError> {
     let mut rows = Vec::new();
     for (major, newest, _) in engine.majors {
         let version = p.text("EngineVersion").is_none_or(|asked| asked == *newest || asked == *major);
-        let classes = CLASSES.iter().filter(|class| p.text("DBInstanceClass").is_none_or(|asked| asked == **class));
-        for class in classes.filter(|_| version) {
+        let classes =
+            CLASSES.iter().flat_map(|(family, sizes)| sizes.iter().map(move |size| format!("{family}.{size}")));
+        let asked = |class: &String| p.text("DBInstanceClass").is_none_or(|asked| asked == *class);
+        for class in classes.filter(|class| version && asked(class) && cx.state.offers(&cx.place.region, class)) {
             let storage = if engine.is_aurora() { "aurora" } else { "gp3" };
             let body = json!({
                 "Engine": engine.name, "EngineVersion": newest, "DBInstanceClass": class,

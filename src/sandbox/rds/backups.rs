@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{Answer, AwsError, kms};
 use super::State;
+use super::content::Content;
 use super::context::{Context, changed, seen};
 use super::error::{self, fault, instance_not_found, instance_state, invalid_combination, invalid_value, missing};
 use super::ids::{Arn, Place, base32};
@@ -93,7 +94,7 @@ fn arn(backup: &Backup) -> String {
 }
 
 /// The replication of a deleted instance's backups ends; what was replicated is kept for its retention.
-pub fn source_gone(state: &mut State, source: &str, at: DateTime<Utc>) {
+pub fn source_gone(state: &mut State, source: &str, content: &Content, at: DateTime<Utc>) {
     let copies: Vec<String> = state
         .backups
         .iter()
@@ -105,6 +106,7 @@ pub fn source_gone(state: &mut State, source: &str, at: DateTime<Utc>) {
             "retained".clone_into(&mut row.status);
             row.latest = at;
             row.expires_at = Some(at + TimeDelta::days(row.data.retention_days));
+            row.data.content.clone_from(content);
         }
     }
 }
@@ -121,12 +123,19 @@ pub fn remove(state: &mut State, kms: &mut kms::State, key: &str) {
     }
 }
 
+/// All automated backups of a cloud, in every account and region.
+pub fn everywhere(state: &State, now: DateTime<Utc>) -> Vec<Backup> {
+    let kept = state.backups.iter().map(|(_, row)| current(state, row, now));
+    let living = state.instances.iter().filter_map(|(_, row)| living(state, row, now));
+    kept.chain(living).chain(state.clusters.iter().filter_map(|(_, row)| living_cluster(state, row, now))).collect()
+}
+
 fn all(cx: &Context<'_>, cluster: bool) -> Vec<Backup> {
     if !cluster {
         return of_instances(cx).filter_map(|row| row.made(cx)).collect();
     }
     let living = cx.clusters().filter_map(|row| living_cluster(cx.state, row, cx.now));
-    kept(cx, true).map(|row| current(cx, row)).chain(living).collect()
+    kept(cx, true).map(|row| current(cx.state, row, cx.now)).chain(living).collect()
 }
 
 /// The backups that have a row of their own.
@@ -140,14 +149,14 @@ fn of_instances<'a>(cx: &'a Context<'_>) -> impl Iterator<Item = Origin<'a>> {
 }
 
 /// A replicated backup follows its source as long as that lives.
-fn current(cx: &Context<'_>, row: &Backup) -> Backup {
+fn current(state: &State, row: &Backup, now: DateTime<Utc>) -> Backup {
     let mut row = row.clone();
     if row.expires_at.is_none()
-        && let Some(source) = cx.state.instances.get(&row.source_arn)
+        && let Some(source) = state.instances.get(&row.source_arn)
     {
         row.data.content.clone_from(&source.content);
         row.data.gb = source.gb;
-        row.latest = row.earliest.max(cx.now - timing::RESTORABLE_LAG);
+        row.latest = row.earliest.max(now - timing::RESTORABLE_LAG);
     }
     row
 }
@@ -189,7 +198,7 @@ impl Origin<'_> {
 
     fn made(&self, cx: &Context<'_>) -> Option<Backup> {
         match self {
-            Self::Kept(row) => Some(current(cx, row)),
+            Self::Kept(row) => Some(current(cx.state, row, cx.now)),
             Self::Living(row) => living(cx.state, row, cx.now),
         }
     }

@@ -14,7 +14,7 @@ use super::error::{fault, instance_state, invalid_combination, invalid_value};
 use super::ids::{Arn, Place, base32};
 use super::params::{Tags, list_of, tag_list};
 use super::rows::{Change, Instance, Planned, becoming};
-use super::{engines, lifecycle, placement, settings, shape, timing, validate};
+use super::{engines, lifecycle, placement, secrets, settings, shape, timing, validate};
 
 /// A deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -196,6 +196,7 @@ fn topology(cx: &Context<'_>, source: &Instance) -> Result<Vec<Instance>, AwsErr
         let text = format!("The source {} is not supported for a blue/green deployment.", source.id);
         return Err(fault("SourceDatabaseNotSupportedFault", text));
     }
+    secrets::may_be_replicated(source)?;
     if source.retention_days == 0 {
         return Err(instance_state(format!("Automated backups are not enabled for the instance {}.", source.id)));
     }

@@ -60,7 +60,12 @@ pub fn to_point_in_time(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         return Err(invalid_combination("KmsKeyId cannot be specified for the recovery of an unencrypted DB cluster."));
     }
     let engine = engines::engine(&source.engine)?;
-    let data = snapshots::of_cluster(cx.state, &source, source.id.clone(), true, cx.now);
+    let mut data = snapshots::of_cluster(cx.state, &source, source.id.clone(), true, cx.now);
+    if let Some(asked) = p.text("RestoreToTime") {
+        let at = chrono::DateTime::parse_from_rfc3339(asked)
+            .map_err(|_| invalid_value(format!("Invalid RestoreToTime: {asked}")))?;
+        data.content = data.content.as_of(at.to_utc());
+    }
     restore(cx, id, engine, &data, &format!("restored from {}", source.arn()))
 }
 

@@ -1,10 +1,10 @@
 //! DB clusters: Aurora, whose instances are created one by one, and Multi-AZ DB clusters, which bring three of their own.
 
 use super::super::{Answer, AwsError};
+use super::content::Content;
 use super::context::{Context, changed, seen};
 use super::engines::{self, Version};
 use super::error::{self, fault, invalid_combination, invalid_value};
-use super::ids::digest;
 use super::instances::{self, names};
 use super::params::Tags;
 use super::placement;
@@ -43,7 +43,7 @@ pub fn fresh(cx: &Context<'_>, id: String, version: &Version) -> Cluster {
         settings: members,
         pending: std::collections::BTreeMap::new(),
         tags: Tags::new(),
-        content: String::new(),
+        content: Content::default(),
         last_backup: None,
         key_lost_at: None,
     }
@@ -176,7 +176,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     if encrypted {
         row.kms = Some(cx.attach_or_default(key, &row.resource_id)?);
     }
-    row.content = digest(&format!("content of {}", row.resource_id));
+    row.content = Content::of_new(&row.resource_id);
     row.plan = becoming(cx.now, timing::CREATE, true);
     admit_new(cx, row, "created")
 }

@@ -41,6 +41,7 @@ pub fn copy(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsError> {
         place: cx.place.clone(),
         id,
         automated: false,
+        aws_backup: false,
         created_at: cx.now,
         begins_at,
         ready_at,

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::super::{Answer, AwsError};
+use super::content::Content;
 use super::context::{Context, seen};
 use super::error::{self, invalid_combination, invalid_value};
-use super::ids::digest;
 use super::rows::{Change, Instance, Planned, becoming, then};
 use super::{engines, placement, settings, shape, snapshots, timing, validate};
 
@@ -37,6 +37,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         None => return Err(invalid_value("Invalid master password")),
     }
     row.db_name = p.text("DBName").map(str::to_owned);
+    placement::offered(cx, &row.engine, &row.class)?;
     placement::within_quota(cx, 1, row.gb)?;
     let key = p.text("KmsKeyId");
     let encrypted = p.flag("StorageEncrypted")?.unwrap_or(false);
@@ -48,7 +49,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         validate::class_encrypts(&row.class)?;
         row.kms = Some(cx.attach_or_default(key, &row.resource_id)?);
     }
-    row.content = digest(&format!("content of {}", row.resource_id));
+    row.content = Content::of_new(&row.resource_id);
     row.plan = becoming(cx.now, timing::CREATE, row.retention_days > 0);
     Ok(placement::admit(cx, row, "created"))
 }
@@ -81,6 +82,7 @@ fn create_member(
     if !matches!(cluster.status.as_str(), "available" | "creating" | "backing-up" | "modifying") {
         return Err(error::cluster_state(format!("DB cluster {} is not in an available state.", cluster.id)));
     }
+    placement::offered(cx, engine.name, &class)?;
     placement::within_quota(cx, 1, 0)?;
     let row = member(cx, id, class, &cluster)?;
     if cluster.writer.is_none()

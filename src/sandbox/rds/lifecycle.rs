@@ -197,7 +197,7 @@ fn remove_instance(state: &mut State, kms: &mut kms::State, key: &str, keep_back
     } else {
         snapshots::remove_automated(state, &row.place, &row.resource_id);
     }
-    backups::source_gone(state, key, at);
+    backups::source_gone(state, key, &row.content, at);
 }
 
 /// The next writer of a cluster whose member went: the first that is left.

@@ -9,15 +9,16 @@
 //! The answer's body is the operation's result as a JSON tree: objects are elements, `{"@list": "DBInstance", "items":
 //! […]}` is a list whose members have that name, scalars are text, null members are left out.
 //!
-//! Data is modelled as a fingerprint and a size: a new instance gets a fingerprint of its own, [`State::write_content`]
-//! changes it as a client's writes would, snapshots, copies, restores and replicas carry it along. So a test can prove by
-//! [`State::content_of`] that what was restored is what was saved.
+//! Data is modelled as its origin and the writes in it ([`Content`]), and a size: a new instance has data of its own, a client's
+//! write ([`State::write_through`]) adds to it, snapshots, copies, restores and replicas carry it along. No operation of RDS
+//! answers it. So a test can prove by [`State::stock`] that what was restored is what was saved.
 
 mod account;
 mod backups;
 mod bluegreen;
 mod cluster_restore;
 mod clusters;
+mod content;
 mod context;
 mod copies;
 mod engines;
@@ -33,14 +34,17 @@ mod placement;
 mod replicas;
 mod restore;
 mod rows;
+mod secrets;
 mod settings;
 mod shape;
 mod sharing;
 mod snapshots;
+mod stock;
 mod subscriptions;
 mod tags;
 mod timing;
 mod validate;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -48,9 +52,12 @@ mod tests;
 use chrono::{DateTime, Utc};
 
 use super::{Answer, AwsError, Call, Changes, Rows, Table, kms};
+pub use content::Content;
 use context::Context;
 pub use placement::Quotas;
 use rows::{Backup, Cluster, Group, Instance, Snapshot};
+pub use stock::{Holding, HoldingKind};
+pub use writes::{NotWritten, Writer};
 
 /// All instances, clusters, snapshots and groups, over all accounts and regions. Rows stand under their ARN.
 #[derive(Debug)]
@@ -64,8 +71,12 @@ pub struct State {
     deployments: Table<bluegreen::Deployment>,
     exports: Table<exports::Export>,
     subscriptions: Table<subscriptions::Subscription>,
-    /// Under `resource`: how many resource ids were given out.
+    /// Under `resource`: how many resource ids were given out; under `write`: how many writes there were.
     counters: Table<u64>,
+    /// Security groups that let nobody in, by their ids.
+    closed: Table<()>,
+    /// Instance classes that are not offered, as `region/class`.
+    withheld: Table<()>,
     /// Of every account in every region; not kept with the rows.
     quotas: Quotas,
     /// When all rows were brought to the present, if nothing has changed since; not kept with the rows.
@@ -85,6 +96,8 @@ impl Default for State {
             exports: Table::new("rds.export"),
             subscriptions: Table::new("rds.subscription"),
             counters: Table::new("rds.counter"),
+            closed: Table::new("rds.closed_group"),
+            withheld: Table::new("rds.withheld_class"),
             quotas: Quotas::default(),
             settled: None,
         }
@@ -102,48 +115,26 @@ impl State {
         self.settled = None;
     }
 
-    /// The fingerprint (hex) and the size in GB of the data in an instance, cluster, snapshot or automated backup, by its
-    /// ARN. Two resources with one fingerprint hold the same data. No operation of RDS answers it: it is for tests and for
-    /// verification.
-    pub fn content_of(&self, arn: &str) -> Option<(&str, i64)> {
-        let instance = self.instances.get(arn).map(|row| (row.content.as_str(), row.gb));
-        let cluster = || self.clusters.get(arn).map(|row| (row.content.as_str(), row.gb));
-        let snapshot = || self.snapshots.get(arn).or_else(|| self.cluster_snapshots.get(arn));
-        let backup = || self.backups.get(arn).map(|row| (row.data.content.as_str(), row.data.gb));
-        instance.or_else(cluster).or_else(|| snapshot().map(|row| (row.content.as_str(), row.gb))).or_else(backup)
+    /// A region does not offer an instance class from now on, to any engine. What runs in it runs on.
+    pub fn withhold_class(&mut self, region: &str, class: &str) {
+        self.withheld.insert(format!("{region}/{class}"), ());
     }
 
-    /// Changes the data in an instance or a cluster, as a client's writes would: the new fingerprint follows from the old
-    /// one and from `written`. A cluster's members and all read replicas, theirs included, follow. `false` when there is no
-    /// such instance or cluster.
-    pub fn write_content(&mut self, arn: &str, written: &str) -> bool {
-        if !self.instances.contains(arn) && !self.clusters.contains(arn) {
-            return false;
-        }
-        let old = self.content_of(arn).map(|(content, _)| content.to_owned()).unwrap_or_default();
-        let new = ids::digest(&format!("{old}/{written}"));
-        let mut following = vec![arn.to_owned()];
-        while let Some(arn) = following.pop() {
-            if let Some(row) = self.clusters.get_mut(&arn) {
-                row.content.clone_from(&new);
-            } else if let Some(row) = self.instances.get_mut(&arn).filter(|row| row.content != new) {
-                row.content.clone_from(&new);
-            } else {
-                continue;
-            }
-            let member = |row: &Instance| {
-                row.cluster.as_ref().is_some_and(|cluster| row.place.arn("cluster", cluster) == arn)
-                    || row.replica_of.as_ref() == Some(&arn)
-            };
-            following.extend(self.instances.iter().filter(|(_, row)| member(row)).map(|(key, _)| key.clone()));
-        }
-        true
+    /// Whether a region offers an instance class.
+    fn offers(&self, region: &str, class: &str) -> bool {
+        !self.withheld.contains(&format!("{region}/{class}"))
+    }
+
+    /// The next number of a kind, from 1.
+    fn next(&mut self, kind: &str) -> u64 {
+        let next = self.counters.get(kind).copied().unwrap_or_default() + 1;
+        self.counters.insert(kind, next);
+        next
     }
 
     /// A resource id that was never given before: `prefix` and 26 characters.
     fn mint(&mut self, prefix: &str) -> String {
-        let next = self.counters.get("resource").copied().unwrap_or_default() + 1;
-        self.counters.insert("resource", next);
+        let next = self.next("resource");
         format!("{prefix}{}", ids::base32(&format!("{prefix}{next}")))
     }
 }
@@ -159,7 +150,9 @@ impl Rows for State {
         self.deployments.take_changes(changes)?;
         self.exports.take_changes(changes)?;
         self.subscriptions.take_changes(changes)?;
-        self.counters.take_changes(changes)
+        self.counters.take_changes(changes)?;
+        self.closed.take_changes(changes)?;
+        self.withheld.take_changes(changes)
     }
 
     fn load(&mut self, kind: &str, key: &str, body: &str) -> Result<bool, serde_json::Error> {
@@ -174,9 +167,20 @@ impl Rows for State {
             "rds.export" => self.exports.load(key, body)?,
             "rds.subscription" => self.subscriptions.load(key, body)?,
             "rds.counter" => self.counters.load(key, body)?,
+            "rds.closed_group" => self.closed.load(key, body)?,
+            "rds.withheld_class" => self.withheld.load(key, body)?,
             _ => return Ok(false),
         }
         Ok(true)
+    }
+}
+
+/// Brings every row to `now`, give or take a second.
+pub fn bring_to(state: &mut State, kms: &mut kms::State, now: DateTime<Utc>) {
+    let recently = |at: DateTime<Utc>| now >= at && now - at < lifecycle::LAG;
+    if !state.settled.is_some_and(recently) {
+        lifecycle::settle(state, kms, now);
+        state.settled = Some(now);
     }
 }
 
@@ -185,11 +189,7 @@ impl Rows for State {
 /// # Errors
 /// The error as AWS answers it; the call changed nothing then.
 pub fn handle(state: &mut State, kms: &mut kms::State, call: &Call) -> Result<Answer, AwsError> {
-    let recently = |at: DateTime<Utc>| call.now >= at && call.now - at < lifecycle::LAG;
-    if !state.settled.is_some_and(recently) {
-        lifecycle::settle(state, kms, call.now);
-        state.settled = Some(call.now);
-    }
+    bring_to(state, kms, call.now);
     let cx = &mut Context::new(state, kms, call);
     match call.action.as_str() {
         "CreateDBInstance" => instances::create(cx),

@@ -7,13 +7,14 @@ use super::context::Context;
 use super::engines::Version;
 use super::error::{self, invalid_combination};
 use super::rows::{Change, Instance, Planned, then};
-use super::{engines, placement, settings, timing, validate};
+use super::{engines, placement, secrets, settings, timing, validate};
 
 pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let mut row = cx.instance(p.required("DBInstanceIdentifier")?)?;
     let now = p.flag("ApplyImmediately")?.unwrap_or(false);
-    if !row.serves() && row.status != "stopped" {
+    let grows = row.status == "storage-full" && p.text("AllocatedStorage").is_some();
+    if !row.serves() && row.status != "stopped" && !grows {
         return Err(error::instance_state("Database instance is not in available state."));
     }
     let version = placement::version_of(&row.engine, &row.engine_version)?;
@@ -49,6 +50,9 @@ fn deferred(cx: &Context<'_>, row: &Instance, version: &Version) -> Result<Vec<(
         let class = validate::class(class)?;
         if row.kms.is_some() {
             validate::class_encrypts(&class)?;
+        }
+        if class != row.class {
+            placement::offered(cx, &row.engine, &class)?;
         }
         add("DBInstanceClass", class, row.class.clone());
     }
@@ -165,7 +169,8 @@ fn at_once(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Result<()
         .map(|member| (member, row.settings.get(member).cloned()))
         .collect();
     settings::overlay(&p, &mut row.settings)?;
-    placement::secret(&p, row)?;
+    settings::insights(&row.settings)?;
+    secrets::overlay(cx, row)?;
     for (member, value) in storage {
         match value {
             Some(value) => row.settings.insert(member.to_owned(), value),
@@ -209,6 +214,7 @@ fn differs(row: &Instance, before: &Instance) -> bool {
             "PerformanceInsightsEnabled",
             "IAMDatabaseAuthenticationEnabled",
             "PubliclyAccessible",
+            "MasterUserSecret",
         ]
         .iter()
         .chain(&["EnabledCloudwatchLogsExports", "CACertificateIdentifier"])

@@ -1,14 +1,14 @@
 //! Where and how an instance is to run: the parameters that create, restore, replicate and point-in-time recovery share.
 
 use super::super::AwsError;
+use super::content::Content;
 use super::context::Context;
 use super::engines::{self, Version};
 use super::error::{fault, invalid_combination};
-use super::ids::digest;
-use super::params::{Params, Tags};
+use super::params::Tags;
 use super::rows::{GroupBody, Instance};
 use super::settings;
-use super::{shape, validate};
+use super::{secrets, shape, validate};
 
 /// What an account may have in a region, of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn fresh(cx: &Context<'_>, id: String, class: String, version: &Version) -> 
         settings: settings::defaults(version, &cx.place),
         pending: std::collections::BTreeMap::new(),
         tags: Tags::new(),
-        content: String::new(),
+        content: Content::default(),
         last_backup: None,
         key_lost_at: None,
     }
@@ -119,7 +119,8 @@ pub fn overlay(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Resul
         row.retention_days = validate::retention(days)?;
     }
     settings::overlay(&p, &mut row.settings)?;
-    secret(&p, row)?;
+    settings::insights(&row.settings)?;
+    secrets::overlay(cx, row)?;
     row.tags.extend(p.tags()?);
     Ok(())
 }
@@ -131,40 +132,6 @@ pub fn port(port: i64) -> Result<i64, AwsError> {
         return Ok(port);
     }
     Err(super::error::invalid_value(format!("Invalid database port: {port}. It must be between 1150 and 65535.")))
-}
-
-/// The secret in which RDS keeps a managed master password: one of its own for each instance.
-///
-/// # Errors
-/// `InvalidParameterCombination`: a password is given too.
-pub fn secret(p: &Params<'_>, row: &mut Instance) -> Result<(), AwsError> {
-    let Some(managed) = p.flag("ManageMasterUserPassword")? else { return Ok(()) };
-    if !managed {
-        row.settings.remove("MasterUserSecret");
-        return Ok(());
-    }
-    if p.text("MasterUserPassword").is_some() {
-        return Err(invalid_combination(
-            "You can't specify MasterUserPassword for an instance with ManageMasterUserPassword enabled.",
-        ));
-    }
-    let id = digest(&format!("{} {}", row.arn(), row.resource_id));
-    let place = &row.place;
-    let arn = format!(
-        "arn:{}:secretsmanager:{}:{}:secret:rds!db-{}-{}",
-        place.partition,
-        place.region,
-        place.account,
-        &id[..8],
-        &id[8..14]
-    );
-    row.settings.insert(
-        "MasterUserSecret".to_owned(),
-        serde_json::json!({
-            "SecretArn": arn, "SecretStatus": "active", "KmsKeyId": p.text("MasterUserSecretKmsKeyId"),
-        }),
-    );
-    Ok(())
 }
 
 /// # Errors
@@ -226,6 +193,18 @@ pub fn option_group(cx: &Context<'_>, name: &str, version: &Version) -> Result<S
         ))),
         _ => Err(fault("OptionGroupNotFoundFault", format!("Specified OptionGroupName: {name} not found."))),
     }
+}
+
+/// # Errors
+/// `InvalidParameterCombination`: the region does not offer the class.
+pub fn offered(cx: &Context<'_>, engine: &str, class: &str) -> Result<(), AwsError> {
+    if cx.state.offers(&cx.place.region, class) {
+        return Ok(());
+    }
+    Err(invalid_combination(format!(
+        "RDS does not support creating a DB instance with the following combination: DBInstanceClass={class}, \
+         Engine={engine}. For supported combinations of instance class and database engine version, see the documentation."
+    )))
 }
 
 /// Whether the account may have another instance of `gb` in this region.

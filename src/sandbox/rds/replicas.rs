@@ -5,7 +5,7 @@ use super::context::Context;
 use super::error::{instance_not_found, instance_state, invalid_combination, invalid_value};
 use super::ids::Arn;
 use super::rows::{Change, Instance, Planned, becoming};
-use super::{placement, settings, timing, validate};
+use super::{placement, secrets, settings, timing, validate};
 
 /// AWS lets a source have this many replicas.
 const MOST_REPLICAS: usize = 15;
@@ -27,12 +27,14 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
              ModifyDBInstance to set the backup retention period to a non-zero value.",
         ));
     }
+    secrets::may_be_replicated(&source)?;
     let source_arn = source.arn();
     let siblings = cx.state.instances.iter().filter(|(_, row)| row.replica_of.as_ref() == Some(&source_arn)).count();
     if siblings >= MOST_REPLICAS {
         return Err(invalid_value(format!("A DB instance cannot have more than {MOST_REPLICAS} read replicas")));
     }
     let mut row = prepare(cx, id, &source)?;
+    placement::offered(cx, &row.engine, &row.class)?;
     placement::within_quota(cx, 1, row.gb)?;
     let key = key(cx, &source)?;
     if key.is_some() {

@@ -51,7 +51,7 @@ pub fn to_point_in_time(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     if latest == asked.is_some() {
         return Err(invalid_combination("Either RestoreTime or UseLatestRestorableTime must be specified, not both"));
     }
-    let (data, earliest, newest, what) = if let Some(named) = p.text("SourceDBInstanceIdentifier") {
+    let (mut data, earliest, newest, what) = if let Some(named) = p.text("SourceDBInstanceIdentifier") {
         let row = cx.instance(named)?;
         if row.retention_days == 0 || row.cluster.is_some() {
             return Err(fault("PointInTimeRestoreNotEnabled", "Backups are not enabled for this DB Instance."));
@@ -67,9 +67,11 @@ pub fn to_point_in_time(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         let what = format!("restored from {}", backup.place.arn("auto-backup", &backup.id));
         (backup.data, backup.earliest, backup.latest, what)
     };
+    let mut at = newest;
     if let Some(asked) = asked {
-        let at = chrono::DateTime::parse_from_rfc3339(asked)
-            .map_err(|_| invalid_value(format!("Invalid RestoreTime: {asked}")))?;
+        at = chrono::DateTime::parse_from_rfc3339(asked)
+            .map_err(|_| invalid_value(format!("Invalid RestoreTime: {asked}")))?
+            .to_utc();
         if at > newest || at < earliest {
             return Err(fault(
                 "InvalidRestoreFault",
@@ -79,6 +81,7 @@ pub fn to_point_in_time(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
             ));
         }
     }
+    data.content = data.content.as_of(at);
     cx.instance_id_is_free(&id)?;
     restore(cx, id, &data, &what)
 }
@@ -87,6 +90,7 @@ fn restore(cx: &mut Context<'_>, id: String, source: &Snapshot, what: &str) -> R
     let p = cx.p;
     let version = target_version(cx, source)?;
     let mut row = prepare(cx, id, source, &version)?;
+    placement::offered(cx, &row.engine, &row.class)?;
     placement::within_quota(cx, 1, row.gb)?;
     if let Some(key) = &source.kms {
         validate::class_encrypts(&row.class)?;

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content::Content;
 use super::ids::Place;
 use super::params::Tags;
 
@@ -69,8 +70,7 @@ pub struct Instance {
     /// Members of `PendingModifiedValues`.
     pub pending: BTreeMap<String, String>,
     pub tags: Tags,
-    /// A fingerprint of the data in it, see [`super::State::content_of`].
-    pub content: String,
+    pub content: Content,
     pub last_backup: Option<DateTime<Utc>>,
     pub key_lost_at: Option<DateTime<Utc>>,
 }
@@ -106,7 +106,7 @@ pub struct Cluster {
     pub settings: BTreeMap<String, Value>,
     pub pending: BTreeMap<String, String>,
     pub tags: Tags,
-    pub content: String,
+    pub content: Content,
     pub last_backup: Option<DateTime<Utc>>,
     pub key_lost_at: Option<DateTime<Utc>>,
 }
@@ -117,6 +117,9 @@ pub struct Snapshot {
     pub place: Place,
     pub id: String,
     pub automated: bool,
+    /// Taken and kept by AWS Backup: RDS shows it when it is asked for this type, and does not delete it.
+    #[serde(default)]
+    pub aws_backup: bool,
     /// The instance's or cluster's identifier when the snapshot was taken.
     pub source_id: String,
     pub source_resource_id: String,
@@ -145,7 +148,7 @@ pub struct Snapshot {
     pub tags: Tags,
     /// Accounts that may restore it; `all` makes it public.
     pub shared_with: BTreeSet<String>,
-    pub content: String,
+    pub content: Content,
 }
 
 /// An instance's or cluster's automated backups that live apart from it: kept after its deletion, or replicated into
@@ -194,6 +197,11 @@ impl Instance {
         self.place.arn("db", &self.id)
     }
 
+    /// The name of its endpoint.
+    pub fn address(&self) -> String {
+        format!("{}.{}", self.id, self.place.endpoint_suffix())
+    }
+
     /// Plans what happens next; a modification that waits for the maintenance window keeps waiting.
     pub fn replan(&mut self, plan: Vec<Planned>) {
         let waiting = std::mem::replace(&mut self.plan, plan);
@@ -236,7 +244,16 @@ impl Snapshot {
     }
 
     pub fn snapshot_type(&self) -> &'static str {
-        if self.automated { "automated" } else { "manual" }
+        match (self.automated, self.aws_backup) {
+            (true, _) => "automated",
+            (false, true) => "awsbackup",
+            (false, false) => "manual",
+        }
+    }
+
+    /// Whether people made it and may delete and share it. Only these count against the quota.
+    pub fn is_manual(&self) -> bool {
+        self.snapshot_type() == "manual"
     }
 
     pub fn public(&self) -> bool {

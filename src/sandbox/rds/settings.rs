@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::AwsError;
 use super::engines::Version;
+use super::error::invalid_combination;
 use super::ids::Place;
 use super::params::{Params, list_of};
 
@@ -183,6 +184,23 @@ fn overlay_logs(p: &Params<'_>, settings: &mut Settings) {
 fn log_types(list: Option<&Value>) -> Vec<&str> {
     let items = list.and_then(|list| list.get("items")).and_then(Value::as_array);
     items.into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Days for which the advanced mode of Database Insights has Performance Insights kept.
+const ADVANCED_DAYS: i64 = 465;
+
+/// # Errors
+/// `InvalidParameterCombination`: the advanced mode of Database Insights without what AWS has it stand on.
+pub fn insights(settings: &Settings) -> Result<(), AwsError> {
+    let days = number(settings, "PerformanceInsightsRetentionPeriod").unwrap_or_default();
+    let stands = flag(settings, "PerformanceInsightsEnabled") && days >= ADVANCED_DAYS;
+    if text(settings, "DatabaseInsightsMode") != Some("advanced") || stands {
+        return Ok(());
+    }
+    Err(invalid_combination(format!(
+        "To enable the Advanced mode of Database Insights, enable Performance Insights and set the retention period for \
+         Performance Insights to at least {ADVANCED_DAYS} days."
+    )))
 }
 
 /// A text member.

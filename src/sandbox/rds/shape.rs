@@ -75,7 +75,7 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
     let arn = row.arn();
     let endpoint = (row.status != "creating").then(|| {
         json!({
-            "Address": format!("{}.{}", row.id, row.place.endpoint_suffix()),
+            "Address": row.address(),
             "Port": row.port,
             "HostedZoneId": format!("Z{}", &base32(&row.place.region)[..13]),
         })

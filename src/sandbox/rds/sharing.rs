@@ -21,7 +21,7 @@ pub fn modify(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsError>
     }
     let add = p.list("ValuesToAdd").unwrap_or_default();
     let remove = p.list("ValuesToRemove").unwrap_or_default();
-    if row.automated {
+    if !row.is_manual() {
         return Err(fault(family.state, "Automated snapshots cannot be shared. Copy the snapshot and share the copy."));
     }
     if !row.available(cx.now) {

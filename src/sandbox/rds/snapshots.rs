@@ -119,7 +119,7 @@ impl Family {
                 format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists.");
             return Err(fault(self.exists, text));
         }
-        let manual = self.table(cx.state).iter().filter(|(_, row)| row.place == cx.place && !row.automated).count();
+        let manual = self.table(cx.state).iter().filter(|(_, row)| row.place == cx.place && row.is_manual()).count();
         let most = cx.state.quotas.snapshots;
         if manual >= most {
             let text = format!("Cannot create more than {most} manual snapshots");
@@ -145,6 +145,7 @@ pub fn of_instance(state: &State, row: &Instance, id: String, automated: bool, a
         place: row.place.clone(),
         id,
         automated,
+        aws_backup: false,
         source_id: row.id.clone(),
         source_resource_id: row.resource_id.clone(),
         source_created_at: row.created_at,
@@ -166,7 +167,7 @@ pub fn of_instance(state: &State, row: &Instance, id: String, automated: bool, a
         settings: members,
         tags: Tags::new(),
         shared_with: std::collections::BTreeSet::new(),
-        content: row.content.clone(),
+        content: row.content.as_of(at),
     }
 }
 
@@ -177,6 +178,7 @@ pub fn of_cluster(state: &State, row: &Cluster, id: String, automated: bool, at:
         place: row.place.clone(),
         id,
         automated,
+        aws_backup: false,
         source_id: row.id.clone(),
         source_resource_id: row.resource_id.clone(),
         source_created_at: row.created_at,
@@ -198,7 +200,7 @@ pub fn of_cluster(state: &State, row: &Cluster, id: String, automated: bool, at:
         settings: row.settings.clone(),
         tags: Tags::new(),
         shared_with: std::collections::BTreeSet::new(),
-        content: row.content.clone(),
+        content: row.content.as_of(at),
     }
 }
 
@@ -246,6 +248,20 @@ pub fn take_automated_of_cluster(state: &mut State, row: &Cluster, at: DateTime<
     state.cluster_snapshots.insert(CLUSTER.arn(&snapshot), snapshot);
     if let Some(stored) = state.clusters.get_mut(&row.arn()) {
         stored.last_backup = Some(at);
+    }
+}
+
+impl State {
+    /// Takes a snapshot of the instance under this ARN as AWS Backup does, and answers the snapshot's ARN. `None` when there is
+    /// no such instance.
+    pub fn back_up(&mut self, instance: &str, at: DateTime<Utc>) -> Option<String> {
+        let row = self.instances.get(instance)?.clone();
+        let job = self.mint("job-").to_lowercase();
+        let mut snapshot = of_instance(self, &row, format!("awsbackup:{job}"), false, at);
+        snapshot.aws_backup = true;
+        let arn = INSTANCE.arn(&snapshot);
+        self.snapshots.insert(arn.clone(), snapshot);
+        Some(arn)
     }
 }
 
@@ -318,7 +334,8 @@ pub fn describe(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsErro
     let visible = |row: &Snapshot| {
         let own = row.place.account == *account;
         let kind_fits = match kind {
-            None => true,
+            // What AWS Backup keeps is named only when it is asked for.
+            None => !row.aws_backup,
             Some("shared") => !own && row.shared_with.contains(account),
             Some("public") => row.public(),
             Some(kind) => own && row.snapshot_type() == kind,
@@ -350,7 +367,22 @@ pub fn describe(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsErro
     if let Some(named) = p.text(family.identifier).filter(|_| rows.is_empty()) {
         return Err(family.missing(named));
     }
-    Ok(seen(p.page(family.list, family.shape, rows, |row| family.describe(row, cx.now))?))
+    Ok(seen(p.page(family.list, family.shape, rows, |row| described_to(family, row, cx))?))
+}
+
+/// A snapshot as the caller's account sees it: another account's goes by its ARN, and shows none of its tags.
+fn described_to(family: &Family, row: &Snapshot, cx: &Context<'_>) -> Value {
+    let mut body = family.describe(row, cx.now);
+    if row.place.account == cx.place.account {
+        return body;
+    }
+    if let Some(members) = body.as_object_mut() {
+        let kind = if row.shared_with.contains(&cx.place.account) { "shared" } else { "public" };
+        members.insert(family.identifier.to_owned(), family.arn(row).into());
+        members.insert("SnapshotType".to_owned(), kind.into());
+        members.insert("TagList".to_owned(), super::params::tag_list(&Tags::new()));
+    }
+    body
 }
 
 /// Whether an identifier or an ARN names a snapshot; identifiers of automated ones hold a colon.
@@ -360,6 +392,10 @@ fn names_snapshot(family: &Family, value: &str, row: &Snapshot) -> bool {
 
 pub fn delete(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsError> {
     let row = family.own(cx, cx.p.required(family.identifier)?)?;
+    if row.aws_backup {
+        let text = format!("Snapshot {} is managed by AWS Backup and cannot be deleted through Amazon RDS.", row.id);
+        return Err(fault(family.state, text));
+    }
     if row.automated {
         return Err(fault(family.state, "Only manual snapshots may be deleted."));
     }
@@ -382,7 +418,7 @@ pub fn delete(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsError>
 pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let mut row = INSTANCE.own(cx, p.required("DBSnapshotIdentifier")?)?;
-    if row.automated || !row.available(cx.now) {
+    if !row.is_manual() || !row.available(cx.now) {
         return Err(fault("InvalidDBSnapshotState", format!("Snapshot {} is not in available state.", row.id)));
     }
     let mut version = version_of(&row.engine, &row.engine_version)?;

@@ -2,13 +2,15 @@ mod clusters;
 mod encryption;
 mod instances;
 mod refusals;
+mod secrets;
 mod snapshots;
+mod writing;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::super::{AwsError, Call, Caller, Changes, Rows, kms};
-use super::{State, handle};
+use super::{Content, State, handle};
 
 const HERE: &str = "us-west-2";
 const THERE: &str = "us-east-1";
@@ -88,8 +90,14 @@ impl Cloud {
         items(&body["DBSnapshots"])[0].clone()
     }
 
-    fn content(&self, arn: &Value) -> String {
-        self.state.content_of(arn.as_str().unwrap()).unwrap().0.to_owned()
+    fn content(&self, arn: &Value) -> Content {
+        let stock = self.state.stock(&self.kms, self.now);
+        stock.into_iter().find(|holding| *arn == holding.arn).unwrap().content
+    }
+
+    /// Writes to an instance's data, whatever state it is in.
+    fn write(&mut self, arn: &Value) -> u64 {
+        self.state.write(arn.as_str().unwrap(), self.now)
     }
 
     /// The same cloud read back from what it wrote.

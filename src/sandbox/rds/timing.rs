@@ -1,7 +1,8 @@
 //! How long things take: modelled durations, from which every state and every percentage is computed when it is asked for.
 //!
-//! AWS publishes no figures; these have the right order to each other and grow with the storage, so that schedules and
-//! predictions have something true to learn. All are in the sandbox's own seconds.
+//! AWS publishes few figures; these have the right order to each other and grow with the storage, so that schedules and
+//! predictions have something true to learn. A rename is AWS's own figure: about ten minutes until the new name works
+//! (USER_RenameInstance). All are in the sandbox's own seconds.
 //!
 //! | operation | seconds |
 //! |---|---|
@@ -13,7 +14,7 @@
 //! | copy in a region, first under a key | 120 + 4 a GB |
 //! | copy across regions, first under a key | 300 + 8 a GB |
 //! | copy after an earlier one under the same key | as above with a twentieth of the storage |
-//! | rename | 90 in `renaming`, 30 in `rebooting` |
+//! | rename | 540 in `renaming`, 60 in `rebooting` |
 //! | modify | 120; class or Multi-AZ 180; storage adds 300 + 2 a GB in `storage-optimization` |
 //! | blue/green switchover | 45; its green instances are read replicas |
 //! | reboot or failover, start, stop, delete | 60, 300, 180, 120 |
@@ -25,8 +26,8 @@ use chrono::TimeDelta;
 pub const CREATE: TimeDelta = TimeDelta::seconds(300);
 pub const RESTORE: TimeDelta = TimeDelta::seconds(480);
 pub const BACKING_UP: TimeDelta = TimeDelta::seconds(60);
-pub const RENAMING: TimeDelta = TimeDelta::seconds(90);
-pub const RENAME_REBOOT: TimeDelta = TimeDelta::seconds(30);
+pub const RENAMING: TimeDelta = TimeDelta::seconds(540);
+pub const RENAME_REBOOT: TimeDelta = TimeDelta::seconds(60);
 pub const MODIFY: TimeDelta = TimeDelta::seconds(120);
 pub const MODIFY_COMPUTE: TimeDelta = TimeDelta::seconds(180);
 pub const REBOOT: TimeDelta = TimeDelta::seconds(60);

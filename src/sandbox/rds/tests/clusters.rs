@@ -88,7 +88,7 @@ fn a_restored_and_renamed_cluster_has_the_data() {
     cloud.pass(700);
     let rename = json!({ "DBClusterIdentifier": "r", "NewDBClusterIdentifier": "r2", "ApplyImmediately": "true" });
     cloud.ok("ModifyDBCluster", rename);
-    cloud.pass(100);
+    cloud.pass(600);
     let row = cluster(&mut cloud, "r2");
     assert_eq!(row["Status"], "available");
     assert_eq!(cloud.content(&row["DBClusterArn"]), data);

@@ -218,7 +218,7 @@ fn a_blue_green_deployment_moves_plain_data_under_a_key_and_keeps_the_name() {
     let early = cloud.refused("SwitchoverBlueGreenDeployment", id.clone());
     assert_eq!(early, ("InvalidBlueGreenDeploymentStateFault".to_owned(), 400));
     cloud.pass(1200);
-    assert!(cloud.state.write_content(blue["DBInstanceArn"].as_str().unwrap(), "orders"));
+    cloud.write(&blue["DBInstanceArn"]);
     cloud.ok("SwitchoverBlueGreenDeployment", id.clone());
     cloud.pass(60);
     let (one, old) = (cloud.describe("one"), cloud.describe("one-old1"));

@@ -1,3 +1,4 @@
+use super::super::{NotWritten, Writer};
 use super::*;
 
 #[test]
@@ -52,11 +53,13 @@ fn a_rename_moves_the_instance_with_its_resource_id_and_data() {
         ("DBInstanceAlreadyExists".to_owned(), 400)
     );
     assert_eq!(cloud.refused("ModifyDBInstance", rename), ("InvalidDBInstanceState".to_owned(), 400));
-    cloud.pass(91);
+    cloud.pass(530);
+    assert_eq!(cloud.status("old"), "renaming", "AWS names about ten minutes");
+    cloud.pass(11);
     assert_eq!(cloud.status("new"), "rebooting");
     let gone = json!({ "DBInstanceIdentifier": "old" });
     assert_eq!(cloud.refused("DescribeDBInstances", gone), ("DBInstanceNotFound".to_owned(), 404));
-    cloud.pass(31);
+    cloud.pass(60);
     let row = cloud.describe("new");
     assert_eq!(row["DBInstanceStatus"], "available");
     assert_eq!(row["DbiResourceId"], old["DbiResourceId"]);
@@ -91,6 +94,27 @@ fn what_is_not_applied_at_once_waits_for_the_window_even_through_a_reboot() {
     assert_eq!(row["MultiAZ"], true);
     assert_eq!(row["SecondaryAvailabilityZone"], "us-west-2b");
     assert_eq!(row["PendingModifiedValues"], json!({}));
+}
+
+#[test]
+fn a_full_instance_takes_no_write_and_no_change_but_more_storage() {
+    let mut cloud = Cloud::new();
+    let one = cloud.instance("one", json!({}));
+    let arn = one["DBInstanceArn"].as_str().unwrap();
+    assert!(cloud.state.fill_storage(arn));
+    let writer = Writer::Endpoint(one_address(&mut cloud));
+    assert_eq!(cloud.state.write_through(&writer, cloud.now), Err(NotWritten::Full));
+    let rename = json!({ "DBInstanceIdentifier": "one", "NewDBInstanceIdentifier": "two", "ApplyImmediately": "true" });
+    assert_eq!(cloud.refused("ModifyDBInstance", rename).0, "InvalidDBInstanceState");
+    let grow = json!({ "DBInstanceIdentifier": "one", "AllocatedStorage": "200", "ApplyImmediately": "true" });
+    cloud.ok("ModifyDBInstance", grow);
+    cloud.pass(130);
+    assert_eq!(cloud.status("one"), "storage-optimization");
+    cloud.state.write_through(&writer, cloud.now).unwrap();
+}
+
+fn one_address(cloud: &mut Cloud) -> String {
+    cloud.describe("one")["Endpoint"]["Address"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -164,12 +188,12 @@ fn a_replica_follows_its_source_until_it_is_promoted() {
     assert_eq!(body["DBInstance"]["ReadReplicaSourceDBInstanceIdentifier"], source["DBInstanceArn"]);
     let arn = body["DBInstance"]["DBInstanceArn"].clone();
     assert_eq!(items(&cloud.describe("source")["ReadReplicaDBInstanceIdentifiers"]), &vec![arn.clone()]);
-    assert!(cloud.state.write_content(source["DBInstanceArn"].as_str().unwrap(), "orders"));
+    cloud.write(&source["DBInstanceArn"]);
     assert_eq!(cloud.content(&arn), cloud.content(&source["DBInstanceArn"]));
     cloud.pass(1000);
     let promote = json!({ "DBInstanceIdentifier": "replica" });
     cloud.call_as(VENDOR, THERE, "PromoteReadReplica", promote).unwrap();
-    assert!(cloud.state.write_content(source["DBInstanceArn"].as_str().unwrap(), "more orders"));
+    cloud.write(&source["DBInstanceArn"]);
     assert_ne!(cloud.content(&arn), cloud.content(&source["DBInstanceArn"]));
     assert_eq!(items(&cloud.describe("source")["ReadReplicaDBInstanceIdentifiers"]).len(), 0);
 }

@@ -137,3 +137,59 @@ fn tags_are_added_listed_and_removed_on_everything() {
     assert_eq!(cloud.refused("ListTagsForResource", absent), ("DBInstanceNotFound".to_owned(), 404));
     assert_eq!(cloud.refused("ListTagsForResource", json!({ "ResourceName": "one" })).0, "InvalidParameterValue");
 }
+
+#[test]
+fn the_advanced_mode_of_database_insights_stands_on_performance_insights_kept_long() {
+    let mut cloud = Cloud::new();
+    cloud.instance("one", json!({}));
+    let advanced =
+        |more: Value| merged(json!({ "DBInstanceIdentifier": "one", "DatabaseInsightsMode": "advanced" }), more);
+    let short = json!({ "EnablePerformanceInsights": "true", "PerformanceInsightsRetentionPeriod": "7" });
+    for lacking in [json!({}), short.clone()] {
+        assert_eq!(cloud.refused("ModifyDBInstance", advanced(lacking)).0, "InvalidParameterCombination");
+    }
+    let long = json!({ "EnablePerformanceInsights": "true", "PerformanceInsightsRetentionPeriod": "465" });
+    cloud.ok("ModifyDBInstance", advanced(long));
+    assert_eq!(cloud.describe("one")["DatabaseInsightsMode"], "advanced");
+    cloud.pass(200);
+    let less = merged(json!({ "DBInstanceIdentifier": "one" }), short);
+    assert_eq!(cloud.refused("ModifyDBInstance", less).0, "InvalidParameterCombination");
+}
+
+#[test]
+fn a_restore_opts_into_paid_support_unless_it_is_told() {
+    let mut cloud = Cloud::new();
+    let (paid, free) = ("open-source-rds-extended-support", "open-source-rds-extended-support-disabled");
+    cloud.instance("one", json!({ "EngineLifecycleSupport": free }));
+    assert_eq!(cloud.describe("one")["EngineLifecycleSupport"], free);
+    cloud.ok("CreateDBSnapshot", json!({ "DBInstanceIdentifier": "one", "DBSnapshotIdentifier": "s" }));
+    cloud.pass(300);
+    for (id, asked, given) in [("two", Value::Null, paid), ("three", json!(free), free)] {
+        let restore =
+            json!({ "DBInstanceIdentifier": id, "DBSnapshotIdentifier": "s", "EngineLifecycleSupport": asked });
+        cloud.ok("RestoreDBInstanceFromDBSnapshot", restore);
+        assert_eq!(cloud.describe(id)["EngineLifecycleSupport"], given);
+    }
+}
+
+#[test]
+fn a_class_that_a_region_withholds_is_not_listed_and_not_given() {
+    let mut cloud = Cloud::new();
+    cloud.instance("one", json!({}));
+    let offered = |cloud: &mut Cloud, region: &str| {
+        let asked = json!({ "Engine": "postgres", "DBInstanceClass": "db.m6g.large" });
+        let body = cloud.call_as(VENDOR, region, "DescribeOrderableDBInstanceOptions", asked).unwrap();
+        items(&body["OrderableDBInstanceOptions"]).len()
+    };
+    assert!(offered(&mut cloud, HERE) > 0);
+    cloud.state.withhold_class(HERE, "db.m6g.large");
+    assert_eq!(offered(&mut cloud, HERE), 0);
+    assert!(offered(&mut cloud, THERE) > 0);
+    let refused = cloud.refused("CreateDBInstance", create("two", json!({})));
+    assert_eq!(refused.0, "InvalidParameterCombination");
+    let mut cloud = cloud.reopened();
+    cloud.ok("CreateDBSnapshot", json!({ "DBInstanceIdentifier": "one", "DBSnapshotIdentifier": "s" }));
+    cloud.pass(300);
+    let restore = json!({ "DBInstanceIdentifier": "two", "DBSnapshotIdentifier": "s" });
+    assert_eq!(cloud.refused("RestoreDBInstanceFromDBSnapshot", restore).0, "InvalidParameterCombination");
+}

@@ -27,7 +27,7 @@ fn restored_data_is_the_data_of_the_moment_of_the_snapshot() {
     let saved = cloud.content(&one["DBInstanceArn"]);
     take(&mut cloud, "one", "s");
     cloud.pass(300);
-    assert!(cloud.state.write_content(one["DBInstanceArn"].as_str().unwrap(), "later"));
+    cloud.write(&one["DBInstanceArn"]);
     let body = cloud
         .ok("RestoreDBInstanceFromDBSnapshot", json!({ "DBInstanceIdentifier": "two", "DBSnapshotIdentifier": "s" }));
     let two = &body["DBInstance"];
@@ -132,6 +132,9 @@ fn a_shared_snapshot_is_seen_by_the_other_account_alone() {
         let asked = json!({ "IncludeShared": include });
         let body = cloud.call_as(account, HERE, "DescribeDBSnapshots", asked).unwrap();
         assert_eq!(items(&body["DBSnapshots"]).len(), expected, "{account} {include}");
+        for row in items(&body["DBSnapshots"]) {
+            assert_eq!((&row["DBSnapshotIdentifier"], &row["SnapshotType"]), (&arn, &json!("shared")));
+        }
     }
     let restore = json!({ "DBInstanceIdentifier": "theirs", "DBSnapshotIdentifier": arn });
     cloud.call_as(OTHER, HERE, "RestoreDBInstanceFromDBSnapshot", restore.clone()).unwrap();
@@ -187,4 +190,29 @@ fn a_state_survives_being_written_and_read() {
     assert_eq!((cloud.describe("one"), cloud.snapshot("s")), before);
     cloud.pass(300);
     assert_eq!(cloud.snapshot("s")["Status"], "available");
+}
+
+#[test]
+fn what_aws_backup_keeps_is_named_when_asked_for_and_not_deleted_by_rds() {
+    let mut cloud = Cloud::new();
+    let one = cloud.instance("one", json!({}));
+    let arn = cloud.state.back_up(one["DBInstanceArn"].as_str().unwrap(), cloud.now).unwrap();
+    cloud.pass(600);
+    take(&mut cloud, "one", "mine");
+    let named = |cloud: &mut Cloud, asked: Value| {
+        let body = cloud.ok("DescribeDBSnapshots", asked);
+        let rows = items(&body["DBSnapshots"]).iter();
+        rows.map(|row| row["SnapshotType"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(!named(&mut cloud, json!({})).contains(&"awsbackup".to_owned()));
+    assert_eq!(named(&mut cloud, json!({ "SnapshotType": "awsbackup" })), ["awsbackup"]);
+    assert_eq!(named(&mut cloud, json!({ "SnapshotType": "manual" })), ["manual"]);
+    let delete = cloud.refused("DeleteDBSnapshot", json!({ "DBSnapshotIdentifier": arn }));
+    assert_eq!(delete.0, "InvalidDBSnapshotState");
+    let quotas = cloud.ok("DescribeAccountAttributes", json!({}));
+    let manual = items(&quotas["AccountQuotas"]).iter().find(|row| row["AccountQuotaName"] == "ManualSnapshots");
+    assert_eq!(manual.unwrap()["Used"], 1);
+    cloud.ok("DeleteDBInstance", json!({ "DBInstanceIdentifier": "one", "SkipFinalSnapshot": "true" }));
+    cloud.pass(600);
+    assert_eq!(named(&mut cloud, json!({ "SnapshotType": "awsbackup" })), ["awsbackup"], "it outlives its instance");
 }
