@@ -7,8 +7,12 @@
 //! | a form opens again with findings | its role gets the findings |
 //! | another form opens | its role is asked |
 //! | a step tells that all keys have arrived | the customer and the engineer |
+//! | a step tells that systems are out of service and are put back, or still do not serve | the engineer and the CSM |
+//! | a run of `put-back` has brought something back | the engineer and the CSM |
 //! | attention | the engineer |
 //! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
+
+mod outage;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
@@ -17,7 +21,7 @@ use super::letter::{Attachment, Block, Letter, message_id};
 use crate::{
     config::Config,
     engine::{Notice, Outcome},
-    worker::{Enterprise, RunView, StoredRecord},
+    worker::{Enterprise, PUT_BACK, RunView, StoredRecord},
 };
 
 /// The form in which the customer hands over keys; its letter carries the key policies.
@@ -68,6 +72,9 @@ pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
             told(matter, &Place { frame: *frame, visit: *visit, state: "" }, letter, about)
         }
         Notice::Ended { .. } if matter.run.parent.is_some() => Vec::new(),
+        Notice::Ended { outcome: Outcome::Succeeded { output } } if matter.run.workflow == PUT_BACK => {
+            outage::all_serve(matter, output)
+        }
         Notice::Ended { outcome } => ended(matter, outcome),
     }
 }
@@ -270,6 +277,9 @@ fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Ve
     let (roles, subject, mut blocks) = if name == KEYS_ARRIVED {
         let subject = format!("{enterprise}: all encryption keys have arrived");
         (&["customer", "engineer"][..], subject, keys_arrived(matter, about))
+    } else if name == outage::OUTAGE {
+        let (subject, blocks) = outage::written(matter, about);
+        (&["engineer", "csm"][..], subject, blocks)
     } else {
         (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))])
     };
@@ -340,10 +350,15 @@ fn attention(matter: &Matter<'_>, place: &Place<'_>, error: &str, cause: &str) -
         )),
         Block::Facts(vec![("error".to_owned(), error.to_owned()), ("cause".to_owned(), cause.to_owned())]),
         Block::Paragraph("Once the cause is gone, one of these lets it go on:".to_owned()),
-        Block::Code(format!(
-            "keyferry run retry {run} --frame {frame} --reason TEXT\nkeyferry run skip {run} --frame {frame} --reason TEXT\nkeyferry run cancel {run} --reason TEXT",
-            frame = place.frame
-        )),
+        Block::Code(if matter.run.workflow == PUT_BACK {
+            // Nothing else brings a system back.
+            format!("keyferry run retry {run} --frame {frame} --reason TEXT", frame = place.frame)
+        } else {
+            format!(
+                "keyferry run retry {run} --frame {frame} --reason TEXT\nkeyferry run skip {run} --frame {frame} --reason TEXT\nkeyferry run cancel {run} --reason TEXT",
+                frame = place.frame
+            )
+        }),
         facts(matter, place.state),
     ];
     let subject = format!("{}: attention: {error} in {}", matter.enterprise.name, place.state);

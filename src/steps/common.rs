@@ -39,11 +39,26 @@ pub struct SystemInput {
     pub keys: KeySet,
     pub plan: Plan,
     pub generation: u64,
-    #[serde(default)]
-    pub window: Option<Window>,
     /// Which window of the run this is, from 1.
     #[serde(default = "first")]
     pub attempt: u64,
+}
+
+/// The input of every step that takes a system out of service, works on it meanwhile, or puts it back. There is none without
+/// a window: what has no cutoff is not frozen.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CutOver {
+    #[serde(flatten)]
+    pub item: SystemInput,
+    pub window: Window,
+}
+
+impl std::ops::Deref for CutOver {
+    type Target = SystemInput;
+
+    fn deref(&self) -> &SystemInput {
+        &self.item
+    }
 }
 
 fn first() -> u64 {
@@ -62,7 +77,12 @@ pub fn input<T: DeserializeOwned>(step: &str, value: Value) -> Result<T, StepErr
 
 impl SystemInput {
     pub fn names(&self, context: &StepContext) -> Names {
-        Names::new(&context.enterprise, self.generation, &context.run, &self.system.id, self.attempt)
+        self.names_of(&context.enterprise, &context.run)
+    }
+
+    /// What another run calls what it makes of the system.
+    pub fn names_of(&self, enterprise: &str, run: &str) -> Names {
+        Names::new(enterprise, self.generation, run, &self.system.id, self.attempt)
     }
 
     /// The key that the system has to be under in its own region.
@@ -83,11 +103,16 @@ impl SystemInput {
             StepError::new("Keyferry.OutsidePlan", cause)
         })
     }
+}
 
+impl CutOver {
     /// # Errors
     /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
     pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {
-        let Some(window) = self.window.as_ref().filter(|window| context.now() > window.cutoff) else { return Ok(()) };
+        let window = &self.window;
+        if context.now() <= window.cutoff {
+            return Ok(());
+        }
         let cause = format!(
             "no cut-over of {} starts after {} (the window ends at {}): the original serves, a new window has to be agreed",
             self.system.id,

@@ -3,14 +3,16 @@
 //! Takes a system and the window. A rename closes every connection and takes the endpoint away, so nothing can be written
 //! after the snapshot that follows: that is the only freeze that RDS itself can promise. `thaw-system` undoes it.
 //! Effect: tags, then the rename. Again: the instance is known by its resource id, which the rename does not change.
-//! Fails with `Keyferry.WindowPassed` when it is too late to begin.
+//! Fails with `Keyferry.WindowPassed` when it is too late to begin, with `Keyferry.NoPlan` when `plan-outage` has not written
+//! down how it is put back.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, put_aside, settled},
+    common::{CutOver, Wait, input, put_aside, settled},
+    outage,
 };
 use crate::{
     systems,
@@ -26,8 +28,9 @@ impl Step for FreezeSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         let (system, old) = (&item.system, item.names(context).old());
+        let planned = outage::planned(context, &item).await?;
         let owner = self.0.owner(context);
         let rds = self.0.aws.rds(&system.region).await?;
         if let Some(frozen) = systems::instance(&rds, &old).await? {
@@ -37,7 +40,7 @@ impl Step for FreezeSystem {
             }
             return match settled(&frozen)? {
                 Wait::For(what) => Ok(self.0.pending(what)),
-                Wait::Ready(()) => Ok(Progress::done(json!({ "frozen": old }))),
+                Wait::Ready(()) => Ok(Progress::recorded(json!({ "frozen": old }), vec![outage::frozen(planned)])),
             };
         }
         let Some(serving) = systems::instance(&rds, &system.id).await? else {

@@ -8,8 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::engine::{Actor, Definition, Event, EventKind, Payload, Snapshot, advance};
 
+mod places;
 mod records;
 
+pub(super) use places::*;
 pub(super) use records::*;
 
 /// Every law, for the test of each store.
@@ -26,6 +28,7 @@ macro_rules! laws {
             a_commit_and_a_claim_that_come_together_do_not_depend_on_each_other,
             a_fence_is_looked_at_even_if_the_run_was_just_moved,
             a_key_starts_one_run_and_one_exclusive_run_is_open,
+            a_run_that_ends_hands_its_place_to_one_that_begins_with_it,
             listings_have_pages,
             a_record_is_written_on_the_version_that_was_read,
             a_record_is_deleted_on_the_version_that_was_read_and_another_says_so,

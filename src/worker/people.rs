@@ -187,6 +187,7 @@ impl Service {
     /// # Errors
     /// The run is paused or has ended.
     pub async fn pause(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
+        self.may_not_stop(run, "paused").await?;
         self.act(run, EventKind::Paused { actor, reason: reason.to_owned() }).await?;
         self.run(run).await
     }
@@ -203,6 +204,7 @@ impl Service {
     /// # Errors
     /// The run has ended.
     pub async fn cancel(&self, run: &str, actor: Actor, reason: &str) -> Result<RunView, ServiceError> {
+        self.may_not_stop(run, "cancelled").await?;
         self.act(run, EventKind::Cancelled { actor, reason: reason.to_owned() }).await?;
         self.run(run).await
     }

@@ -34,7 +34,7 @@ impl Service {
     /// # Errors
     /// There is no such run.
     pub async fn run(&self, run: &str) -> Result<RunView, ServiceError> {
-        self.view(run.to_owned()).await
+        self.with_outages(self.view(run.to_owned()).await?).await
     }
 
     /// Newest first. A status to filter by is that of the run's own frames; the views add what its work and children do, so that
@@ -393,6 +393,7 @@ impl Sight<'_> {
             working_in,
             waiting_for,
             attention,
+            out_of_service: Vec::new(),
             output,
             error,
             cause,

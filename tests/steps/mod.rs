@@ -4,6 +4,8 @@ mod faults;
 mod flow;
 mod keys;
 mod onboarding;
+mod outage;
+mod put_back;
 mod table;
 mod vendor;
 mod world;

@@ -38,6 +38,7 @@ fn run() -> RunView {
         working_in: Vec::new(),
         waiting_for: Vec::new(),
         attention: Vec::new(),
+        out_of_service: Vec::new(),
         output: None,
         error: None,
         cause: None,
@@ -284,4 +285,30 @@ fn customer_and_engineer_are_told_which_material_has_arrived_and_what_comes_next
     let unknown = write(&told("of-another-version", Value::Null), None, |_, _| {});
     assert_eq!(unknown.len(), 1);
     assert!(unknown[0].to == "eve@replicon.example" && unknown[0].text().contains("us-west-2"), "{unknown:?}");
+}
+
+#[test]
+fn engineer_and_csm_are_told_what_is_out_of_service_and_when_it_serves_again() {
+    let about = |overdue: bool| {
+        Payload::from(json!({
+            "cause": "the run run-7 was cancelled: wrong day", "overdue": overdue,
+            "systems": [{ "system": "dave-production", "region": "us-west-2", "old": "byok-dave-old",
+                "since": "2026-03-02T10:00:00Z", "end": "2026-03-02T18:00:00Z" }],
+        }))
+    };
+    let told = |overdue| Notice::Told { frame: 0, visit: 5, letter: "outage".to_owned(), about: about(overdue) };
+    let begun = write(&told(false), None, |_, _| {});
+    assert_eq!(begun.len(), 2);
+    same_as_snapshot("outage-begun", &begun[0]);
+    let overdue = write(&told(true), None, |_, _| {});
+    same_as_snapshot("outage-overdue", &overdue[0]);
+    assert!(overdue[0].subject.contains("OUTAGE"));
+    let ended = |systems: Value| Notice::Ended {
+        outcome: Outcome::Succeeded { output: Payload::from(json!({ "systems": systems })) },
+    };
+    let kept = json!([{ "system": "dave-production", "region": "us-west-2", "outcome": "kept" }]);
+    let back = write(&ended(kept), None, |_, run| run.workflow = "put-back".to_owned());
+    assert_eq!(back.len(), 2);
+    same_as_snapshot("outage-over", &back[0]);
+    assert!(write(&ended(json!([])), None, |_, run| run.workflow = "put-back".to_owned()).is_empty());
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Lease, Letter, Row, Run, Tables, Work};
 use crate::store::{
-    SIGNAL, Say, Sealed, Signal, StoreError, StoredRecord, Transition, WorkKind, WorkWord, Write, chain, micros, time,
+    SIGNAL, Say, Sealed, Signal, StoreError, StoredRecord, Transition, WorkKind, WorkWord, Write, batch::hands_over,
+    chain, micros, time,
 };
 
 /// What the writes of a batch have taken so far.
@@ -83,7 +84,7 @@ impl Tables {
             for answer in &turn.answers {
                 self.is_held(taken, &turn.run, answer.frame, answer.visit, answer.fence)?;
             }
-            self.may_start(turn, taken)?;
+            self.may_start(group, turn, taken)?;
         }
         for turn in group {
             taken.moved.insert(turn.run.clone());
@@ -98,7 +99,7 @@ impl Tables {
         Ok(())
     }
 
-    fn may_start(&self, turn: &Sealed, taken: &Taken) -> Result<(), StoreError> {
+    fn may_start(&self, group: &[Sealed], turn: &Sealed, taken: &Taken) -> Result<(), StoreError> {
         let Some(start) = &turn.start else { return Ok(()) };
         for key in &start.idempotency {
             let of_batch = taken.keys.iter().find(|(taken, _, _)| *taken == key.key);
@@ -121,7 +122,8 @@ impl Tables {
         let open = self
             .runs
             .iter()
-            .find(|run| run.start.exclusive && run.ended_at.is_none() && run.enterprise == turn.enterprise);
+            .find(|run| run.start.exclusive && run.ended_at.is_none() && run.enterprise == turn.enterprise)
+            .filter(|run| !hands_over(group, &run.id));
         let of_batch = taken.exclusive.iter().find(|(enterprise, _)| *enterprise == turn.enterprise);
         match open.map(|run| &run.id).or(of_batch.map(|(_, run)| run)) {
             Some(run) => Err(StoreError::ExclusiveOpen { enterprise: turn.enterprise.clone(), run: run.clone() }),
