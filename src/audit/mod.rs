@@ -214,6 +214,9 @@ fn compare<'a>(resource: &Resource, request: &Request<'a>) -> (Finding, Option<&
             format!("made for a migration (as {role}) or replaced by it, and not purged"),
         );
     }
+    if resource.kind == Kind::Instance && role == Some("new") && resource.id.starts_with("byok-") {
+        return (Finding::LeftOver, expected, "restored for a migration, and it has taken nobody's place".to_owned());
+    }
     let own = expected.is_some_and(|key| resource.key.as_deref() == Some(key));
     if request.originals.contains(&resource.resource_id) && !own && resource.kind != Kind::Instance {
         return (Finding::LeftOver, expected, "a copy of a system that was replaced".to_owned());

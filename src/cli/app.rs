@@ -91,6 +91,8 @@ pub struct App {
     imports: Option<Imports>,
     /// Between two looks at the keys that customers imported material into.
     custody_check: Duration,
+    /// Between two looks at what is out of service.
+    outage_check: Duration,
 }
 
 /// The store, with what it brings.
@@ -112,6 +114,9 @@ impl Database {
 
 /// How often a process asks what time it is at the database.
 const STEERING: Duration = Duration::from_secs(30);
+
+/// Between two looks at systems that are out of service.
+const OUTAGE_CHECK: Duration = Duration::from_secs(60);
 
 /// Between two looks for entries of the trail that are too old.
 const TRAIL_CHECK: Duration = Duration::from_secs(3_600);
@@ -198,6 +203,7 @@ impl App {
             database,
             imports,
             custody_check,
+            outage_check: OUTAGE_CHECK.div_f64(speed.clamp(1.0, 60.0)),
         })
     }
 
@@ -236,6 +242,15 @@ impl App {
                 Ok(())
             });
         }
+        let watched = self.service.clone().watch_outages(self.outage_check);
+        let stopped = stopping.clone();
+        parts.spawn(async move {
+            tokio::select! {
+                () = super::signals::received(stopped) => {}
+                () = watched => {}
+            }
+            Ok(())
+        });
         let (keep, stopped) = (access.clone().keep_trails(TRAIL_CHECK), stopping.clone());
         parts.spawn(async move {
             tokio::select! {

@@ -8,10 +8,12 @@ use crate::{
 };
 
 /// By name, with the text.
-pub const DEFINITIONS: [(&str, &str); 5] = [
+pub const DEFINITIONS: [(&str, &str); 7] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("left-overs", include_str!("../../workflows/left-overs.asl.json")),
+    ("put-back", include_str!("../../workflows/put-back.asl.json")),
     ("reimport", include_str!("../../workflows/reimport.asl.json")),
     ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];

@@ -72,6 +72,14 @@ pub enum EventKind {
         frame: FrameId,
         visit: u64,
     },
+    /// What the frame does had to be done by a time that has passed, in whatever phase it stands, held or in attention. Only a
+    /// state that catches the error takes it.
+    Overdue {
+        frame: FrameId,
+        visit: u64,
+        error: String,
+        cause: String,
+    },
     /// No heartbeat came within `HeartbeatSeconds`.
     HeartbeatMissed {
         frame: FrameId,

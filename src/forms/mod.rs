@@ -20,13 +20,14 @@ use crate::{
 };
 
 /// The shipped forms' schemas, by name.
-pub const SHIPPED: [(&str, &str); 7] = [
+pub const SHIPPED: [(&str, &str); 8] = [
     ("regions", include_str!("../../workflows/forms/regions.schema.json")),
     ("key-arns", include_str!("../../workflows/forms/key-arns.schema.json")),
     ("key-import", include_str!("../../workflows/forms/key-import.schema.json")),
     ("key-review", include_str!("../../workflows/forms/key-review.schema.json")),
     ("window", include_str!("../../workflows/forms/window.schema.json")),
     ("migration-review", include_str!("../../workflows/forms/migration-review.schema.json")),
+    ("left-overs", include_str!("../../workflows/forms/left-overs.schema.json")),
     ("purge-approval", include_str!("../../workflows/forms/purge-approval.schema.json")),
 ];
 

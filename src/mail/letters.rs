@@ -8,9 +8,12 @@
 //! | another form opens | its role is asked |
 //! | a step tells that all keys have arrived | the customer and the engineer |
 //! | a step tells that a master password's secret has another ARN | the engineer and the CSM |
+//! | a step tells that systems are out of service and are put back, or still do not serve | the engineer and the CSM |
+//! | a run of `put-back` has brought something back | the engineer and the CSM |
 //! | attention | the engineer |
 //! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
 
+mod outage;
 mod readers;
 mod secrets;
 mod undeliverable;
@@ -25,7 +28,7 @@ use super::letter::{Attachment, Block, Letter, message_id};
 use crate::{
     config::Config,
     engine::{Notice, Outcome},
-    worker::{Enterprise, RunView, StoredRecord, Visit, next},
+    worker::{Enterprise, PUT_BACK, RunView, StoredRecord, Visit, next},
 };
 
 pub use readers::engineer_of;
@@ -79,6 +82,9 @@ pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
             told(matter, &Place { frame: *frame, visit: *visit, state: "" }, letter, about)
         }
         Notice::Ended { .. } if matter.run.parent.is_some() => Vec::new(),
+        Notice::Ended { outcome: Outcome::Succeeded { output } } if matter.run.workflow == PUT_BACK => {
+            outage::all_serve(matter, output)
+        }
         Notice::Ended { outcome } => ended(matter, outcome),
     }
 }
@@ -274,6 +280,9 @@ fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Ve
         let subject =
             format!("{enterprise}: the master password's secret of {} has another ARN", member(about, "system"));
         (&["engineer", "csm"][..], subject, secrets::moved(matter, about))
+    } else if name == outage::OUTAGE {
+        let (subject, blocks) = outage::written(matter, about);
+        (&["engineer", "csm"][..], subject, blocks)
     } else {
         (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))])
     };

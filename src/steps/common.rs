@@ -96,11 +96,26 @@ pub struct SystemInput {
     pub keys: KeySet,
     pub plan: Plan,
     pub generation: u64,
-    #[serde(default)]
-    pub window: Option<Window>,
     /// Which window of the run this is, from 1.
     #[serde(default = "first")]
     pub attempt: u64,
+}
+
+/// The input of every step that takes a system out of service, works on it meanwhile, or puts it back. There is none without
+/// a window: what has no cutoff is not frozen.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CutOver {
+    #[serde(flatten)]
+    pub item: SystemInput,
+    pub window: Window,
+}
+
+impl std::ops::Deref for CutOver {
+    type Target = SystemInput;
+
+    fn deref(&self) -> &SystemInput {
+        &self.item
+    }
 }
 
 fn first() -> u64 {
@@ -119,7 +134,12 @@ pub fn input<T: DeserializeOwned>(step: &str, value: Value) -> Result<T, StepErr
 
 impl SystemInput {
     pub fn names(&self, context: &StepContext) -> Names {
-        Names::new(&context.enterprise, self.generation, &context.run, &self.system.id, self.attempt)
+        self.names_of(&context.enterprise, &context.run)
+    }
+
+    /// What another run calls what it makes of the system.
+    pub fn names_of(&self, enterprise: &str, run: &str) -> Names {
+        Names::new(enterprise, self.generation, run, &self.system.id, self.attempt)
     }
 
     /// The key that the system has to be under in its own region.
@@ -143,17 +163,16 @@ impl SystemInput {
             StepError::new("Keyferry.OutsidePlan", cause)
         })
     }
+}
 
-    /// The region that a copy for disaster recovery is kept in.
-    pub fn away(&self) -> &str {
-        let Plan { primary, disaster_recovery, .. } = &self.plan;
-        if self.system.region == *disaster_recovery { primary } else { disaster_recovery }
-    }
-
+impl CutOver {
     /// # Errors
     /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
     pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {
-        let Some(window) = self.window.as_ref().filter(|window| context.now() > window.cutoff) else { return Ok(()) };
+        let window = &self.window;
+        if context.now() <= window.cutoff {
+            return Ok(());
+        }
         let cause = format!(
             "no cut-over of {} starts after {} (the window ends at {}): the original serves, a new window has to be agreed",
             self.system.id,
@@ -163,24 +182,28 @@ impl SystemInput {
         Err(StepError::new("Keyferry.WindowPassed", cause))
     }
 
-    /// A system is frozen only while its successor can still be given its name before the cutoff: that takes two renames.
-    ///
     /// # Errors
-    /// `Keyferry.WindowPassed`: it is too late to take the system out of service.
+    /// As [`before_freeze`].
     pub fn before_freeze(&self, context: &StepContext) -> Result<(), StepError> {
-        let Some(window) = &self.window else { return Ok(()) };
-        if context.now() + crate::schedule::RENAME * 2 <= window.cutoff {
-            return Ok(());
-        }
-        let cause = format!(
-            "{} was not taken out of service: two renames, for each of which AWS names about {} minutes, would not fit \
-             before {}. The original serves, a new window has to be agreed",
-            self.system.id,
-            crate::schedule::RENAME.num_minutes(),
-            crate::schedule::text(window.cutoff)
-        );
-        Err(StepError::new("Keyferry.WindowPassed", cause))
+        before_freeze(&self.window, &self.system.id, context)
     }
+}
+
+/// A system is frozen only while its successor can still be given its name before the cutoff: that takes two renames.
+///
+/// # Errors
+/// `Keyferry.WindowPassed`: it is too late to take the system out of service.
+pub fn before_freeze(window: &Window, system: &str, context: &StepContext) -> Result<(), StepError> {
+    if context.now() + crate::schedule::RENAME * 2 <= window.cutoff {
+        return Ok(());
+    }
+    let cause = format!(
+        "{system} was not taken out of service: two renames, for each of which AWS names about {} minutes, would not fit \
+         before {}. The original serves, a new window has to be agreed",
+        crate::schedule::RENAME.num_minutes(),
+        crate::schedule::text(window.cutoff)
+    );
+    Err(StepError::new("Keyferry.WindowPassed", cause))
 }
 
 impl Domain {

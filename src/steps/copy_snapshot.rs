@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{Copy, SystemInput, Wait, ensure_copy, input},
+    common::{Copy, CutOver, Wait, ensure_copy, input},
 };
 use crate::{
     systems::Tags,
@@ -23,7 +23,7 @@ impl Step for CopySnapshot {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         item.before_cutoff(context)?;
         let (key, names) = (item.key()?, item.names(context));
         let rds = self.0.aws.rds(&item.system.region).await?;

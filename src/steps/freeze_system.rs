@@ -7,7 +7,7 @@
 //! `freeze`/RESOURCE-ID once more: the settings of what is frozen, with the security groups from before.
 //! Effect: the security group, tags, then the rename. Again: the instance is known by its resource id, which the rename
 //! does not change. Fails with `Keyferry.WindowPassed` when it is too late to begin, `Keyferry.SettingsChanged` when the
-//! settings have to be recorded again.
+//! settings have to be recorded again, `Keyferry.NoPlan` when `plan-outage` has not written down how it is put back.
 
 use async_trait::async_trait;
 use aws_sdk_rds::types::DbInstance;
@@ -15,13 +15,14 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, put_aside, settled},
+    common::{CutOver, Wait, input, put_aside, settled},
     fence::{close, is_closed},
+    outage,
     settings::{as_recorded, recorded, refuse},
 };
 use crate::{
     systems::{self, FREEZE, Frozen, Writers},
-    worker::{Progress, Record, Step, StepContext, StepError},
+    worker::{Outage, Progress, Record, Step, StepContext, StepError},
 };
 
 pub struct FreezeSystem(pub Domain);
@@ -34,8 +35,9 @@ impl Step for FreezeSystem {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let said_stopped = value.pointer("/window/writers_stopped").and_then(Value::as_bool).unwrap_or_default();
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         let (system, old) = (&item.system, item.names(context).old());
+        let planned = outage::planned(context, &item).await?;
         let owner = self.0.owner(context);
         let rds = self.0.aws.rds(&system.region).await?;
         let before = recorded(context, &item).await?;
@@ -46,7 +48,7 @@ impl Step for FreezeSystem {
             }
             return match settled(&frozen)? {
                 Wait::For(what) => Ok(self.0.pending(what)),
-                Wait::Ready(()) => self.done(context, &item, &frozen, (before, said_stopped)).await,
+                Wait::Ready(()) => self.done(context, &item, &frozen, (planned, before, said_stopped)).await,
             };
         }
         let Some(serving) = systems::instance(&rds, &system.id).await? else {
@@ -81,9 +83,9 @@ impl FreezeSystem {
     async fn done(
         &self,
         context: &StepContext,
-        item: &SystemInput,
+        item: &CutOver,
         frozen: &DbInstance,
-        (before, said_stopped): (Option<Frozen>, bool),
+        (planned, before, said_stopped): (Outage, Option<Frozen>, bool),
     ) -> Result<Progress, StepError> {
         let mut record = Frozen::of(frozen, &item.system, (&context.run, item.attempt), context.now());
         match before {
@@ -104,6 +106,6 @@ impl FreezeSystem {
         };
         let output = json!({ "frozen": item.names(context).old(), "closed": record.closing_group.is_some() });
         let record = Record { collection: FREEZE, key: item.system.resource_id.clone(), body: json!(record) };
-        Ok(Progress::recorded(output, vec![record]))
+        Ok(Progress::recorded(output, vec![record, outage::frozen(planned)]))
     }
 }

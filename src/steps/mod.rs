@@ -8,11 +8,16 @@
 mod audit;
 mod canary;
 mod common;
+mod confirm_cut_over;
 mod copy_for_recovery;
 mod copy_snapshot;
 mod create_import_key;
 mod fence;
 mod freeze_system;
+mod list_left_overs;
+mod list_outages;
+mod outage;
+mod plan_outage;
 mod plan_purge;
 mod plan_reimport;
 mod pre_copy_system;
@@ -20,7 +25,9 @@ mod preflight;
 mod prove_key;
 mod provision_system;
 mod purge_resource;
+mod put_back_system;
 mod record_settings;
+mod remove_left_over;
 mod render_key_policies;
 mod replace_replica;
 mod replicate_backups;
@@ -35,6 +42,7 @@ mod settings;
 mod snapshot_system;
 mod swap_system;
 mod take_inventory;
+mod tell_outage;
 mod thaw_system;
 mod verify_key;
 mod verify_system;
@@ -91,12 +99,19 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(pre_copy_system::PreCopySystem(domain())),
         Arc::new(preflight::Preflight(domain())),
         Arc::new(record_settings::RecordSettings(domain())),
+        Arc::new(plan_outage::PlanOutage),
         Arc::new(freeze_system::FreezeSystem(domain())),
         Arc::new(snapshot_system::SnapshotSystem(domain())),
         Arc::new(copy_snapshot::CopySnapshot(domain())),
         Arc::new(restore_system::RestoreSystem(domain())),
         Arc::new(verify_system::VerifySystem(domain())),
         Arc::new(swap_system::SwapSystem(domain())),
+        Arc::new(confirm_cut_over::ConfirmCutOver(domain())),
+        Arc::new(list_left_overs::ListLeftOvers(domain())),
+        Arc::new(remove_left_over::RemoveLeftOver(domain())),
+        Arc::new(list_outages::ListOutages(domain())),
+        Arc::new(put_back_system::PutBackSystem(domain())),
+        Arc::new(tell_outage::TellOutage(domain())),
         Arc::new(thaw_system::ThawSystem(domain())),
         Arc::new(review_migration::ReviewMigration),
         Arc::new(copy_for_recovery::CopyForRecovery(domain())),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{Plan, SystemInput, input, settled},
+    common::{Plan, SystemInput, before_freeze, input, settled},
     room::{Need, Rooms},
     settings::refuse,
 };
@@ -62,15 +62,13 @@ impl Step for Preflight {
         let mut health = KeyHealth::default();
         let (mut ready, mut notices) = (Vec::new(), Vec::new());
         for system in systems {
-            let item = SystemInput {
-                system,
-                keys: keys.clone(),
-                plan: plan.clone(),
-                generation,
-                window: window.clone(),
-                attempt,
+            let item = SystemInput { system, keys: keys.clone(), plan: plan.clone(), generation, attempt };
+            let fits = window.as_ref().map_or(Ok(()), |window| before_freeze(window, &item.system.id, context));
+            let looked = match fits {
+                Ok(()) => self.look(context, &item, &mut health).await,
+                Err(error) => Err(error),
             };
-            let looked = match self.look(context, &item, &mut health).await {
+            let looked = match looked {
                 Ok(told) => rooms.take(&need(context, &item, &replicas)?).await.map(|()| told),
                 Err(error) => Err(error),
             };
@@ -114,16 +112,12 @@ impl Preflight {
         // A system that RDS is busy with is waited for when its turn has come.
         settled(&serving)?;
         refuse(&serving)?;
-        if item.window.is_some() {
-            item.before_freeze(context)?;
-        }
         let made = self.0.describe(context, item, &serving).await?;
         checks(&self.0, item, &made).await?;
         let mut regions = BTreeSet::from([system.region.as_str()]);
         regions.extend(made.replications.keys().map(String::as_str));
-        if system.recovery {
-            regions.insert(item.away());
-        }
+        let away = item.plan.recovery_of(&system.region)?.filter(|_| system.recovery);
+        regions.extend(away.as_deref());
         for region in regions {
             health.ask(&self.0, context, region, &item.key_in(region)?).await?;
         }
@@ -248,14 +242,9 @@ fn need(context: &StepContext, item: &SystemInput, replicas: &[Replica]) -> Resu
     let (system, names) = (&item.system, item.names(context));
     let mut snapshots = vec![names.early_snapshot(), names.early_copy(), names.final_snapshot(), names.final_copy()];
     let mut needs = Vec::new();
-    if system.recovery {
+    if let Some(region) = item.plan.recovery_of(&system.region)?.filter(|_| system.recovery) {
         snapshots.push(names.recovery_source());
-        needs.push(Need {
-            region: item.away().to_owned(),
-            snapshots: vec![names.recovery_copy(&system.region)],
-            instances: 0,
-            gb: 0,
-        });
+        needs.push(Need { region, snapshots: vec![names.recovery_copy(&system.region)], instances: 0, gb: 0 });
     }
     needs.push(Need {
         region: system.region.clone(),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, settled},
+    common::{CutOver, SystemInput, Wait, input, settled},
     fence::has_only,
     preflight::checks,
     settings::{record, refuse},
@@ -33,7 +33,7 @@ impl Step for RecordSettings {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         let (system, owner) = (&item.system, self.0.owner(context));
         let rds = self.0.aws.rds(&system.region).await?;
         if let Some(frozen) = systems::instance(&rds, &item.names(context).old()).await?

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, require_ours, settled},
+    common::{CutOver, Wait, input, require_ours, settled},
     settings::{change, features, some, wanted},
 };
 use crate::{
@@ -31,7 +31,7 @@ impl Step for RestoreSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         item.before_cutoff(context)?;
         let (names, owner) = (item.names(context), self.0.owner(context));
         let rds = self.0.aws.rds(&item.system.region).await?;

@@ -2,14 +2,21 @@
 //!
 //! Takes `results`, one a system, in lists of lists as Maps leave them, and what the preflight has `kept` already. Gives
 //! `outcome`: `migrated` (all), `too-late` (the rest only lacked time), `next-wave` (some were, the rest only lacked room)
-//! or `failed`, with `kept` for people, and `room`: whether a purge of what was migrated makes room for the rest. Effect: none. Again: the same.
+//! or `failed`, with `kept` for people, and `room`: whether a purge of what was migrated makes room for the rest. What the
+//! records of the outages say stands against what a person has given as a result. Effect: none. Again: the same. Fails with
+//! `Keyferry.Outage` while a system of this run is out of service.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::common::input;
-use crate::worker::{Progress, Step, StepContext, StepError};
+use crate::{
+    schedule::text as at,
+    worker::{OUTAGES, Outage, Progress, Served, Step, StepContext, StepError},
+};
 
 pub struct ReviewMigration;
 
@@ -26,21 +33,29 @@ impl Step for ReviewMigration {
         "review-migration"
     }
 
-    async fn run(&self, _: &StepContext, value: Value) -> Result<Progress, StepError> {
-        Ok(Progress::done(review(&input(self.name(), value)?)))
+    async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
+        let put_back = all_serve(context).await?;
+        Ok(Progress::done(review(&input(self.name(), value)?, &put_back)))
     }
 }
 
-fn review(input: &Input) -> Value {
+/// Systems with their regions.
+type Places = BTreeSet<(String, String)>;
+
+fn review(input: &Input, put_back: &Places) -> Value {
     let Input { results, kept } = input;
     let mut all: Vec<&Value> = kept.iter().collect();
     results.iter().for_each(|result| flatten(result, &mut all));
-    let moved = all.iter().filter(|result| text(result, "outcome") == "migrated").count();
+    let is_put_back = |result: &Value| put_back.contains(&(text(result, "system"), text(result, "region")));
+    let migrated = |result: &Value| text(result, "outcome") == "migrated" && !is_put_back(result);
+    let moved = all.iter().filter(|result| migrated(result)).count();
     let rest: Vec<Value> = all
         .into_iter()
-        .filter(|result| text(result, "outcome") != "migrated")
+        .filter(|result| !migrated(result))
         .map(|result| {
-            let error = result.get("error").cloned().unwrap_or(Value::Null);
+            let put_back =
+                || if is_put_back(result) { json!({ "Cause": "the original was put back" }) } else { Value::Null };
+            let error = result.get("error").cloned().unwrap_or_else(put_back);
             json!({
                 "system": text(result, "system"), "region": text(result, "region"),
                 "error": text(&error, "Error"), "cause": text(&error, "Cause"),
@@ -72,6 +87,35 @@ fn flatten<'a>(result: &'a Value, all: &mut Vec<&'a Value>) {
     }
 }
 
+/// The systems, with their regions, whose originals serve again after an outage of this run.
+///
+/// # Errors
+/// `Keyferry.Outage`: one does not serve.
+async fn all_serve(context: &StepContext) -> Result<Places, StepError> {
+    let mut put_back = BTreeSet::new();
+    for body in context.records(OUTAGES).await?.into_values() {
+        let Ok(outage) = serde_json::from_value::<Outage>(body) else { continue };
+        if outage.run != context.run {
+            continue;
+        }
+        if outage.is_open() {
+            let cause = format!(
+                "{} in {} is out of service since {} though its cut-over was skipped past. It is put back after {}, and by \
+                 cancelling the run at once; then retry",
+                outage.system,
+                outage.region,
+                at(outage.since),
+                at(outage.cutoff)
+            );
+            return Err(StepError::new("Keyferry.Outage", cause));
+        }
+        if outage.served == Some(Served::Kept) {
+            put_back.insert((outage.system, outage.region));
+        }
+    }
+    Ok(put_back)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +139,7 @@ mod tests {
         ];
         for (input, outcome, count) in table {
             let all: Input = serde_json::from_value(input.clone()).unwrap();
-            let done = review(&all);
+            let done = review(&all, &Places::new());
             assert_eq!(
                 (done["outcome"].as_str().unwrap(), done["kept"].as_array().unwrap().len()),
                 (outcome, count),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, ensure_snapshot, input},
+    common::{CutOver, Wait, ensure_snapshot, input},
 };
 use crate::worker::{Progress, Step, StepContext, StepError};
 
@@ -20,7 +20,7 @@ impl Step for SnapshotSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         item.before_cutoff(context)?;
         let names = item.names(context);
         let rds = self.0.aws.rds(&item.system.region).await?;

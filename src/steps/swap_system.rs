@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, rename, require_ours, settled},
+    common::{CutOver, SystemInput, Wait, input, rename, require_ours, settled},
     settings::recorded,
 };
 use crate::{
@@ -26,7 +26,7 @@ impl Step for SwapSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         let (owner, system, new) = (self.0.owner(context), &item.system, item.names(context).new_system());
         let rds = self.0.aws.rds(&system.region).await?;
         if let Some(serving) = systems::instance(&rds, &system.id).await? {

@@ -4,8 +4,9 @@
 //! that can be replaced now, sources first), `all` (every primary system, migrated or not), `moved` (those that are) and
 //! `fresh` (to provision: instances that were placed and have no system). Leaves `inventory`/`gGENERATION`: what there was
 //! and where it was at home, so that copies of systems that are gone are still known as theirs. It looks in every supported
-//! region of the partition, because a system outside the chosen regions would be forgotten. What is not as the form
-//! `regions` stated it is refused. Effect: none. Again: what is migrated already is not in `systems` any more.
+//! region of the partition, because a system outside the chosen regions would be forgotten. It waits while another run has a
+//! system out of service: under its other name that is not to be seen. What is not as the form `regions` stated it is
+//! refused. Effect: none. Again: what is migrated already is not in `systems` any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Plan, input},
+    outage,
 };
 use crate::{
     keys::KeySet,
@@ -40,6 +42,9 @@ impl Step for TakeInventory {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Input { plan, keys } = input(self.name(), value)?;
+        if let Some(what) = outage::by_another(context).await? {
+            return Ok(self.0.pending(what));
+        }
         let generation = generation(context).await?;
         let before = context.record("inventory", &format!("g{generation}")).await?.unwrap_or(Value::Null);
         let scan = self.0.scan(context, &plan.partition, &original_ids(&before)).await?;

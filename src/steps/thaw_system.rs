@@ -12,14 +12,15 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, delete_instance, input, rename, require_ours, settled},
+    common::{CutOver, Wait, delete_instance, input, rename, require_ours, settled},
     fence::{give, has_only},
+    outage,
     settings::record,
 };
 use crate::{
     aws::failure,
     systems::{self, Owner},
-    worker::{Progress, Step, StepContext, StepError},
+    worker::{Progress, Served, Step, StepContext, StepError},
 };
 
 pub struct ThawSystem(pub Domain);
@@ -38,63 +39,90 @@ impl Step for ThawSystem {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Why { error } = input(self.name(), value.clone())?;
-        let item: SystemInput = input(self.name(), value)?;
-        let (owner, names, system) = (self.0.owner(context), item.names(context), &item.system);
-        let rds = self.0.aws.rds(&system.region).await?;
+        let item: CutOver = input(self.name(), value)?;
+        let served = match self.0.thaw(context, &item, &context.run).await? {
+            Thawed::Serves(served) => served,
+            Thawed::Waits(progress) => return Ok(progress),
+        };
+        let mut output = json!({ "system": item.system.id, "region": item.system.region, "outcome": served.word() });
+        if served == Served::Kept {
+            output["error"] = error;
+        }
+        Ok(Progress::recorded(output, outage::ended(context, &item, served).await?))
+    }
+}
+
+/// How far it is.
+pub enum Thawed {
+    Serves(Served),
+    Waits(Progress),
+}
+
+impl Domain {
+    /// Puts the original of a system back that `run` has taken out of service, unless its successor serves.
+    ///
+    /// # Errors
+    /// AWS refused; the name, or what bears one of ours, is somebody else's.
+    pub(super) async fn thaw(&self, context: &StepContext, item: &CutOver, run: &str) -> Result<Thawed, StepError> {
+        let owner = Owner { run: run.to_owned(), ..self.owner(context) };
+        let (names, system) = (item.names_of(&context.enterprise, run), &item.system);
+        let rds = self.aws.rds(&system.region).await?;
         let new = systems::instance(&rds, &names.new_system()).await?;
         // A rename of the new system that has begun decides by itself who serves.
         if let Some(new) = new.as_ref().filter(|new| new.db_instance_status() == Some("renaming")) {
             let id = new.db_instance_identifier().unwrap_or_default();
-            return Ok(self.0.pending(format!("RDS: {id} is renaming")));
+            return Ok(Thawed::Waits(self.pending(format!("RDS: {id} is renaming"))));
         }
         let Some(serving) = systems::instance(&rds, &system.id).await? else {
-            return self.put_back(context, &rds, &item).await;
+            return self.put_back(context, &rds, item, &names.old()).await.map(Thawed::Waits);
         };
         if serving.dbi_resource_id() != Some(&system.resource_id) {
             require_ours(&owner, &systems::of_instance(&serving), &format!("instance {}", system.id))?;
-            return Ok(Progress::done(json!({ "system": system.id, "region": system.region, "outcome": "migrated" })));
+            if let Wait::For(what) = settled(&serving)? {
+                return Ok(Thawed::Waits(self.pending(what)));
+            }
+            return Ok(Thawed::Serves(Served::Migrated));
         }
         if serving.db_instance_status() == Some("renaming") {
-            return Ok(self.0.pending(format!("RDS: {} is renaming", system.id)));
+            return Ok(Thawed::Waits(self.pending(format!("RDS: {} is renaming", system.id))));
         }
         if let Wait::For(what) = reopen(context, &rds, &serving).await? {
-            return Ok(self.0.pending(what));
+            return Ok(Thawed::Waits(self.pending(what)));
         }
         unmark(&rds, &serving, &owner).await?;
         if let Some(new) = new {
             require_ours(&owner, &systems::of_instance(&new), &format!("instance {}", names.new_system()))?;
             if let Wait::For(what) = delete_instance(&rds, &new).await? {
-                return Ok(self.0.pending(what));
+                return Ok(Thawed::Waits(self.pending(what)));
             }
         }
         if let Wait::For(what) = settled(&serving)? {
-            return Ok(self.0.pending(what));
+            return Ok(Thawed::Waits(self.pending(what)));
         }
-        Ok(Progress::done(json!({ "system": system.id, "region": system.region, "outcome": "kept", "error": error })))
+        Ok(Thawed::Serves(Served::Kept))
     }
-}
 
-impl ThawSystem {
     async fn put_back(
         &self,
         context: &StepContext,
         rds: &aws_sdk_rds::Client,
-        item: &SystemInput,
+        item: &CutOver,
+        old: &str,
     ) -> Result<Progress, StepError> {
-        let (old, id) = (item.names(context).old(), &item.system.id);
-        let Some(frozen) = systems::instance(rds, &old).await? else {
-            return self.0.missing(context, &format!("instance {id} or {old}"));
+        let id = &item.system.id;
+        let Some(frozen) = systems::instance(rds, old).await? else {
+            return self.missing(context, &format!("instance {id} or {old}"));
         };
         if frozen.dbi_resource_id() != Some(&item.system.resource_id) {
             let cause = format!("instance {old} is not what {id} was: it was not touched");
             return Err(StepError::new("Keyferry.Foreign", cause));
         }
         if let Wait::For(what) = settled(&frozen)? {
-            return Ok(self.0.pending(what));
+            return Ok(self.pending(what));
         }
         context.save_checkpoint(json!({ "intent": "thaw", "rename": [old, id] })).await?;
-        rename(rds, &old, id).await?;
-        Ok(self.0.pending(format!("RDS: {id} is put back into service")))
+        rename(rds, old, id).await?;
+        Ok(self.pending(format!("RDS: {id} is put back into service")))
     }
 }
 

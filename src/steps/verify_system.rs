@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, require_ours, settled},
+    common::{CutOver, Wait, input, require_ours, settled},
     settings::wanted,
 };
 use crate::{
@@ -25,7 +25,7 @@ impl Step for VerifySystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: SystemInput = input(self.name(), value)?;
+        let item: CutOver = input(self.name(), value)?;
         let (key, id) = (item.key()?, item.names(context).new_system());
         let rds = self.0.aws.rds(&item.system.region).await?;
         let Some(restored) = systems::instance(&rds, &id).await? else {

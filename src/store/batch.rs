@@ -208,6 +208,13 @@ pub(super) struct Rows<'a> {
     pub(super) keys: Vec<KeyRow<'a>>,
 }
 
+impl Rows<'_> {
+    /// Whether a run may take the place of one that ends in the same batch: the end has to be written first.
+    pub(super) fn hand_over(&self) -> bool {
+        !self.ended.is_empty() && self.new.iter().any(|row| row.exclusive)
+    }
+}
+
 /// What becomes of a batch.
 pub(super) struct Plan<'a> {
     /// For each write, in order.
@@ -283,6 +290,7 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
         }
         if start.exclusive
             && let Some(run) = found.exclusive.get(&turn.enterprise)
+            && !hands_over(group, run)
         {
             return Err(StoreError::ExclusiveOpen { enterprise: turn.enterprise.clone(), run: run.clone() });
         }
@@ -304,6 +312,11 @@ fn admit(group: &[Sealed], found: &mut Found, moved: &mut HashSet<String>) -> Re
         }
     }
     Ok(())
+}
+
+/// Whether a run ends in the group: one that begins in the same group may take its place.
+pub(super) fn hands_over(group: &[Sealed], run: &str) -> bool {
+    group.iter().any(|turn| turn.run == run && turn.ended_at.is_some())
 }
 
 /// Takes a word in. Words of a batch about the same work become one row: one statement would write only one of them.

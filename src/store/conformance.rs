@@ -14,6 +14,9 @@ mod records;
 
 pub(super) use keys::*;
 pub(super) use letters::*;
+mod places;
+
+pub(super) use places::*;
 pub(super) use records::*;
 
 /// Every law, for the test of each store.
@@ -32,6 +35,7 @@ macro_rules! laws {
             a_key_starts_one_run_and_one_exclusive_run_is_open,
             a_key_is_kept_with_the_turn_that_it_asked_for,
             a_key_is_kept_with_records_and_enterprises,
+            a_run_that_ends_hands_its_place_to_one_that_begins_with_it,
             listings_have_pages,
             a_record_is_written_on_the_version_that_was_read,
             an_enterprise_is_changed_on_the_version_that_was_read_and_a_record_says_so,

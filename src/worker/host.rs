@@ -81,4 +81,24 @@ impl StepHost for Host {
             }
         }
     }
+
+    async fn is_open(&self, run: &str) -> Result<bool, StepError> {
+        let header = match self.core.store.load(run).await {
+            Ok(loaded) => loaded.snapshot.header,
+            Err(StoreError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(failed(&error)),
+        };
+        if header.outcome.is_none() {
+            return Ok(true);
+        }
+        let family = self.core.family(run).await.map_err(|error| failed(&error))?;
+        Ok(family.descendant_is_open)
+    }
+
+    async fn partition(&self, enterprise: &str) -> Result<String, StepError> {
+        let found = self.core.store.enterprise(enterprise).await.map_err(|error| failed(&error))?;
+        found
+            .map(|enterprise| enterprise.partition)
+            .ok_or_else(|| StepError::new("Keyferry.StoreUnreadable", format!("there is no enterprise {enterprise}")))
+    }
 }

@@ -295,8 +295,9 @@ impl Service {
     /// Lets nothing new of the run and of those that it has started be claimed; what runs may end.
     ///
     /// # Errors
-    /// The run is paused or has ended; `revision-changed` (says how it stands now); `wrong-role`.
+    /// The run is paused or has ended; `revision-changed` (says how it stands now); `wrong-role`; it puts systems back.
     pub async fn pause(&self, run: &str, by: impl Into<By>, reason: &str) -> Result<RunView, ServiceError> {
+        self.may_not_stop(run, "paused").await?;
         let (by, request) = (by.into(), json!(["pause", run, reason]));
         let kind = EventKind::Paused { actor: by.actor.clone(), reason: reason.to_owned() };
         self.act_on_run(run, kind, by, &request).await
@@ -315,6 +316,7 @@ impl Service {
     /// # Errors
     /// The run has ended; as for [`Service::pause`].
     pub async fn cancel(&self, run: &str, by: impl Into<By>, reason: &str) -> Result<RunView, ServiceError> {
+        self.may_not_stop(run, "cancelled").await?;
         let (by, request) = (by.into(), json!(["cancel", run, reason]));
         let kind = EventKind::Cancelled { actor: by.actor.clone(), reason: reason.to_owned() };
         self.act_on_run(run, kind, by, &request).await

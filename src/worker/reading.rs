@@ -37,7 +37,7 @@ impl Service {
     /// # Errors
     /// There is no such run.
     pub async fn run(&self, run: &str) -> Result<RunView, ServiceError> {
-        self.view(run.to_owned()).await
+        self.with_outages(self.view(run.to_owned()).await?).await
     }
 
     /// The same with the letters of the run and of those that it has started that could not be delivered so far.
@@ -407,6 +407,7 @@ impl Sight<'_> {
             attention,
             retrying,
             undelivered: Vec::new(),
+            out_of_service: Vec::new(),
             output,
             error,
             cause,

@@ -320,7 +320,11 @@ impl Core {
         permits: Vec<OwnedSemaphorePermit>,
     ) -> Result<(), StoreError> {
         let _counted = Executing::new(self);
-        let sealed = turns::seal_all(self, folded, state, permits)?;
+        let successor = self.put_back_after(&state.snapshot.header).await?;
+        let mut sealed = turns::seal_all(self, folded, state, permits)?;
+        if let Some(successor) = successor {
+            turns::seal_with(self, successor, &mut sealed)?;
+        }
         self.committer.commit(Write::Turns(sealed.group)).await?;
         self.tell(&sealed.started, &sealed.attention, &sealed.ended);
         self.held.end(&state.snapshot.header.run, &sealed.over);

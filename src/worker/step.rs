@@ -108,6 +108,14 @@ pub trait StepHost: Send + Sync + 'static {
     async fn heartbeat(&self, run: &str, frame: u64, visit: u64) -> Result<(), StepError>;
     async fn record(&self, enterprise: &str, collection: &str, key: &str) -> Result<Option<Value>, StepError>;
     async fn records(&self, enterprise: &str, collection: &str) -> Result<BTreeMap<String, Value>, StepError>;
+    /// Whether a run, or one that it has started, is open. Outside of a worker there are no runs.
+    async fn is_open(&self, _run: &str) -> Result<bool, StepError> {
+        Ok(false)
+    }
+    /// The partition of an enterprise.
+    async fn partition(&self, _enterprise: &str) -> Result<String, StepError> {
+        Ok("aws".to_owned())
+    }
 }
 
 impl StepContext {
@@ -153,6 +161,22 @@ impl StepContext {
     /// The store could not be read.
     pub async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StepError> {
         self.host.record(&self.enterprise, collection, key).await
+    }
+
+    /// Whether another run, or one that it has started, is open.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn is_open(&self, run: &str) -> Result<bool, StepError> {
+        self.host.is_open(run).await
+    }
+
+    /// The partition of this step's enterprise.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn partition(&self) -> Result<String, StepError> {
+        self.host.partition(&self.enterprise).await
     }
 
     /// All records of a collection of this step's enterprise, by key.

@@ -92,6 +92,7 @@ fn answered_frame(kind: &EventKind) -> Option<(FrameId, u64)> {
         | EventKind::StepFailed { frame, visit, .. }
         | EventKind::StepCrashed { frame, visit, .. }
         | EventKind::TimedOut { frame, visit }
+        | EventKind::Overdue { frame, visit, .. }
         | EventKind::HeartbeatMissed { frame, visit }
         | EventKind::TimerFired { frame, visit }
         | EventKind::FormAnswered { frame, visit, .. }
@@ -313,6 +314,13 @@ pub(super) fn seal_all(
     let mut room = Room { core, permits, claiming: core.claiming() };
     seal_one(core, folded, state, &mut room, &mut ready)?;
     Ok(ready)
+}
+
+/// Seals a run that begins in the commit of others.
+pub(super) fn seal_with(core: &Core, beginning: Beginning, ready: &mut Ready) -> Result<(), StoreError> {
+    let Beginning { folded, mut state } = beginning;
+    let mut room = Room { core, permits: Vec::new(), claiming: core.claiming() };
+    seal_one(core, folded, &mut state, &mut room, ready)
 }
 
 /// Room for work that is claimed at once.

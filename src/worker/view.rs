@@ -55,6 +55,27 @@ pub struct Retrying {
     pub next_at: Option<DateTime<Utc>>,
 }
 
+/// A system of the run's enterprise that is, or may be, out of service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    pub system: String,
+    pub region: String,
+    /// By which run.
+    pub run: String,
+    /// What the original is called meanwhile.
+    pub old: String,
+    /// Whether it is known to be out of service; otherwise it is about to be, or just was.
+    pub frozen: bool,
+    pub since: DateTime<Utc>,
+    /// What is not cut over by then is put back.
+    pub cutoff: DateTime<Utc>,
+    /// By this it has to serve again.
+    pub end: DateTime<Utc>,
+    /// The run that puts it back, if one is at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back_by: Option<String>,
+}
+
 /// A run as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
@@ -85,6 +106,9 @@ pub struct RunView {
     /// Letters that could not be delivered so far, where one run is shown.
     #[serde(default)]
     pub undelivered: Vec<LetterView>,
+    /// What of the enterprise is out of service, by whatever run; of a run in a listing it is not looked up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out_of_service: Vec<Down>,
     pub output: Option<Value>,
     pub error: Option<String>,
     pub cause: Option<String>,

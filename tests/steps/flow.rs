@@ -86,12 +86,19 @@ impl Stage {
     pub async fn migrate(&self, system: &Value) {
         self.world.run("pre-copy-system", &self.item(system, 1)).await.unwrap();
         let item = self.item(system, 1);
-        for step in
-            ["record-settings", "freeze-system", "snapshot-system", "copy-snapshot", "restore-system", "verify-system"]
-        {
+        for step in [
+            "record-settings",
+            "plan-outage",
+            "freeze-system",
+            "snapshot-system",
+            "copy-snapshot",
+            "restore-system",
+            "verify-system",
+        ] {
             self.world.run(step, &item).await.unwrap_or_else(|error| panic!("{step}: {}: {error}", error.error));
         }
         self.world.run("swap-system", &item).await.unwrap();
+        self.world.run("confirm-cut-over", &item).await.unwrap();
     }
 }
 
@@ -145,7 +152,7 @@ async fn a_failure_before_the_swap_leaves_the_original_serving() {
     let stage = Stage::set().await;
     let system = stage.inventory().await["systems"][0].clone();
     let item = stage.item(&system, 1);
-    for step in ["freeze-system", "snapshot-system", "copy-snapshot", "restore-system"] {
+    for step in ["plan-outage", "freeze-system", "snapshot-system", "copy-snapshot", "restore-system"] {
         stage.world.run(step, &item).await.unwrap();
     }
     let thawed = stage.world.run("thaw-system", &item).await.unwrap();
@@ -171,9 +178,12 @@ async fn no_cut_over_starts_after_the_cutoff() {
     let stage = Stage::set().await;
     let system = stage.inventory().await["systems"][1].clone();
     let item = stage.item(&system, 1);
+    stage.world.run("plan-outage", &item).await.unwrap();
     stage.world.pass(7 * 3600 + 60);
-    let error = stage.world.run("freeze-system", &item).await.unwrap_err();
-    assert_eq!(error.error, "Keyferry.WindowPassed");
+    for step in ["plan-outage", "freeze-system"] {
+        let error = stage.world.run(step, &item).await.unwrap_err();
+        assert_eq!(error.error, "Keyferry.WindowPassed", "{step}");
+    }
     assert!(stage.world.names(WEST).await.contains(&"dave-sandbox".to_owned()));
 }
 
@@ -192,7 +202,9 @@ async fn somebody_elses_snapshot_under_our_name_is_not_touched() {
 async fn a_system_whose_place_is_not_taken_is_never_purged() {
     let stage = Stage::set().await;
     let system = stage.inventory().await["systems"][1].clone();
-    stage.world.run("freeze-system", &stage.item(&system, 1)).await.unwrap();
+    let item = stage.item(&system, 1);
+    stage.world.run("plan-outage", &item).await.unwrap();
+    stage.world.run("freeze-system", &item).await.unwrap();
     let error = stage.world.run("plan-purge", &stage.with(json!({ "generation": 1 }))).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.NotVerified");
 }

@@ -170,7 +170,7 @@ fn every_shipped_definition_loads_and_names_only_what_there_is() {
         assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
         resources += loaded.definition.resources().count();
     }
-    assert!(resources > 20 && forms.iter().count() == 7);
+    assert!(resources > 20 && forms.iter().count() == 8);
 }
 
 #[tokio::test]

@@ -26,8 +26,8 @@ use keyferry::{
     steps::{Domain, register},
     store::SqliteStore,
     worker::{
-        Clock as _, Definitions, ManualClock, Progress, Registry, RunView, Service, ServiceOptions, StartRun, Step,
-        StepContext, StepError, SystemClock,
+        Clock as _, Definitions, ManualClock, Progress, Registry, RunFilter, RunView, Service, ServiceOptions,
+        StartRun, Step, StepContext, StepError, SystemClock,
     },
 };
 use serde_json::{Value, json};
@@ -42,10 +42,12 @@ use crate::support::{
     time::{Busy, Computing, let_time_pass},
 };
 
-const DEFINITIONS: [(&str, &str); 5] = [
+const DEFINITIONS: [(&str, &str); 7] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("left-overs", include_str!("../../workflows/left-overs.asl.json")),
+    ("put-back", include_str!("../../workflows/put-back.asl.json")),
     ("reimport", include_str!("../../workflows/reimport.asl.json")),
     ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
@@ -64,6 +66,8 @@ enum Scene {
     Imports,
     /// And imports it once more in a drill.
     Drill,
+    /// It is cancelled in the window, when one system has its successor and the other is out of service, and begun again.
+    Cancelled,
 }
 
 impl Scene {
@@ -75,6 +79,9 @@ impl Scene {
             "return-replica" => Self::Replica,
             "create-import-key" | "review-import" => Self::Imports,
             "plan-reimport" | "prove-key" => Self::Drill,
+            "list-outages" | "put-back-system" | "tell-outage" | "list-left-overs" | "remove-left-over" => {
+                Self::Cancelled
+            }
             _ => Self::Systems,
         }
     }
@@ -186,6 +193,27 @@ impl Step for FindsMismatch {
     }
 }
 
+/// Waits with one system for as long as a test wants.
+struct HoldsBack {
+    inner: Arc<dyn Step>,
+    holds: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Step for HoldsBack {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn run(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
+        if input["system"]["id"] != "dave-extra" || !self.holds.load(Ordering::SeqCst) {
+            return self.inner.run(context, input).await;
+        }
+        let poll_after = Duration::from_secs(1);
+        Ok(Progress::Pending { poll_after, checkpoint: Value::Null, waiting_for: "a test".to_owned() })
+    }
+}
+
 /// What an onboarding with one disturbed step came to.
 struct Outcome {
     view: RunView,
@@ -217,14 +245,22 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     let domain =
         Domain::paced(Arc::clone(&aws), Arc::clone(&config), Duration::from_millis(600), Duration::from_secs(30));
     let (reached, computing) = (Arc::new(AtomicBool::new(false)), Computing::default());
+    let holds = Arc::new(AtomicBool::new(scene == Scene::Cancelled));
     let mut steps = Registry::new();
     for inner in register(&domain) {
         let how = if inner.name() == step { how } else { Disturbance::None };
         let inner: Arc<dyn Step> = match (scene, inner.name()) {
             (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
             (Scene::Replica, "replace-replica") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
+            (Scene::Cancelled, "restore-system") => Arc::new(HoldsBack { inner, holds: Arc::clone(&holds) }),
             (
-                Scene::Systems | Scene::NoSystems | Scene::Mismatch | Scene::Replica | Scene::Imports | Scene::Drill,
+                Scene::Systems
+                | Scene::NoSystems
+                | Scene::Mismatch
+                | Scene::Replica
+                | Scene::Imports
+                | Scene::Drill
+                | Scene::Cancelled,
                 _,
             ) => inner,
         };
@@ -267,9 +303,25 @@ async fn onboard(scene: Scene, step: &str, how: Disturbance) -> Outcome {
     let on_approval = || approved.fetch_min(sandbox.ledger().len(), Ordering::SeqCst);
     let vendors = matches!(scene, Scene::Imports | Scene::Drill);
     let (workflow, input) = (if vendors { "vendor-managed" } else { "customer-managed" }, json!({}));
-    let mut view = people(&service, &aws, (workflow, input), &desk, on_approval).await;
+    let mut keys = None;
+    let never = |_: &RunView| false;
+    if scene == Scene::Cancelled {
+        let held = |view: &RunView| {
+            let only_extra = view.out_of_service.iter().all(|down| down.system == "dave-extra");
+            only_extra && view.waiting_for.iter().any(|wait| wait.what == "a test")
+        };
+        let stands = people(&service, &aws, (workflow, input.clone()), &desk, (&mut keys, &held), on_approval).await;
+        let engineer = Actor { name: "eve".to_owned(), role: "engineer".to_owned() };
+        service.cancel(&stands.id, engineer, "wrong day").await.unwrap();
+        holds.store(false, Ordering::SeqCst);
+        put_back(&service).await;
+        let removal = people(&service, &aws, ("left-overs", json!({})), &desk, (&mut keys, &never), on_approval).await;
+        assert_eq!(removal.status, Standing::Succeeded, "{removal:#?}");
+    }
+    let mut view = people(&service, &aws, (workflow, input), &desk, (&mut keys, &never), on_approval).await;
     if scene == Scene::Drill && view.status == Standing::Succeeded {
-        view = people(&service, &aws, ("reimport", json!({ "drill": true })), &desk, on_approval).await;
+        let drill = ("reimport", json!({ "drill": true }));
+        view = people(&service, &aws, drill, &desk, (&mut keys, &never), on_approval).await;
     }
     stop.send_replace(true);
     worker.await.unwrap().unwrap();
@@ -321,12 +373,28 @@ async fn seed(aws: &Aws, clock: &ManualClock) {
     available(east, "dave-copy").await;
 }
 
-/// Answers the forms until the run has ended or stands in attention.
+/// Waits for the end of the run that brings everything back into service.
+async fn put_back(service: &Service) {
+    let filter = RunFilter { workflow: Some("put-back".to_owned()), ..RunFilter::default() };
+    let run = service.runs(filter).await.unwrap().items.swap_remove(0).id;
+    for _ in 0..12_000 {
+        let view = service.run(&run).await.unwrap();
+        if view.ended_at.is_some() {
+            assert_eq!((view.status, view.out_of_service.len()), (Standing::Succeeded, 0), "{view:#?}");
+            return;
+        }
+        SystemClock.sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing is put back: {:#?}", service.run(&run).await);
+}
+
+/// Answers the forms until the run has ended, stands in attention or is as far as wanted.
 async fn people(
     service: &Service,
     aws: &Aws,
     (workflow, input): (&str, Value),
     desk: &Desk,
+    (keys, wanted): (&mut Option<Value>, &(dyn Fn(&RunView) -> bool + Sync)),
     on_approval: impl Fn() -> usize,
 ) -> RunView {
     let vendors = workflow == "vendor-managed";
@@ -340,10 +408,9 @@ async fn people(
         idempotency_key: None,
     };
     let run = service.start_run(start).await.unwrap().id;
-    let mut keys: Option<Value> = None;
     for _ in looks() {
         let view = service.run(&run).await.unwrap();
-        if view.ended_at.is_some() || view.status == Standing::Attention {
+        if view.ended_at.is_some() || view.status == Standing::Attention || wanted(&view) {
             return view;
         }
         for (form, visit) in view.waiting_for.iter().filter_map(|wait| Some((wait.form.as_deref()?, &wait.visit))) {
@@ -368,12 +435,16 @@ async fn people(
                 }
                 "key-arns" => {
                     if keys.is_none() {
-                        keys = Some(customers_keys(aws).await);
+                        *keys = Some(customers_keys(aws).await);
                     }
                     ("customer", keys.clone().unwrap())
                 }
                 "window" => ("csm", json!({ "start": "now", "duration_hours": 72 })),
                 "migration-review" => ("engineer", json!({ "reason": "the difference was made up" })),
+                "left-overs" => {
+                    on_approval();
+                    ("engineer", json!({ "approve": true, "reason": "nobody needs them" }))
+                }
                 "purge-approval" => {
                     on_approval();
                     ("engineer", json!({ "approve": true, "reason": "verified" }))
@@ -442,7 +513,16 @@ async fn every_step_may_fail_at_its_start_after_its_effect_run_twice_and_be_cut_
     let steps = named_steps();
     assert!(steps.len() > 15, "the definitions name few steps: {steps:?}");
     let mut undisturbed = BTreeMap::new();
-    for scene in [Scene::Systems, Scene::NoSystems, Scene::Mismatch, Scene::Replica, Scene::Imports, Scene::Drill] {
+    let scenes = [
+        Scene::Systems,
+        Scene::NoSystems,
+        Scene::Mismatch,
+        Scene::Replica,
+        Scene::Imports,
+        Scene::Drill,
+        Scene::Cancelled,
+    ];
+    for scene in scenes {
         let outcome = onboard(scene, "", Disturbance::None).await;
         assert_eq!(outcome.view.status, Standing::Succeeded, "{scene:?}: {:#?}", outcome.view);
         assert_eq!(outcome.too_early, Vec::<String>::new(), "{scene:?}");

@@ -63,6 +63,22 @@ pub fn run(run: &RunView) -> String {
     }
     lines.extend(run.retrying.iter().map(retrying));
     lines.extend(run.undelivered.iter().map(|letter| format!("  {}", crate::cli::mail::line(letter))));
+    for down in &run.out_of_service {
+        let state = if down.frozen { "out of service" } else { "perhaps out of service" };
+        lines.push(format!(
+            "  {state}: {} in {} since {}, by the run {}; the original is {}; cutoff {}, to serve by {}",
+            down.system,
+            down.region,
+            time(down.since),
+            down.run,
+            down.old,
+            time(down.cutoff),
+            time(down.end)
+        ));
+        lines.extend(
+            down.put_back_by.iter().map(|run| format!("    put back by the run {run}: `keyferry run show {run}`")),
+        );
+    }
     if let Some(error) = &run.error {
         lines.push(format!("  {error}: {}", run.cause.as_deref().unwrap_or_default()));
     }

@@ -7,7 +7,7 @@
 
 use serde_json::json;
 
-use super::{draft::Draft, finish::within_limit};
+use super::{Rejected, draft::Draft, finish::within_limit};
 use crate::engine::{
     Command, FrameId, Notice, Payload, Phase,
     definition::{Catcher, Jitter, Kind, Retrier, State},
@@ -123,6 +123,30 @@ impl Draft<'_> {
         let until = wait.and_then(|wait| self.at.checked_add_signed(wait)).unwrap_or(self.at);
         self.set_phase(id, Phase::Backoff { until });
         self.set_timer(id, until);
+    }
+
+    /// A time has passed by which the frame had to be done. Its own state's Catch takes it, or it is refused: a state that
+    /// catches nothing is itself what others lead to, and must not be cut short.
+    pub fn overdue(&mut self, id: FrameId, visit: u64, error: &str, cause: &str) -> Result<(), Rejected> {
+        self.expect(id, visit, "anything that can be cut short", |phase| match phase {
+            Phase::Step { .. }
+            | Phase::Waiting { .. }
+            | Phase::Backoff { .. }
+            | Phase::Form { .. }
+            | Phase::Child { .. }
+            | Phase::Joining(_)
+            | Phase::Attention { .. } => true,
+            Phase::Queued | Phase::Done { .. } | Phase::Failed { .. } => false,
+        })?;
+        let state = self.state_of(id).ok_or(Rejected::NoFrame { frame: id })?;
+        let Some(catcher) = state.catch.iter().find(|catcher| matches(&catcher.error_equals, error, false)) else {
+            let reason = format!("the state `{}` of frame {id} does not catch {error}", state.name);
+            return Err(Rejected::Illegal { reason });
+        };
+        self.drop_children(id);
+        self.set_phase(id, Phase::Queued);
+        self.catch(id, catcher, error, cause);
+        Ok(())
     }
 
     fn catch(&mut self, id: FrameId, catcher: &Catcher, error: &str, cause: &str) {

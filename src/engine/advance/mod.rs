@@ -148,6 +148,7 @@ fn apply(draft: &mut Draft, kind: &EventKind) -> Result<(), Rejected> {
             })?;
             draft.fail(*frame, "States.Timeout", "TimeoutSeconds passed");
         }
+        EventKind::Overdue { frame, visit, error, cause } => draft.overdue(*frame, *visit, error, cause)?,
         EventKind::HeartbeatMissed { frame, visit } => {
             draft.expect(*frame, *visit, "a step", |phase| matches!(phase, Phase::Step { .. }))?;
             draft.fail(*frame, "States.HeartbeatTimeout", "no heartbeat came within HeartbeatSeconds");

@@ -1,6 +1,9 @@
 use serde_json::{Value, json};
 
-use crate::engine::{Definition, Script, Simulation, Status, simulate};
+use crate::engine::{
+    Actor, Definition, Event, EventKind, Outcome, Payload, Rejected, Script, Simulation, Snapshot, Status, advance,
+    simulate,
+};
 
 pub(super) fn run(definition: Value, input: Value, script: Value) -> Simulation {
     let definition = Definition::load(&definition.to_string()).unwrap().definition;
@@ -256,4 +259,46 @@ fn a_loop_that_nests_or_doubles_its_data_stops_before_it_eats_the_process() {
         let ended = run(machine("A", json!({ "A": state.clone() })), json!({"n": [1, [2, {"x": 3}]]}), json!({}));
         assert_eq!(ended.status, Status::Attention, "{state}");
     }
+}
+
+/// A run of one state whose step has failed with what its Retry does not take.
+fn in_attention(state: Value) -> (Definition, Snapshot) {
+    let states = json!({ "T": state, "C": { "Type": "Pass", "Parameters": { "caught.$": "$.Error" }, "End": true } });
+    let definition = Definition::load(&machine("T", states).to_string()).unwrap().definition;
+    let started = EventKind::Started {
+        run: "r".to_owned(),
+        enterprise: "dave".to_owned(),
+        workflow: "w".to_owned(),
+        definition: definition.hash.clone(),
+        input: Payload::from(json!({})),
+        actor: Actor { name: "eve".to_owned(), role: "engineer".to_owned() },
+    };
+    let mut snapshot = Snapshot::begin(&advance(&definition, None, &event(started)).unwrap());
+    let failed =
+        EventKind::StepFailed { frame: 0, visit: 1, error: "States.Runtime".to_owned(), cause: "c".to_owned() };
+    snapshot.apply(&advance(&definition, Some(&snapshot), &event(failed)).unwrap());
+    assert_eq!(snapshot.header.in_attention, 1);
+    (definition, snapshot)
+}
+
+fn event(kind: EventKind) -> Event {
+    Event { at: chrono::DateTime::UNIX_EPOCH, chance: 1, kind }
+}
+
+#[test]
+fn what_is_overdue_goes_where_its_state_catches_it_also_from_attention() {
+    let overdue = |visit| EventKind::Overdue { frame: 0, visit, error: "Late".to_owned(), cause: "c".to_owned() };
+    let catches = json!({ "Catch": [{ "ErrorEquals": ["States.ALL"], "Next": "C" }] });
+    let (definition, mut snapshot) = in_attention(task(catches));
+    let visit = snapshot.frames[&0].visit;
+    let stale = advance(&definition, Some(&snapshot), &event(overdue(visit - 1)));
+    assert!(matches!(stale, Err(Rejected::Stale { .. })), "{stale:?}");
+    snapshot.apply(&advance(&definition, Some(&snapshot), &event(overdue(visit))).unwrap());
+    assert_eq!(snapshot.header.in_attention, 0);
+    let output = Payload::from(json!({ "caught": "Late" }));
+    assert_eq!(snapshot.header.outcome, Some(Outcome::Succeeded { output }));
+    // What others lead to when they fail is not cut short itself.
+    let (definition, snapshot) = in_attention(task(json!({})));
+    let refused = advance(&definition, Some(&snapshot), &event(overdue(snapshot.frames[&0].visit)));
+    assert!(matches!(refused, Err(Rejected::Illegal { .. })), "{refused:?}");
 }

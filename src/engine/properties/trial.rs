@@ -209,6 +209,7 @@ pub(super) fn any_event(dice: &Dice, snapshot: &Snapshot) -> Event {
         11 => EventKind::Paused { actor: actor(), reason },
         12 => EventKind::Resumed { actor: actor(), reason },
         13 if dice.once_in(4) => EventKind::Cancelled { actor: actor(), reason },
+        13 if dice.once_in(2) => EventKind::Overdue { frame, visit, error, cause },
         13 => EventKind::Retried { frame, visit, input: None, actor: actor(), reason },
         _ if dice.once_in(4) => EventKind::RunTimedOut,
         _ => EventKind::ChildEnded { frame, visit, child: "c".to_owned(), end: ChildEnd::Cancelled { reason } },

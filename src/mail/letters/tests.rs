@@ -42,6 +42,7 @@ fn run() -> RunView {
         attention: Vec::new(),
         retrying: Vec::new(),
         undelivered: Vec::new(),
+        out_of_service: Vec::new(),
         output: None,
         error: None,
         cause: None,
@@ -300,4 +301,34 @@ fn engineer_and_csm_are_told_which_secret_holds_the_master_password_now() {
     let letters = write(&notice, None, |_, _| {});
     assert_eq!(letters.len(), 2);
     same_as_snapshot("secret-moved", &letters[0]);
+}
+
+#[test]
+fn engineer_and_csm_are_told_what_is_out_of_service_and_when_it_serves_again() {
+    let about = |overdue: bool| {
+        Payload::from(json!({
+            "cause": "the run run-7 was cancelled: wrong day", "overdue": overdue,
+            "systems": [{ "system": "dave-production", "region": "us-west-2", "old": "byok-dave-old",
+                "since": "2026-03-02T10:00:00Z", "end": "2026-03-02T18:00:00Z" }],
+        }))
+    };
+    let told = |overdue| Notice::Told { frame: 0, visit: 5, letter: "outage".to_owned(), about: about(overdue) };
+    let begun = write(&told(false), None, |_, _| {});
+    assert_eq!(begun.len(), 2);
+    let says =
+        ["dave-production in us-west-2", "since 2026-03-02T10:00:00Z", "by 2026-03-02T18:00:00Z", "byok-dave-old"];
+    for said in says.into_iter().chain(["run show run-7", "was cancelled: wrong day"]) {
+        assert!(begun[0].text().contains(said), "{said}: {}", begun[0].text());
+    }
+    let overdue = write(&told(true), None, |_, _| {});
+    assert!(overdue[0].subject.contains("OUTAGE: dave-production"), "{}", overdue[0].subject);
+    assert!(overdue[0].text().contains("every 15 minutes"), "{}", overdue[0].text());
+    let ended = |systems: Value| Notice::Ended {
+        outcome: Outcome::Succeeded { output: Payload::from(json!({ "systems": systems })) },
+    };
+    let kept = json!([{ "system": "dave-production", "region": "us-west-2", "outcome": "kept" }]);
+    let back = write(&ended(kept), None, |_, run| run.workflow = "put-back".to_owned());
+    assert_eq!(back.len(), 2);
+    assert!(back[0].text().contains("dave-production in us-west-2: the original serves"), "{}", back[0].text());
+    assert!(write(&ended(json!([])), None, |_, run| run.workflow = "put-back".to_owned()).is_empty());
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Lease, Letter, Row, Run, Tables, Work};
 use crate::store::{
-    KeptKey, SIGNAL, Say, Sealed, Signal, StoreError, StoredRecord, Transition, WorkKind, WorkWord, Write, chain,
-    micros, time,
+    KeptKey, SIGNAL, Say, Sealed, Signal, StoreError, StoredRecord, Transition, WorkKind, WorkWord, Write,
+    batch::hands_over, chain, micros, time,
 };
 
 /// What the writes of a batch have taken so far.
@@ -87,7 +87,7 @@ impl Tables {
             for key in &turn.keys {
                 self.is_new(taken, &key.key, &key.request)?;
             }
-            self.may_start(turn, taken)?;
+            self.may_start(group, turn, taken)?;
         }
         for turn in group {
             taken.moved.insert(turn.run.clone());
@@ -117,7 +117,7 @@ impl Tables {
         }
     }
 
-    fn may_start(&self, turn: &Sealed, taken: &Taken) -> Result<(), StoreError> {
+    fn may_start(&self, group: &[Sealed], turn: &Sealed, taken: &Taken) -> Result<(), StoreError> {
         let Some(start) = &turn.start else { return Ok(()) };
         for key in &start.idempotency {
             self.is_new(taken, &key.key, &key.request)?;
@@ -131,7 +131,8 @@ impl Tables {
         let open = self
             .runs
             .iter()
-            .find(|run| run.start.exclusive && run.ended_at.is_none() && run.enterprise == turn.enterprise);
+            .find(|run| run.start.exclusive && run.ended_at.is_none() && run.enterprise == turn.enterprise)
+            .filter(|run| !hands_over(group, &run.id));
         let of_batch = taken.exclusive.iter().find(|(enterprise, _)| *enterprise == turn.enterprise);
         match open.map(|run| &run.id).or(of_batch.map(|(_, run)| run)) {
             Some(run) => Err(StoreError::ExclusiveOpen { enterprise: turn.enterprise.clone(), run: run.clone() }),

@@ -263,8 +263,13 @@ async fn write(connection: &mut PgConnection, rows: &Rows<'_>, found: &Found) ->
     })
     .await?;
     stage(connection, |to| parts::hold(to, rows)).await?;
+    let hand_over = rows.hand_over();
+    if hand_over {
+        // The parts of one statement have no order, and the place that one run leaves is taken by another.
+        stage(connection, |to| parts::moved_runs(to, rows, found)).await?;
+    }
     stage(connection, |to| {
-        parts::runs(to, rows, found)?;
+        parts::runs(to, rows, found, !hand_over)?;
         parts::work(to, &rows.work)
     })
     .await?;

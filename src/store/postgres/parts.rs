@@ -143,11 +143,13 @@ pub(super) fn parents(to: &mut Together, rows: &Rows<'_>) -> Bound {
     pairs(to, sql::WAKE_PARENTS, &rows.ended_at)
 }
 
-/// Runs that begin and runs that move, with all that is theirs but work.
-pub(super) fn runs(to: &mut Together, rows: &Rows<'_>, found: &Found) -> Bound {
+/// Runs that begin and, unless that was written before, runs that move, with all that is theirs but work.
+pub(super) fn runs(to: &mut Together, rows: &Rows<'_>, found: &Found, with_moved: bool) -> Bound {
     payloads(to, rows)?;
     new_runs(to, rows)?;
-    moved_runs(to, rows, found)?;
+    if with_moved {
+        moved_runs(to, rows, found)?;
+    }
     frames(to, rows)?;
     history(to, rows)?;
     outbox(to, rows)?;
@@ -186,7 +188,8 @@ fn new_runs(to: &mut Together, rows: &Rows<'_>) -> Bound {
     to.bind(column(new, |row| row.state))
 }
 
-fn moved_runs(to: &mut Together, rows: &Rows<'_>, found: &Found) -> Bound {
+/// Runs that move.
+pub(super) fn moved_runs(to: &mut Together, rows: &Rows<'_>, found: &Found) -> Bound {
     let old = &rows.old;
     if old.is_empty() {
         return Ok(());
@@ -322,6 +325,6 @@ pub(super) fn whole(rows: &Rows<'_>, found: &Found, claims: &Claims) -> Result<O
     no_work(&mut to, &deleted)?;
     no_work_of(&mut to, &rows.ended, &[removed, deleted].concat())?;
     work(&mut to, added)?;
-    runs(&mut to, rows, found)?;
+    runs(&mut to, rows, found, true)?;
     Ok(Some(to))
 }

@@ -192,13 +192,14 @@ fn words(command: &mut Together, rows: &Rows<'_>) -> Result<(), StoreError> {
 
 fn turns(command: &mut Together, rows: &Rows<'_>) -> Result<(), StoreError> {
     command.put(sql::INSERT_PAYLOADS, &rows.blobs)?;
+    // Before the runs that begin: one of them may take the exclusive place of one that ends.
+    command.put(sql::UPDATE_STATUS, &rows.status)?;
     command.put(sql::INSERT_RUNS, &rows.new)?;
     if !rows.old.is_empty() {
         command.put(sql::UPDATE_RUNS, &rows.old)?;
         command.say(sql::GUARD_CHANGES);
         command.count(rows.old.len())?;
     }
-    command.put(sql::UPDATE_STATUS, &rows.status)?;
     command.put(sql::UPSERT_FRAMES, &rows.frames)?;
     command.put(sql::DELETE_FRAMES, &rows.no_frames)?;
     command.put(sql::INSERT_HISTORY, &rows.history)?;

@@ -74,6 +74,11 @@ fn an_effect_without_a_claim_is_found() {
 }
 
 #[test]
+fn a_system_that_is_left_out_of_service_is_found() {
+    breaks(Bug::PutsNothingBack, &[Law::Outage]);
+}
+
+#[test]
 fn a_history_that_nobody_can_read_is_found() {
     breaks(Bug::WritesWhatNobodyReads, &[Law::Replay]);
 }

@@ -17,6 +17,7 @@ use crate::{
         memory::{Run, Tables, Work},
         micros,
     },
+    worker::{OUTAGES, Outage, PUT_BACK},
 };
 
 /// The invariants of docs/reliability.md, by the numbers that they have there.
@@ -34,6 +35,7 @@ pub(super) enum Law {
     Bounded = 10,
     Audit = 11,
     Replay = 12,
+    Outage = 13,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -246,6 +248,32 @@ impl Checker {
         }
         if self.runs.len() != tables.runs.len() {
             self.broken(Law::NoLostAck, "a run is gone");
+        }
+        self.planned(tables);
+    }
+
+    /// What is out of service is so by a run that is open, or is being put back by one.
+    fn planned(&mut self, tables: &Tables) {
+        let open = |run: &&Run| run.ended_at.is_none();
+        let put_back = |enterprise: &str| {
+            tables.runs.iter().filter(open).any(|run| run.workflow == PUT_BACK && run.enterprise == enterprise)
+        };
+        let mut left = Vec::new();
+        for ((enterprise, collection, _), record) in &tables.records {
+            if collection != OUTAGES {
+                continue;
+            }
+            let Ok(outage) = serde_json::from_value::<Outage>(record.body.clone()) else { continue };
+            let by = tables.runs.iter().filter(open).any(|run| run.id == outage.run);
+            if outage.is_open() && !by && !put_back(enterprise) {
+                left.push(format!(
+                    "{} was left out of service by {}, and nobody puts it back",
+                    outage.system, outage.run
+                ));
+            }
+        }
+        for text in left {
+            self.broken(Law::Outage, text);
         }
     }
 
@@ -478,6 +506,7 @@ fn of_work(kind: &EventKind) -> Option<(u64, u64)> {
         | EventKind::Skipped { .. }
         | EventKind::Paused { .. }
         | EventKind::Resumed { .. }
+        | EventKind::Overdue { .. }
         | EventKind::Cancelled { .. } => None,
     }
 }
@@ -490,6 +519,7 @@ fn note(mirror: &mut Mirror, event: &Event) {
         | EventKind::StepCrashed { frame, .. }
         | EventKind::TimedOut { frame, .. }
         | EventKind::HeartbeatMissed { frame, .. }
+        | EventKind::Overdue { frame, .. }
         | EventKind::Skipped { frame, .. } => drop(mirror.answered.insert(*frame)),
         EventKind::FormAnswered { frame, actor, .. } => {
             let state = mirror.snapshot.as_ref().and_then(|snapshot| snapshot.frames.get(frame));

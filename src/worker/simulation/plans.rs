@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use super::world::Bug;
 use crate::{
     engine::properties::generate::{self, Dice},
-    worker::Definitions,
+    worker::{Definitions, PUT_BACK},
 };
 
 fn step(name: &str) -> Value {
@@ -40,7 +41,12 @@ fn onboarding(asks: bool) -> Value {
         json!({ "Type": "Map", "ItemsPath": "$.systems", "MaxConcurrency": 2,
             "ItemProcessor": { "StartAt": first, "States": states } })
     };
-    let copies = items("Make", json!({ "Make": then(step("make"), "Verify"), "Verify": last(step("verify")) }));
+    let noted = |name: &str| with(step(name), "ResultPath", json!(null));
+    let copies = items(
+        "Plan",
+        json!({ "Plan": then(noted("plan"), "Make"), "Make": then(step("make"), "Verify"),
+            "Verify": then(step("verify"), "Serve"), "Serve": last(noted("serve")) }),
+    );
     let purges = items("Purge", json!({ "Purge": last(step("purge")) }));
     json!({ "StartAt": "List", "States": {
         "List": then(with(step("list"), "ResultPath", json!("$.systems")), "Keys"),
@@ -83,20 +89,30 @@ fn audit() -> Value {
         "In": { "Type": "Wait", "Seconds": 7, "Next": "Do" }, "Do": last(step("make")) } })
 }
 
+/// What brings back what a run has left out of service.
+fn put_back() -> Value {
+    json!({ "StartAt": "Bring", "States": { "Bring": last(step("bring")) } })
+}
+
 /// The definitions of all worlds, and one of this seed where it runs one.
-pub(super) fn definitions(random: Option<&Dice>, asks_nobody: bool) -> Definitions {
+pub(super) fn definitions(random: Option<&Dice>, bug: Option<Bug>) -> Definitions {
     static FIXED: OnceLock<Definitions> = OnceLock::new();
     let fixed = FIXED.get_or_init(|| {
         let mut all = Definitions::new();
-        for (name, text) in [("onboarding", onboarding(true)), ("family", family()), ("audit", audit()), ("w", audit())]
-        {
+        for (name, text) in [
+            ("onboarding", onboarding(true)),
+            ("family", family()),
+            ("audit", audit()),
+            ("w", audit()),
+            (PUT_BACK, put_back()),
+        ] {
             all.add(name, &text.to_string()).unwrap();
             all.share(name);
         }
         all
     });
-    let mut all = fixed.clone();
-    if asks_nobody {
+    let mut all = if bug == Some(Bug::PutsNothingBack) { without(fixed, PUT_BACK) } else { fixed.clone() };
+    if bug == Some(Bug::AsksNobody) {
         all.add("onboarding", &onboarding(false).to_string()).unwrap();
     }
     if let Some(dice) = random {
@@ -104,4 +120,13 @@ pub(super) fn definitions(random: Option<&Dice>, asks_nobody: bool) -> Definitio
         all.share("random");
     }
     all
+}
+
+fn without(all: &Definitions, name: &str) -> Definitions {
+    let mut rest = Definitions::new();
+    for (other, definition) in all.iter().filter(|(other, _)| *other != name) {
+        rest.add(other, &definition.source).unwrap();
+        rest.share(other);
+    }
+    rest
 }

@@ -17,7 +17,7 @@ use super::{
     site::Site,
     world::Bug,
 };
-use crate::worker::{Progress, Record, Registry, Step, StepContext, StepError};
+use crate::worker::{OUTAGES, Outage, OutageState, Progress, Record, Registry, Served, Step, StepContext, StepError};
 
 /// What the steps of one life of a process share.
 pub(super) struct Hands {
@@ -37,6 +37,10 @@ enum Kind {
     Purge,
     /// Fails, waits, saves its progress, or just ends.
     Moody,
+    /// Takes a system out of service, brings it back, brings back what others have left.
+    Plan,
+    Serve,
+    Bring,
     /// Works for long and shows that it lives.
     Long,
 }
@@ -55,6 +59,9 @@ pub(super) fn registry(hands: &Arc<Hands>) -> Registry {
         ("verify", Kind::Verify),
         ("purge", Kind::Purge),
         ("moody", Kind::Moody),
+        ("plan", Kind::Plan),
+        ("serve", Kind::Serve),
+        ("bring", Kind::Bring),
         ("long", Kind::Long),
         // What the random definitions call.
         ("s", Kind::Make),
@@ -97,6 +104,9 @@ impl Step for Code {
             Kind::Verify => self.verify(context, &input).await,
             Kind::Purge => self.purge(context, &input).await,
             Kind::Moody => self.moody(context, input).await,
+            Kind::Plan => Ok(self.plan(context, &input)),
+            Kind::Serve => self.serve(context, &input).await,
+            Kind::Bring => self.bring(context, &input).await,
             Kind::Long => self.long(context, input).await,
         }
     }
@@ -219,6 +229,56 @@ impl Code {
         Ok(Progress::done(json!({ "purged": system })))
     }
 
+    fn plan(&self, context: &StepContext, input: &Value) -> Progress {
+        let system = input.get("system").and_then(Value::as_str).unwrap_or_default();
+        let now = context.now();
+        let outage = Outage {
+            run: context.run.clone(),
+            frame: context.frame,
+            system: system.to_owned(),
+            region: "here".to_owned(),
+            resource_id: format!("{}-{system}", context.run),
+            old: format!("{system}-old"),
+            state: OutageState::Planned,
+            since: now,
+            cutoff: now + chrono::TimeDelta::hours(7),
+            end: now + chrono::TimeDelta::hours(8),
+            input: Value::Null,
+            served: None,
+            ended_at: None,
+        };
+        self.hands.hub.meet("out of service");
+        Progress::recorded(json!({}), vec![record(&outage)])
+    }
+
+    async fn serve(&self, context: &StepContext, input: &Value) -> Result<Progress, StepError> {
+        let system = input.get("system").and_then(Value::as_str).unwrap_or_default();
+        let found = context.record(OUTAGES, &format!("{}-{system}", context.run)).await?;
+        let found = found.and_then(|body| serde_json::from_value::<Outage>(body).ok());
+        let ended = found.map(|outage| record(&outage.ended(Served::Migrated, context.now())));
+        Ok(Progress::recorded(json!({}), ended.into_iter().collect()))
+    }
+
+    async fn bring(&self, context: &StepContext, input: &Value) -> Result<Progress, StepError> {
+        let run = input.get("run").and_then(Value::as_str).unwrap_or_default();
+        if context.is_open(run).await? {
+            return Ok(Progress::Pending {
+                poll_after: Duration::from_secs(1),
+                checkpoint: Value::Null,
+                waiting_for: "the end of the run".to_owned(),
+            });
+        }
+        let mut ended = Vec::new();
+        for body in context.records(OUTAGES).await?.into_values() {
+            let Ok(outage) = serde_json::from_value::<Outage>(body) else { continue };
+            if outage.is_open() && !context.is_open(&outage.run).await? {
+                self.hands.hub.meet("brought back");
+                ended.push(record(&outage.ended(Served::Kept, context.now())));
+            }
+        }
+        Ok(Progress::recorded(json!({}), ended))
+    }
+
     async fn moody(&self, context: &StepContext, input: Value) -> Result<Progress, StepError> {
         let hub = &self.hands.hub;
         let moods = hub.weather().moods;
@@ -277,4 +337,8 @@ impl Code {
 fn counted(context: &StepContext, more: u64) -> Value {
     let saved = context.checkpoint.as_ref().and_then(|checkpoint| checkpoint.get("count")).and_then(Value::as_u64);
     json!({ "count": saved.unwrap_or(0) + more })
+}
+
+fn record(outage: &Outage) -> Record {
+    Record { collection: OUTAGES, key: outage.resource_id.clone(), body: json!(outage) }
 }

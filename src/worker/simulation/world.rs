@@ -49,6 +49,8 @@ pub(super) enum Bug {
     TellsSecrets,
     /// A step acts without a claim.
     ActsUnclaimed,
+    /// There is no workflow that brings back what a run leaves out of service.
+    PutsNothingBack,
 }
 
 /// What a seed came to.
@@ -142,7 +144,7 @@ impl World {
             &["random", "onboarding"],
         ]);
         let random = workflows.contains(&"random").then_some(&dice);
-        let definitions = plans::definitions(random, bug == Some(Bug::AsksNobody));
+        let definitions = plans::definitions(random, bug);
         let known = definitions.iter().map(|(_, found)| (found.hash.clone(), Arc::clone(found))).collect();
         let alone = dice.once_in(3);
         let many = if alone { 1 } else { 2 + usize::try_from(dice.below(2)).unwrap_or(0) };

@@ -1,0 +1,87 @@
+//! The record of a system's outage, as the steps keep it.
+
+use serde_json::json;
+
+use super::common::CutOver;
+use crate::worker::{OUTAGES, Outage, OutageState, Record, Served, StepContext, StepError};
+
+/// The outage of an original, whether it has ended or not.
+///
+/// # Errors
+/// The store could not be read, or what it holds is no outage.
+pub async fn of(context: &StepContext, resource_id: &str) -> Result<Option<Outage>, StepError> {
+    let Some(body) = context.record(OUTAGES, resource_id).await? else { return Ok(None) };
+    serde_json::from_value(body).map(Some).map_err(|error| unreadable(resource_id, &error))
+}
+
+/// The outage that this run has planned for a system.
+///
+/// # Errors
+/// `Keyferry.NoPlan`: it has planned none.
+pub async fn planned(context: &StepContext, item: &CutOver) -> Result<Outage, StepError> {
+    let found = of(context, &item.system.resource_id).await?;
+    found.filter(|outage| outage.is_open() && outage.run == context.run).ok_or_else(|| {
+        let cause = format!(
+            "{} is not taken out of service: the run has no plan to put it back. The definition has to name plan-outage before \
+             freeze-system; a run of an older definition is cancelled and started again",
+            item.system.id
+        );
+        StepError::new("Keyferry.NoPlan", cause)
+    })
+}
+
+pub fn record(outage: &Outage) -> Record {
+    Record { collection: OUTAGES, key: outage.resource_id.clone(), body: json!(outage) }
+}
+
+/// The record that says that a system is out of service.
+pub fn frozen(outage: Outage) -> Record {
+    record(&Outage { state: OutageState::Frozen, ..outage })
+}
+
+/// The record that ends the outage that this run has planned; none if it has planned none, or somebody has ended it.
+///
+/// # Errors
+/// The store could not be read.
+pub async fn ended(context: &StepContext, item: &CutOver, served: Served) -> Result<Vec<Record>, StepError> {
+    let found = of(context, &item.system.resource_id).await?;
+    let own = found.filter(|outage| outage.is_open() && outage.run == context.run);
+    Ok(own.map(|outage| record(&outage.ended(served, context.now()))).into_iter().collect())
+}
+
+/// What other runs have out of service, in words; none if nothing.
+///
+/// # Errors
+/// The store could not be read, or what it holds is no outage.
+pub async fn by_another(context: &StepContext) -> Result<Option<String>, StepError> {
+    let mut systems = Vec::new();
+    for (resource, outage) in all_open(context).await? {
+        if outage.run != context.run {
+            systems.push(format!(
+                "{} ({resource}) to serve again, which the run {} took out of service",
+                outage.system, outage.run
+            ));
+        }
+    }
+    Ok((!systems.is_empty()).then(|| systems.join("; ")))
+}
+
+/// The enterprise's outages that have not ended, by resource id.
+///
+/// # Errors
+/// The store could not be read, or what it holds is no outage.
+pub async fn all_open(context: &StepContext) -> Result<Vec<(String, Outage)>, StepError> {
+    let mut open = Vec::new();
+    for (resource, body) in context.records(OUTAGES).await? {
+        let outage: Outage = serde_json::from_value(body).map_err(|error| unreadable(&resource, &error))?;
+        if outage.is_open() {
+            open.push((resource, outage));
+        }
+    }
+    Ok(open)
+}
+
+fn unreadable(resource: &str, error: &serde_json::Error) -> StepError {
+    let cause = format!("the record of the outage of {resource} cannot be read: {error}");
+    StepError::new("Keyferry.StoreUnreadable", cause)
+}

@@ -1,0 +1,100 @@
+//! Brings a system back into service in the name of the run that took it out.
+//!
+//! Takes the resource id of an outage's record and the time before which a step of that run may still act; everything else is
+//! read from the record. Before the swap the original is put back, after it the successor stays, between the two what RDS shows
+//! decides. Gives `outcome`: `kept` or `migrated`. Effect and repetition as `thaw-system`. Fails with `Keyferry.Outage` when it
+//! does not get on by itself: what is down, since when, and what to do.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Domain,
+    common::{CutOver, input},
+    outage,
+    thaw_system::Thawed,
+};
+use crate::{
+    schedule::text,
+    worker::{Outage, Progress, Served, Step, StepContext, StepError},
+};
+
+pub struct PutBackSystem(pub Domain);
+
+#[derive(Deserialize)]
+struct Input {
+    resource: String,
+    not_before: DateTime<Utc>,
+}
+
+#[async_trait]
+impl Step for PutBackSystem {
+    fn name(&self) -> &'static str {
+        "put-back-system"
+    }
+
+    async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
+        let Input { resource, not_before } = input(self.name(), value)?;
+        let Some(found) = outage::of(context, &resource).await? else {
+            let cause = format!("there is no record of an outage of {resource}: nothing is known to put back");
+            return Err(StepError::new("Keyferry.BadInput", cause));
+        };
+        if let Some(served) = found.served.filter(|_| !found.is_open()) {
+            return Ok(Progress::done(output(&found, served)));
+        }
+        let item: CutOver = input(self.name(), found.input.clone())?;
+        match self.0.thaw(context, &item, &found.run).await {
+            Ok(Thawed::Waits(progress)) => Ok(progress),
+            Ok(Thawed::Serves(_)) if context.now() < not_before => {
+                let until = text(not_before);
+                Ok(self
+                    .0
+                    .pending(format!("{until}: until then a step that was cut off may still act on {}", found.system)))
+            }
+            Ok(Thawed::Serves(served)) => {
+                let output = output(&found, served);
+                Ok(Progress::recorded(output, vec![outage::record(&found.ended(served, context.now()))]))
+            }
+            Err(error) if passes(&error) => Err(error),
+            Err(error) => Err(stands(context, &found, &error)),
+        }
+    }
+}
+
+fn output(outage: &Outage, served: Served) -> Value {
+    json!({ "system": outage.system, "region": outage.region, "outcome": served.word() })
+}
+
+/// What the definition tries again.
+fn passes(error: &StepError) -> bool {
+    const PASSES: [&str; 5] = [
+        "Keyferry.Throttled",
+        "Keyferry.Unavailable",
+        "Keyferry.NotReady",
+        "Keyferry.NoCapacity",
+        "Keyferry.StoreUnavailable",
+    ];
+    PASSES.contains(&error.error.as_str()) || error.error == "Keyferry.LeaseLost"
+}
+
+/// What a person has to know and to do.
+fn stands(context: &StepContext, outage: &Outage, error: &StepError) -> StepError {
+    let Outage { system, region, old, since, end, .. } = outage;
+    let cure = if error.error == "Keyferry.Foreign" {
+        format!("Something else bears the name {system}: rename it, and delete nothing")
+    } else {
+        "Remove what is in the way, and delete nothing".to_owned()
+    };
+    let cause = format!(
+        "{system} in {region} is out of service since {} and has to serve by {}. Its data is in the instance {old}, or in the one \
+         named {system}. It could not be put back: {}: {}. {cure}; then `keyferry run retry {} --reason TEXT`",
+        text(*since),
+        text(*end),
+        error.error,
+        error.cause,
+        context.run
+    );
+    StepError::new("Keyferry.Outage", cause)
+}
