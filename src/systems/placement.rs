@@ -53,14 +53,21 @@ fn pair(name: &str, value: &str) -> String {
 }
 
 impl Placement<'_> {
-    /// Systems that serve, replicas among them: not what keyferry made on the way, and not what it put aside. An original
-    /// that is back under its own name serves, whatever its tags say.
-    fn serving(&self) -> impl Iterator<Item = &Resource> {
+    /// Systems, replicas among them: those that serve and those that were put aside, not what keyferry has restored and not
+    /// swapped in yet.
+    fn systems(&self) -> impl Iterator<Item = &Resource> {
         self.resources.iter().filter(|resource| {
-            let aside =
-                read::role(&resource.tags) == Some("old") && read::original(&resource.tags) != Some(&resource.id);
-            let temporary = read::run(&resource.tags).is_some() && resource.id.starts_with("byok-");
-            matches!(resource.kind, Kind::Instance | Kind::Cluster) && !aside && !temporary
+            let restored = read::run(&resource.tags).is_some()
+                && resource.id.starts_with("byok-")
+                && read::role(&resource.tags) != Some("old");
+            matches!(resource.kind, Kind::Instance | Kind::Cluster) && !restored
+        })
+    }
+
+    /// Systems that serve. An original that is back under its own name serves, whatever its tags say.
+    fn serving(&self) -> impl Iterator<Item = &Resource> {
+        self.systems().filter(|system| {
+            read::role(&system.tags) != Some("old") || read::original(&system.tags) == Some(&system.id)
         })
     }
 
@@ -71,11 +78,12 @@ impl Placement<'_> {
     /// The regions in which each instance has its data, or will have it.
     pub fn instances(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for system in self.serving() {
+        for system in self.systems() {
             all.entry(instance_of(system).to_owned()).or_default().insert(system.region.clone());
         }
         let homes: Vec<(String, String)> = self
-            .primaries()
+            .systems()
+            .filter(|system| system.derived_from.is_none())
             .map(|system| (instance_of(system).to_owned(), system.region.clone()))
             .chain(self.lacking().into_iter().map(|lacking| (lacking.instance, lacking.region)))
             .collect();
@@ -89,13 +97,14 @@ impl Placement<'_> {
         all
     }
 
-    /// The instances that were placed and have no system, and production when the enterprise has no system at all.
+    /// The instances that were placed and have no system, and production when the enterprise has no system at all. One whose
+    /// system was put aside has it: how that is put back is another matter, and nothing empty may take its place meanwhile.
     pub fn lacking(&self) -> Vec<Lacking> {
         let mut places = self.residency.places.clone();
-        if self.serving().next().is_none() {
+        if self.systems().next().is_none() {
             places.entry(PRODUCTION.to_owned()).or_insert_with(|| self.primary.to_owned());
         }
-        let there: BTreeSet<&str> = self.serving().map(instance_of).collect();
+        let there: BTreeSet<&str> = self.systems().map(instance_of).collect();
         let wanted = places.into_iter().filter(|(instance, _)| !there.contains(instance.as_str()));
         wanted
             .map(|(instance, region)| {
@@ -177,13 +186,7 @@ impl Placement<'_> {
 
     fn not_empty(&self, lacking: &Lacking) -> Option<Misplaced> {
         let Lacking { instance, data, id, .. } = lacking;
-        // What an interrupted run put aside is its own matter: the inventory says how it is put back.
-        let interrupted = |resource: &Resource| {
-            resource.kind == Kind::Instance
-                && instance_of(resource) == instance
-                && read::original(&resource.tags).is_some()
-        };
-        if data.is_empty() || self.empty.contains(instance) || self.resources.iter().any(interrupted) {
+        if data.is_empty() || self.empty.contains(instance) {
             return None;
         }
         Some(Misplaced {
@@ -261,7 +264,7 @@ mod tests {
     fn an_instance_that_lives_elsewhere_is_found_at_its_place() {
         let sandbox = resource(Kind::Instance, "us-west-2", "sand", "sandbox");
         let placed = residency(&[("sandbox", "eu-central-1")]);
-        assert_eq!(judged(&placed, &[sandbox.clone()], &[]), (vec!["/instances/sandbox".to_owned()], NONE));
+        assert_eq!(judged(&placed, std::slice::from_ref(&sandbox), &[]), (vec!["/instances/sandbox".to_owned()], NONE));
         assert_eq!(judged(&residency(&[]), &[sandbox], &[]), (NONE, NONE));
     }
 
@@ -281,7 +284,7 @@ mod tests {
         old.tags.insert("keyferry:role".to_owned(), "old".to_owned());
         old.tags.insert("keyferry:run".to_owned(), "run-1".to_owned());
         old.tags.insert("keyferry:original".to_owned(), "prod".to_owned());
-        assert_eq!(judged(&residency(&[]), &[old.clone()], &[]), (NONE, NONE));
+        assert_eq!(judged(&residency(&[]), &[old.clone()], &["production"]), (NONE, NONE));
         // Renamed back by hand, with its tags: it serves.
         old.id = "prod".to_owned();
         let placed = residency(&[("production", "eu-west-1")]);

@@ -91,10 +91,8 @@ impl Residency {
             return Some(format!("it holds data of {home}, which may lie in {allowed}"));
         }
         let placed = self.places.get(resource.instance.as_deref().unwrap_or(PRODUCTION));
-        match placed.filter(|placed| is_primary(resource) && *placed != region) {
-            Some(placed) => Some(format!("its instance was placed in {placed}")),
-            None => None,
-        }
+        let elsewhere = placed.filter(|placed| is_primary(resource) && *placed != region);
+        elsewhere.map(|placed| format!("its instance was placed in {placed}"))
     }
 
     /// Whether a snapshot is a copy for recovery that may lie where it lies. Whether its key is the right one is another
