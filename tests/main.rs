@@ -7,6 +7,7 @@ mod cli;
 mod customer;
 mod demo;
 mod engine;
+mod estates;
 mod fire;
 mod http;
 mod keys;

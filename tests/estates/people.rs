@@ -1,0 +1,191 @@
+//! Engineers, the CSM and the customer: they start runs and answer forms.
+
+use chrono::TimeDelta;
+use keyferry::{
+    engine::{Actor, Standing},
+    worker::{Clock as _, NewEnterprise, RunView, StartRun},
+};
+use serde_json::{Value, json};
+
+use super::{
+    acts::Act,
+    build::{CUSTOMER, EAST, WEST},
+    life::Life,
+    play::Play,
+};
+
+const MOST_RUNS: usize = 3;
+
+pub fn actor(role: &str) -> Actor {
+    Actor { name: role.to_owned(), role: role.to_owned() }
+}
+
+impl Play {
+    pub(super) async fn start(&mut self, life: &Life) {
+        let dave = NewEnterprise {
+            id: "dave".to_owned(),
+            name: "Dave".to_owned(),
+            partition: "aws".to_owned(),
+            customer_email: None,
+            csm_email: None,
+            engineer_email: None,
+        };
+        life.service.add_enterprise(dave).await.unwrap();
+        let asked = StartRun {
+            enterprise: "dave".to_owned(),
+            workflow: "customer-managed".to_owned(),
+            input: json!({}),
+            actor: actor("engineer"),
+            idempotency_key: Some(format!("onboarding-{}", self.runs)),
+        };
+        match life.service.start_run(asked).await {
+            Ok(run) => {
+                self.runs += 1;
+                self.run = Some(run.id);
+                self.count("runs");
+            }
+            // Another run, one that puts things back for example, is still open.
+            Err(error) => {
+                self.say(format!("not started: {error}"));
+                let later = self.within(600, 7_200);
+                self.plan(later, Act::Start);
+            }
+        }
+    }
+
+    /// Answers the forms that are open, and looks after the run's state. Whether anything was done.
+    pub(super) async fn answer(&mut self, life: &Life) -> bool {
+        let Some(run) = self.run.clone() else { return false };
+        let view = life.service.run(&run).await.unwrap();
+        if view.ended_at.is_some() {
+            self.ended(life, &view).await;
+            return true;
+        }
+        if view.status == Standing::Attention && !self.planned(|act| matches!(act, Act::Attend | Act::Cancel)) {
+            self.count("attention");
+            self.say(format!("attention: {}", view.summary));
+            self.halted.get_or_insert_with(|| error_of(&view));
+            if !self.trouble {
+                // Nobody helps: how things stand is what is asked.
+                self.until.get_or_insert(self.estate.clock.now() + TimeDelta::hours(26));
+                return false;
+            }
+            let later = self.within(60, 7_200);
+            self.plan(later, Act::Attend);
+        }
+        for form in view.waiting_for.iter().filter_map(|wait| wait.form.clone()) {
+            match form.as_str() {
+                "regions" => {
+                    let answer = json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": CUSTOMER });
+                    return self.answer_form(life, "regions", answer, "engineer").await;
+                }
+                // Who is asked again has looked into it first.
+                "key-arns" if self.asked_again > self.estate.clock.now() => {}
+                "key-arns" => {
+                    self.asked_again = self.estate.clock.now() + TimeDelta::minutes(30);
+                    let answer = json!({ "keys": self.keys });
+                    return self.answer_form(life, "key-arns", answer, "customer").await;
+                }
+                "window" => return self.agree(life).await,
+                "purge-approval" if !self.planned(|act| matches!(act, Act::Approve)) => {
+                    let later = self.within(60, 90_000);
+                    self.plan(later, Act::Approve);
+                }
+                "migration-review" if !self.planned(|act| matches!(act, Act::Review)) => {
+                    let later = self.within(60, 20_000);
+                    self.plan(later, Act::Review);
+                }
+                "purge-approval" | "migration-review" => {}
+                other => panic!("nobody answers the form {other}: {view:#?}"),
+            }
+        }
+        false
+    }
+
+    pub(super) async fn answer_form(&mut self, life: &Life, form: &'static str, answer: Value, role: &str) -> bool {
+        let Some(run) = self.run.clone() else { return false };
+        match life.service.answer(&run, form, answer, actor(role)).await {
+            Ok(_) => {
+                self.say(format!("answered {form}"));
+                true
+            }
+            Err(error) => {
+                self.say(format!("{form} not answered: {error}"));
+                false
+            }
+        }
+    }
+
+    /// Agrees to a window, and draws what will happen in it.
+    pub(super) async fn agree(&mut self, life: &Life) -> bool {
+        let now = self.estate.clock.now();
+        let (ahead, hours) = (self.within(0, 20) * 600, self.within(3, 9));
+        let start = now + TimeDelta::seconds(i64::try_from(ahead).unwrap());
+        let end = start + TimeDelta::hours(i64::try_from(hours).unwrap());
+        // It is agreed to even if the answer's echo is lost.
+        self.judge.agreed(start, end);
+        let text = if ahead == 0 { "now".to_owned() } else { start.to_rfc3339() };
+        if !self.answer_form(life, "window", json!({ "start": text, "duration_hours": hours }), "csm").await {
+            return false;
+        }
+        self.count("windows");
+        if self.trouble {
+            self.plan_trouble(ahead, hours);
+        }
+        true
+    }
+
+    pub(super) async fn approve(&mut self, life: &Life) {
+        let Some(run) = self.run.clone() else { return };
+        if self.keys_off_at_approval {
+            for region in [WEST, EAST] {
+                self.spoil(&Act::DisableKey(region), region).await;
+            }
+        }
+        let shown = life.service.form_input(&run, "purge-approval").await.unwrap_or(Value::Null);
+        let approve = !self.trouble || self.dice.percent(85);
+        let mut answer = json!({ "approve": approve, "reason": "seen" });
+        // Where the approval is bound to what was shown, it says what was.
+        if let (Some(hash), Some(answer)) = (shown.get("hash"), answer.as_object_mut()) {
+            answer.insert("hash".to_owned(), hash.clone());
+        }
+        if self.answer_form(life, "purge-approval", answer, "engineer").await && approve {
+            self.count("approvals");
+            if self.trouble && self.dice.percent(40) {
+                let at = self.dice.below(400);
+                self.plan_spoiling(at);
+            }
+            if self.trouble && self.dice.percent(15) {
+                let at = self.dice.below(400);
+                self.plan(at, Act::Cancel);
+            }
+        }
+    }
+
+    pub(super) async fn ended(&mut self, life: &Life, view: &RunView) {
+        self.say(format!("ended {:?}: {}", view.status, view.summary));
+        assert!(life.service.verify(&view.id).await.unwrap().ok, "the history of {} does not verify", view.id);
+        self.run = None;
+        self.ending = Some(view.status);
+        if view.status == Standing::Succeeded {
+            self.count("succeeded");
+            let report = life.service.record("dave", "report", "latest").await.unwrap();
+            let compliant =
+                report.is_some_and(|report| report.body.pointer("/summary/conclusion") == Some(&json!("compliant")));
+            if compliant {
+                self.count("compliant");
+                self.judge.said_compliant(&self.estate.sandbox, &self.keys.values().cloned().collect()).await;
+            }
+        } else if self.runs < MOST_RUNS {
+            let later = self.within(600, 40_000);
+            self.plan(later, Act::Start);
+            return;
+        }
+        // What was left behind is seen until every window is over.
+        self.until = Some(self.estate.clock.now() + TimeDelta::hours(26));
+    }
+}
+
+fn error_of(view: &RunView) -> String {
+    view.attention.first().map(|stands| format!("{}: {}", stands.error, stands.cause)).unwrap_or_default()
+}
