@@ -126,7 +126,7 @@ impl Play {
         let seconds = hours * 3_600;
         // Most of it while systems are being moved, which is soon over.
         let soon = |play: &mut Self| {
-            let within = if play.dice.percent(75) { 6_000 } else { seconds * 2 / 3 };
+            let within = if play.dice.percent(75) { 4_000 } else { seconds * 2 / 3 };
             ahead + play.dice.below(within)
         };
         if self.dice.percent(30) {
@@ -134,7 +134,7 @@ impl Play {
             let act = if self.dice.percent(50) { Act::Raise(id) } else { Act::Grow(id) };
             self.plan(at, act);
         }
-        if self.dice.percent(25) {
+        if self.dice.percent(35) {
             let at = soon(self);
             self.plan(at, Act::Cancel);
         }

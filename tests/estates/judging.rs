@@ -11,9 +11,9 @@ use super::{
 async fn set() -> (Estate, Judge, String) {
     let estate = Estate::new(1).await;
     let key = estate.vendors_key(WEST).await;
-    estate.system(WEST, "one", &Shape { key: Some(key.clone()), ..Shape::default() }).await;
+    estate.system(WEST, "dave-one", &Shape { key: Some(key.clone()), ..Shape::default() }).await;
     let mut judge = Judge::default();
-    judge.watch(&holding(&estate, "one").await);
+    judge.watch(&holding(&estate, "dave-one").await);
     estate.sandbox.watch_deletions();
     (estate, judge, key)
 }
@@ -38,18 +38,23 @@ async fn a_deletion_is_right_only_beside_a_whole_and_as_new_copy_that_can_be_dec
         [("nothing", None), ("older", Some(Law::Kept)), ("key", Some(Law::Kept)), ("unfinished", Some(Law::Kept))]
     {
         let (estate, mut judge, key) = set().await;
-        let system = estate.found(WEST, "one").await.unwrap();
+        let system = estate.found(WEST, "dave-one").await.unwrap();
         if spoiled == "unfinished" {
             let rds = estate.rds(WEST).await;
-            rds.create_db_snapshot().db_instance_identifier("one").db_snapshot_identifier("s").send().await.unwrap();
+            rds.create_db_snapshot()
+                .db_instance_identifier("dave-one")
+                .db_snapshot_identifier("s")
+                .send()
+                .await
+                .unwrap();
             let rds = estate.rds(WEST).await;
             // The instance is backing up: it takes no deletion by its state alone in AWS's model, so the snapshot is copied.
-            estate.until(WEST, "one", "available").await;
+            estate.until(WEST, "dave-one", "available").await;
             let copy = rds.copy_db_snapshot().source_db_snapshot_identifier("s").target_db_snapshot_identifier("t");
             copy.kms_key_id(&key).send().await.unwrap();
             rds.delete_db_snapshot().db_snapshot_identifier("s").send().await.unwrap();
         } else {
-            estate.snapshot(WEST, "one", "s").await;
+            estate.snapshot(WEST, "dave-one", "s").await;
         }
         if spoiled == "older" {
             estate.write(&system).await;
@@ -58,7 +63,7 @@ async fn a_deletion_is_right_only_beside_a_whole_and_as_new_copy_that_can_be_dec
             let kms = estate.aws.kms(WEST).await.unwrap();
             kms.disable_key().key_id(&key).send().await.unwrap();
         }
-        delete(&estate, "one").await;
+        delete(&estate, "dave-one").await;
         judge.look(&estate.sandbox).await;
         let laws: Vec<Law> = broken(&judge).into_iter().filter(|law| *law != Law::Outage).collect();
         assert_eq!(laws, wanted.into_iter().collect::<Vec<_>>(), "{spoiled}: {:#?}", judge.violations);
@@ -69,13 +74,13 @@ async fn a_deletion_is_right_only_beside_a_whole_and_as_new_copy_that_can_be_dec
 async fn a_copy_in_another_region_alone_does_not_make_up_for_one_here() {
     let (estate, mut judge, key) = set().await;
     let there = estate.vendors_key(EAST).await;
-    let snapshot = estate.snapshot(WEST, "one", "s").await;
+    let snapshot = estate.snapshot(WEST, "dave-one", "s").await;
     estate.copy(EAST, &snapshot, "s-east", Some(there)).await;
     let rds = estate.rds(WEST).await;
     rds.delete_db_snapshot().db_snapshot_identifier("s").send().await.unwrap();
     judge.look(&estate.sandbox).await;
     assert_eq!(broken(&judge), [], "the system itself is still there");
-    delete(&estate, "one").await;
+    delete(&estate, "dave-one").await;
     judge.look(&estate.sandbox).await;
     assert!(broken(&judge).contains(&Law::KeptInRegion), "{:#?} {key}", judge.violations);
 }
@@ -84,13 +89,13 @@ async fn a_copy_in_another_region_alone_does_not_make_up_for_one_here() {
 async fn who_takes_the_vendor_out_of_the_keys_policy_takes_the_copy_away() {
     let estate = Estate::new(1).await;
     let key = estate.customers_key(WEST).await;
-    estate.system(WEST, "one", &Shape { key: Some(key.clone()), ..Shape::default() }).await;
-    estate.snapshot(WEST, "one", "s").await;
+    estate.system(WEST, "dave-one", &Shape { key: Some(key.clone()), ..Shape::default() }).await;
+    estate.snapshot(WEST, "dave-one", "s").await;
     estate.sandbox.watch_deletions();
     let kms = estate.customers_kms(WEST).await;
     let policy = policy_without_vendor(WEST);
     kms.put_key_policy().key_id(key).policy_name("default").policy(policy).send().await.unwrap();
-    delete(&estate, "one").await;
+    delete(&estate, "dave-one").await;
     let mut judge = Judge::default();
     judge.look(&estate.sandbox).await;
     assert_eq!(broken(&judge), [Law::Kept]);
@@ -101,13 +106,13 @@ async fn a_system_is_out_of_service_within_a_window_only_and_serves_what_it_was_
     let (estate, mut judge, _) = set().await;
     let now = estate.sandbox.now();
     judge.agreed(now, now + chrono::TimeDelta::hours(2));
-    let system = estate.found(WEST, "one").await.unwrap();
-    let address = holding(&estate, "one").await.address.unwrap();
+    let system = estate.found(WEST, "dave-one").await.unwrap();
+    let address = holding(&estate, "dave-one").await.address.unwrap();
     judge.promised(&address, estate.write(&system).await, false);
-    estate.snapshot(WEST, "one", "s").await;
+    estate.snapshot(WEST, "dave-one", "s").await;
     judge.promised(&address, estate.write(&system).await, false);
     let rds = estate.rds(WEST).await;
-    let rename = rds.modify_db_instance().db_instance_identifier("one").new_db_instance_identifier("aside");
+    let rename = rds.modify_db_instance().db_instance_identifier("dave-one").new_db_instance_identifier("aside");
     rename.apply_immediately(true).send().await.unwrap();
     judge.look(&estate.sandbox).await;
     assert_eq!(broken(&judge), [], "in the window");
@@ -115,9 +120,9 @@ async fn a_system_is_out_of_service_within_a_window_only_and_serves_what_it_was_
     judge.look(&estate.sandbox).await;
     judge.look(&estate.sandbox).await;
     assert_eq!(broken(&judge), [Law::Outage], "reported once");
-    let restore = rds.restore_db_instance_from_db_snapshot().db_instance_identifier("one");
+    let restore = rds.restore_db_instance_from_db_snapshot().db_instance_identifier("dave-one");
     restore.db_snapshot_identifier("s").send().await.unwrap();
-    estate.until(WEST, "one", "available").await;
+    estate.until(WEST, "dave-one", "available").await;
     judge.look(&estate.sandbox).await;
     assert_eq!(broken(&judge), [Law::Outage, Law::Written], "what serves lacks the second write");
 }

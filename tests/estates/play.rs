@@ -138,8 +138,11 @@ impl Play {
         let life =
             Life::begin(&self.store, &self.estate.sandbox, &self.estate.clock, (death, self.rogues.as_slice())).await;
         self.estate.aws = life.aws.clone();
+        let mut stirs = true;
         loop {
-            life.quiet().await;
+            if stirs {
+                life.quiet().await;
+            }
             if life.is_dead() {
                 self.count("kills");
                 self.say("the process dies");
@@ -153,10 +156,13 @@ impl Play {
             if self.is_over() {
                 return true;
             }
-            if self.act(&life).await {
-                continue;
+            stirs = self.act(&life).await;
+            if !stirs {
+                let moment = self.next_moment();
+                // Where nobody in the process wakes, nothing happens in it.
+                stirs = self.estate.clock.next().is_some_and(|wakes| wakes <= moment);
+                self.estate.clock.go_to(moment);
             }
-            self.estate.clock.go_to(self.next_moment());
         }
     }
 

@@ -22,18 +22,18 @@ const TEST: &str = "estates::torture::nothing_is_lost_in_any_estate";
 /// What the estates of fifty seeds meet together, at least; else the torture tortures nothing.
 const WANTED: &[(&str, u64)] = &[
     ("kills", 50),
-    ("cancels", 8),
-    ("pauses", 3),
-    ("retries", 3),
+    ("cancels", 15),
+    ("pauses", 2),
+    ("retries", 5),
     ("windows", 40),
-    ("writes", 2_000),
-    ("late writes", 2),
-    ("key changes", 10),
+    ("writes", 5_000),
+    ("late writes", 4),
+    ("key changes", 20),
     ("setting changes", 5),
     ("approvals", 15),
     ("succeeded", 15),
-    ("deletions", 100),
-    ("deletions judged", 50),
+    ("deletions", 200),
+    ("deletions judged", 100),
     ("outages", 50),
 ];
 
@@ -129,6 +129,9 @@ fn nothing_is_lost_in_any_estate() {
     let seeds = number("KEYFERRY_ESTATE_SEEDS").unwrap_or(SEEDS);
     let (met, broken) = play_all(seeds);
     println!("{seeds} seeds; met {met:#?}; laws that are not enforced yet, and the seeds that break them: {broken:#?}");
+    if seeds < SEEDS {
+        return;
+    }
     for (what, least) in WANTED {
         let found = met.get(what).copied().unwrap_or(0);
         assert!(found >= least * seeds / 50, "the estates met {what} {found} times: they do not test it");
