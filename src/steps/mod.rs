@@ -7,16 +7,19 @@
 
 mod audit;
 mod canary;
+mod check_purge;
 mod common;
 mod copy_for_recovery;
 mod copy_snapshot;
 mod create_import_key;
 mod freeze_system;
+mod lineage;
 mod plan_purge;
 mod plan_reimport;
 mod pre_copy_system;
 mod prove_key;
 mod provision_system;
+mod purge_proof;
 mod purge_resource;
 mod render_key_policies;
 mod replace_replica;
@@ -91,6 +94,7 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(copy_for_recovery::CopyForRecovery(domain())),
         Arc::new(replace_replica::ReplaceReplica(domain())),
         Arc::new(plan_purge::PlanPurge(domain())),
+        Arc::new(check_purge::CheckPurge(domain())),
         Arc::new(purge_resource::PurgeResource(domain())),
         Arc::new(write_custody::WriteCustody),
         Arc::new(audit::Audit(domain())),

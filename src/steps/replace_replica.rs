@@ -1,8 +1,8 @@
 //! Replaces a read replica by one of the migrated system, under the key of the replica's region.
 //!
 //! Takes the replica as `system`, and `source` with `source_region`. A replica's key cannot be changed, and the old one
-//! follows the old system; so it is put aside under another name and kept until the purge. Effect: a rename, a new replica
-//! under the old name. Again: both are looked for first, the old one by its resource id.
+//! follows the old system; so it is put aside under another name and kept until the purge. Leaves `lineage`. Effect: a
+//! rename, a new replica under the old name. Again: both are looked for first, the old one by its resource id.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, input, put_aside, require_ours, settled},
+    lineage,
 };
 use crate::{
     aws::{failure, once},
@@ -44,7 +45,11 @@ impl Step for ReplaceReplica {
                 return match settled(&found)? {
                     Wait::For(what) => Ok(self.0.pending(what)),
                     Wait::Ready(()) => {
-                        Ok(Progress::done(json!({ "replica": replica.id, "region": replica.region, "key": key })))
+                        let home = self.0.aws.rds(&source_region).await?;
+                        let of = systems::instance(&home, &source).await?;
+                        let of = of.as_ref().and_then(|of| of.dbi_resource_id()).unwrap_or_default();
+                        let output = json!({ "replica": replica.id, "region": replica.region, "key": key });
+                        Ok(Progress::recorded(output, lineage::replicated(context, replica, &found, of)))
                     }
                 };
             }

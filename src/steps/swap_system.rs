@@ -1,6 +1,6 @@
 //! Gives the verified system the original's name: the point from which it serves.
 //!
-//! Takes a system and the window. Effect: one rename. Again: a system of ours under the original's name is the success.
+//! Takes a system and the window. Goes on with `lineage`. Effect: one rename. Again: a system of ours under the original's name is the success.
 //! Fails with `Keyferry.WindowPassed` when it is too late to begin.
 
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, input, rename, require_ours, settled},
+    lineage,
 };
 use crate::{
     systems,
@@ -31,9 +32,10 @@ impl Step for SwapSystem {
             require_ours(&owner, &systems::of_instance(&serving), &format!("instance {}", system.id))?;
             return match settled(&serving)? {
                 Wait::For(what) => Ok(self.0.pending(what)),
-                Wait::Ready(()) => Ok(Progress::done(json!({
-                    "system": system.id, "region": system.region, "key": serving.kms_key_id(),
-                }))),
+                Wait::Ready(()) => Ok(Progress::recorded(
+                    json!({ "system": system.id, "region": system.region, "key": serving.kms_key_id() }),
+                    lineage::swapped(context, system, &serving).await?,
+                )),
             };
         }
         let Some(restored) = systems::instance(&rds, &new).await? else {

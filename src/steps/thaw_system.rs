@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, delete_instance, input, rename, require_ours, settled},
+    lineage,
 };
 use crate::{
     aws::failure,
@@ -50,7 +51,8 @@ impl Step for ThawSystem {
         };
         if serving.dbi_resource_id() != Some(&system.resource_id) {
             require_ours(&owner, &systems::of_instance(&serving), &format!("instance {}", system.id))?;
-            return Ok(Progress::done(json!({ "system": system.id, "region": system.region, "outcome": "migrated" })));
+            let output = json!({ "system": system.id, "region": system.region, "outcome": "migrated" });
+            return Ok(Progress::recorded(output, lineage::swapped(context, system, &serving).await?));
         }
         if serving.db_instance_status() == Some("renaming") {
             return Ok(self.0.pending(format!("RDS: {} is renaming", system.id)));

@@ -6,16 +6,18 @@
 
 mod cloud;
 mod differences;
+pub mod lineage;
 mod listing;
 mod model;
 mod names;
+pub mod purge;
 mod scan;
 mod shared;
 mod tags;
 
 pub use cloud::{Readiness, instance, instance_arn, readiness, short_name, snapshot};
 pub use differences::{adjustable, differences};
-pub use listing::{Kind, Listings, Resource};
+pub use listing::{Kind, Listings, Resource, time};
 pub use model::{Settings, System, optional_tag};
 pub use names::{Names, identifier};
 pub use scan::{Scan, Wanted, scan};

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::{try_join, try_join_all};
 use serde_json::{Value, json};
 
 use super::{CheckContext, ErrorKind, RunView, Service, ServiceError, runs::Happening};
 use crate::{
     engine::{Actor, EventKind, FrameId, Payload, Phase},
-    store::{StoreError, WorkKind},
+    store::{NewRecord, StoreError, WorkKind},
 };
+
+/// The collection of the answers that are kept as records.
+pub const ANSWERS: &str = "answer";
 
 /// A frame that a verb is about, in the run itself or in one that it has started.
 struct Place {
@@ -18,12 +22,30 @@ struct Place {
     visit: u64,
 }
 
+/// The record of an answer to a form that keeps them: by run and visit, so that no other run and no later visit has it.
+fn kept(form: &str, place: &Place, answer: &Value, actor: &Actor, at: DateTime<Utc>) -> NewRecord {
+    NewRecord {
+        collection: ANSWERS.to_owned(),
+        key: format!("{}/{}/{}", place.run, place.frame, place.visit),
+        body: json!({
+            "form": form, "run": place.run, "frame": place.frame, "visit": place.visit, "answer": answer, "actor": actor,
+            "at": at,
+        }),
+    }
+}
+
 impl Service {
     /// Folds what a person did into a run.
     async fn act(&self, run: &str, kind: EventKind) -> Result<(), ServiceError> {
+        self.act_with(run, kind, Vec::new()).await
+    }
+
+    /// The same, with records that are written in the same commit.
+    async fn act_with(&self, run: &str, kind: EventKind, records: Vec<NewRecord>) -> Result<(), ServiceError> {
         let core = Arc::clone(&self.core);
         let run = run.to_owned();
-        let acted = self.core.apart(async move { core.happen(&run, Happening::from(kind)).await }).await?;
+        let happening = Happening { records, ..Happening::from(kind) };
+        let acted = self.core.apart(async move { core.happen(&run, happening).await }).await?;
         Ok(acted.map(|_| ())?)
     }
 
@@ -68,9 +90,11 @@ impl Service {
             let message = format!("the answer to the form {form} does not hold: {} to put right", findings.len());
             ServiceError::new(ErrorKind::Invalid, "answer-invalid", message).with(json!(findings))
         })?;
+        let keeps = self.core.forms.keeps(form);
+        let records = keeps.then(|| kept(form, &place, &answer, &actor, context.now)).into_iter().collect();
         let kind =
             EventKind::FormAnswered { frame: place.frame, visit: place.visit, answer: Payload::from(answer), actor };
-        self.act(&place.run, kind).await?;
+        self.act_with(&place.run, kind, records).await?;
         self.run(run).await
     }
 

@@ -59,6 +59,18 @@ impl Show {
         }
     }
 
+    /// What was proven of each resource that is to go, as the approver sees it.
+    pub fn proof(&mut self, input: &Value) {
+        self.line("  proven before the purge, by the records of each step:");
+        for line in input["shown"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            self.line(&format!("    {line}"));
+        }
+        self.line(
+            "    before the first deletion each key was to be shown usable, by a copy that RDS makes under it, and each \
+             successor available; before each one again",
+        );
+    }
+
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
