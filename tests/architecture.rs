@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("customer", &[]),
     ("sandbox", &[]),
     ("store", &["engine"]),
-    ("forms", &["aws", "config", "keys", "schedule", "store", "worker"]),
+    ("forms", &["aws", "config", "keys", "schedule", "store", "systems", "worker"]),
     ("worker", &["config", "engine", "store", "telemetry"]),
     ("access", &["config", "worker"]),
     ("packet", &["access", "config", "worker"]),

@@ -21,6 +21,8 @@ fn resource(id: &str, kind: Kind, key: Option<&str>, tags: &[(&str, &str)]) -> R
         automated: false,
         instance: Some("production".to_owned()),
         derived_from: None,
+        taken_at: None,
+        size_gb: None,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Tags>(),
     }
 }

@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::{Finding, FormContext, recovery::Chosen};
-use crate::{aws::partition, keys, schedule::Window};
+use crate::{
+    aws::partition,
+    keys,
+    schedule::Window,
+    systems::purge::{Kept, PurgePlan},
+};
 
 type Checked = Result<Value, Vec<Finding>>;
 
@@ -217,6 +224,37 @@ fn unserved(
         }
     }
     wrong
+}
+
+/// An approval of exactly the list that the form was given, whose hash is the list's own and whose lines are what is shown.
+pub(super) fn purge_approval(answer: &Value, context: &FormContext<'_>) -> Checked {
+    let mut findings = Findings(Vec::new());
+    if answer.get("approve").and_then(Value::as_bool) != Some(true) {
+        return Ok(answer.clone());
+    }
+    let (input, plan) = (context.input, text(context.input, "plan"));
+    let list = input.get("list").and_then(PurgePlan::read).filter(|list| list.hash() == plan);
+    let kept = input.get("kept").and_then(|kept| Vec::<Kept>::deserialize(kept).ok());
+    let at = text(input, "made_at").parse::<DateTime<Utc>>().ok();
+    let shown = list.zip(kept).zip(at).map(|((list, kept), at)| (list.shown(&kept, at), list.enterprise));
+    match shown {
+        None => findings.add("", "the list that is shown is not the one of its hash: it cannot be approved"),
+        Some((_, of)) if of != context.enterprise.id => {
+            findings.add("", format!("the list that is shown is of {of}: it cannot be approved here"));
+        }
+        Some((lines, _)) if lines != texts(input.get("shown")) => {
+            findings.add("", "the lines that are shown are not those of the list: it cannot be approved");
+        }
+        Some(_) if text(answer, "plan") != plan => {
+            let message = match text(answer, "plan") {
+                "" => format!("name the list that is approved: \"plan\": \"{plan}\""),
+                other => format!("{other} is another list than the one that is shown: look at it, then name {plan}"),
+            };
+            findings.add("/plan", message);
+        }
+        Some(_) => {}
+    }
+    findings.or(|| answer.clone())
 }
 
 /// A window that the notice period allows.

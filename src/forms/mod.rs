@@ -133,6 +133,7 @@ impl Form {
             "regions" => check::regions(answer, context),
             "key-arns" => check::key_arns(answer, context),
             "window" => check::window(answer, context),
+            "purge-approval" => check::purge_approval(answer, context),
             _ => Ok(answer.clone()),
         }
     }
@@ -141,6 +142,10 @@ impl Form {
 impl FormBook for Forms {
     fn role(&self, form: &str) -> Option<String> {
         self.get(form).map(|form| form.role.clone())
+    }
+
+    fn keeps(&self, form: &str) -> bool {
+        self.get(form).is_some_and(|form| form.schema.get("x-keyferry-keeps").and_then(Value::as_bool) == Some(true))
     }
 
     fn check(&self, form: &str, answer: &Value, context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {

@@ -4,7 +4,15 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{Finding, FormContext, Forms};
-use crate::{config::Config, worker::Enterprise};
+use crate::{
+    config::Config,
+    keys::KeySet,
+    systems::{
+        Kind, Residency,
+        purge::{Line, PurgePlan, VERSION},
+    },
+    worker::Enterprise,
+};
 
 fn enterprise(partition: &str) -> Enterprise {
     Enterprise {
@@ -167,12 +175,70 @@ fn a_window_is_normalised_to_three_instants() {
     );
 }
 
+/// What the form `purge-approval` is given.
+fn list(enterprise: &str) -> Value {
+    let list = PurgePlan {
+        version: VERSION,
+        enterprise: enterprise.to_owned(),
+        generation: 1,
+        partition: "aws".to_owned(),
+        keys: KeySet::default(),
+        residency: Residency::default(),
+        lines: vec![line("one"), line("two")],
+    };
+    json!({ "plan": list.hash(), "list": list, "kept": [], "made_at": now(), "shown": list.shown(&[], now()) })
+}
+
+fn line(id: &str) -> Line {
+    Line {
+        kind: Kind::Snapshot,
+        id: id.to_owned(),
+        arn: format!("arn:aws:rds:us-west-2:127450652264:snapshot:{id}"),
+        region: "us-west-2".to_owned(),
+        resource_id: "db-A".to_owned(),
+        key: None,
+        encrypted: false,
+        size_gb: Some(20),
+        taken_at: Some(now()),
+        why: "an earlier state of a replaced system".to_owned(),
+        successor: None,
+        copies: Vec::new(),
+        proof: Vec::new(),
+    }
+}
+
 #[test]
-fn an_approval_needs_a_reason() {
-    let good = json!({ "approve": true, "reason": "checked with the customer" });
-    assert_eq!(answer("purge-approval", "aws", &json!({}), &good).unwrap(), good);
-    answer("purge-approval", "aws", &json!({}), &json!({ "approve": true })).unwrap_err();
-    answer("purge-approval", "aws", &json!({}), &json!({ "approve": "yes", "reason": "x" })).unwrap_err();
+fn an_approval_is_of_the_list_that_is_shown_and_names_it() {
+    let input = list("dave");
+    let good = json!({ "approve": true, "plan": input["plan"], "reason": "checked with the customer" });
+    assert_eq!(answer("purge-approval", "aws", &input, &good).unwrap(), good);
+    let refusal = json!({ "approve": false, "reason": "not yet" });
+    assert_eq!(answer("purge-approval", "aws", &input, &refusal).unwrap(), refusal);
+    answer("purge-approval", "aws", &input, &json!({ "approve": true, "plan": input["plan"] })).unwrap_err();
+    answer("purge-approval", "aws", &input, &json!({ "approve": "yes", "plan": input["plan"], "reason": "x" }))
+        .unwrap_err();
+    let unnamed = json!({ "approve": true, "reason": "x" });
+    assert_eq!(pointers(answer("purge-approval", "aws", &input, &unnamed)), ["/plan"]);
+    let other = json!({ "approve": true, "plan": "0".repeat(64), "reason": "x" });
+    assert_eq!(pointers(answer("purge-approval", "aws", &input, &other)), ["/plan"]);
+    // A definition that shows something else than the hash is of makes no approval.
+    type Change = fn(&mut Value);
+    let lies: [(&str, Change); 6] = [
+        ("no list", |input| input["list"] = Value::Null),
+        ("a line is left out", |input| drop(input["list"]["lines"].as_array_mut().unwrap().pop())),
+        ("a line is another", |input| input["list"]["lines"][0]["id"] = json!("three")),
+        ("the keys are others", |input| input["list"]["keys"]["keys"]["us-west-2"] = json!(WEST)),
+        ("a shown line is left out", |input| drop(input["shown"].as_array_mut().unwrap().pop())),
+        ("a shown line is another", |input| input["shown"][0] = json!("goes: nothing of yours")),
+    ];
+    for (lie, change) in lies {
+        let mut input = input.clone();
+        change(&mut input);
+        assert_eq!(pointers(answer("purge-approval", "aws", &input, &good)), [""], "{lie}");
+    }
+    let foreign = list("erin");
+    let approve = json!({ "approve": true, "plan": foreign["plan"], "reason": "x" });
+    assert_eq!(pointers(answer("purge-approval", "aws", &foreign, &approve)), [""]);
 }
 
 #[test]

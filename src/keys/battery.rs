@@ -177,6 +177,39 @@ pub async fn probe_own(
     Ok(battery)
 }
 
+/// Whether a key can be used at this moment, in the four calls that cost least: described, tried without effect, a data key
+/// made and opened again. For who is about to delete what another key still opens.
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn usable(kms: &Client, arn: &str, context: &[(&str, &str)]) -> Result<Battery, Failure> {
+    let mut battery = Battery::default();
+    battery.probes.push(metadata(kms, arn).await?);
+    if !battery.hopeless() {
+        battery.probes.push(told("dry-run", dry_run(kms, arn, context).await)?);
+        battery.probes.push(told("data-key", data_key_opened(kms, arn, context).await)?);
+    }
+    Ok(battery)
+}
+
+async fn dry_run(kms: &Client, arn: &str, context: &[(&str, &str)]) -> Result<String, Failure> {
+    let call = kms.encrypt().key_id(arn).plaintext(Blob::new(PLAIN)).dry_run(true);
+    let call = with_context(context, call, |call, key, value| call.encryption_context(key, value));
+    match call.send().await.map_err(|error| failure(&format!("encrypt under {arn}, without effect"), &error)) {
+        Err(failure) if failure.is(&["DryRunOperationException"]) => Ok("an encryption would be allowed".to_owned()),
+        Err(failure) => Err(failure),
+        Ok(_) => Ok("an encryption is allowed".to_owned()),
+    }
+}
+
+async fn data_key_opened(kms: &Client, arn: &str, context: &[(&str, &str)]) -> Result<String, Failure> {
+    let call = kms.generate_data_key_without_plaintext().key_id(arn).key_spec(aws_sdk_kms::types::DataKeySpec::Aes256);
+    let call = with_context(context, call, |call, key, value| call.encryption_context(key, value));
+    let made = call.send().await.map_err(|error| failure(&format!("generate a data key under {arn}"), &error))?;
+    let opened = decrypt(kms, arn, context, made.ciphertext_blob.unwrap_or_else(|| Blob::new([]))).await?;
+    Ok(format!("generated a data key and opened it again ({} bytes)", opened.len()))
+}
+
 /// What is in the key is what the customer imported.
 async fn material(kms: &Client, arn: &str, imported: Option<&str>) -> Result<Probe, Failure> {
     let held = current_material(kms, arn).await;

@@ -8,6 +8,6 @@ mod policy;
 mod set;
 
 pub use arn::{KeyArn, Rejection, check};
-pub use battery::{Battery, Custody, Probe, ProbeState, Verdict, probe, probe_own};
+pub use battery::{Battery, Custody, Probe, ProbeState, Verdict, probe, probe_own, usable};
 pub use policy::{PolicyRequest, render, render_own};
 pub use set::KeySet;

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | the form `key-arns` opens | the customer gets the key policies |
 //! | the form `key-import` opens | the customer is told: at first, before and after tokens expire, once a week; not when they asked; of a re-import also why |
-//! | a form opens again with findings | its role gets the findings |
-//! | another form opens | its role is asked |
+//! | a form opens again with findings | its role gets the findings, the engineer those of the customer too |
+//! | another form opens | its role is asked, with what the form shows |
 //! | a step tells that all keys have arrived | the customer and the engineer |
 //! | a step tells that a master password's secret has another ARN | the engineer and the CSM |
 //! | a step tells that systems are out of service and are put back, or still do not serve | the engineer and the CSM |
@@ -19,7 +19,7 @@ mod secrets;
 mod undeliverable;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use readers::{reader, readers, support};
 
@@ -28,7 +28,7 @@ use super::letter::{Attachment, Block, Letter, message_id};
 use crate::{
     config::Config,
     engine::{Notice, Outcome},
-    worker::{Enterprise, PUT_BACK, RunView, StoredRecord, Visit, next},
+    worker::{Enterprise, PUT_BACK, RunView, StoredRecord, Visit, next, shown},
 };
 
 pub use readers::engineer_of;
@@ -36,6 +36,8 @@ pub use undeliverable::undeliverable;
 
 /// The form in which the customer hands over keys; its letter carries the key policies.
 const KEY_ARNS: &str = "key-arns";
+/// The form in which a list of deletions is approved.
+const PURGE_APPROVAL: &str = "purge-approval";
 /// The form that the key import answers; its `wait` says why it stands open anew.
 const KEY_IMPORT: &str = "key-import";
 /// What the review of an import tells: every key that was waited for has its material.
@@ -73,7 +75,10 @@ pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
             Vec::new()
         }
         Notice::FormOpened { frame, visit, state, form, input } => {
-            vec![form_opened(matter, &Place { frame: *frame, visit: *visit, state }, form, input)]
+            let place = Place { frame: *frame, visit: *visit, state };
+            let asked = form_opened(matter, &place, form, input);
+            let copy = copies::engineers(matter, &place, form, input);
+            std::iter::once(asked).chain(copy).collect()
         }
         Notice::Attention { frame, visit, state, error, cause } => {
             vec![attention(matter, &Place { frame: *frame, visit: *visit, state }, error, cause)]
@@ -139,7 +144,18 @@ fn form_opened(matter: &Matter<'_>, place: &Place<'_>, form: &str, input: &Value
     } else if form == KEY_IMPORT {
         key_import(matter, input)
     } else {
-        let blocks = vec![Block::Paragraph(format!("The onboarding of {name} waits for an answer: {title}."))];
+        let mut blocks = vec![Block::Paragraph(format!("The onboarding of {name} waits for an answer: {title}."))];
+        let shown = shown(input);
+        if !shown.is_empty() {
+            blocks.push(Block::List(shown));
+        }
+        if form == PURGE_APPROVAL {
+            let answer = json!({ "approve": true, "plan": input.get("plan"), "reason": "why it may go" });
+            blocks.push(Block::Paragraph(
+                "The answer names the list that it is about; nothing else is ever deleted under it:".to_owned(),
+            ));
+            blocks.push(Block::Code(answer.to_string()));
+        }
         (format!("{name}: an answer is needed: {title}"), blocks)
     };
     if form != KEY_IMPORT {
@@ -488,6 +504,8 @@ fn plain(value: &Value) -> String {
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
+
+mod copies;
 
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,10 @@ fn marked(tags: &Tags) -> Result<(), StepError> {
     if systems::read::role(tags) == Some("canary") {
         return Ok(());
     }
-    let cause = format!("{NAME} exists but was not made by keyferry: rename or remove it, then retry");
+    let cause = format!(
+        "an instance or snapshot named {NAME} exists but was not made by keyferry: it was not touched. Rename the instance; of \
+         a snapshot keep a copy under another name and free this one; then retry"
+    );
     Err(StepError::new("Keyferry.Foreign", cause))
 }
 

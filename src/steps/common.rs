@@ -275,8 +275,15 @@ pub fn require_ours(owner: &Owner, tags: &Tags, what: &str) -> Result<(), StepEr
     if owner.made(tags) {
         return Ok(());
     }
+    // It may hold data: no cure deletes it. A snapshot cannot be renamed, but every run has names of its own.
+    let cure = if what.starts_with("snapshot ") {
+        "keep it: cancel this run and start another, which uses other names"
+    } else {
+        "if it is the enterprise's, cancel this run, see that it has the enterprise's tag, and start another, whose inventory \
+         finds it; if it is not, rename it, then retry"
+    };
     let cause = format!(
-        "{what} exists already and was not made by run {}: it was not touched. Rename or remove it, then retry",
+        "{what} exists already and was not made by run {}: it was not touched, and it may hold data. {cure}",
         owner.run
     );
     Err(StepError::new("Keyferry.Foreign", cause))

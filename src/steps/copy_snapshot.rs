@@ -1,6 +1,6 @@
 //! Copies the final snapshot under the enterprise's key of its region.
 //!
-//! Takes a system. This is where unencrypted data becomes encrypted. Effect: one snapshot. Again: it is found by name.
+//! Takes a system. This is where unencrypted data becomes encrypted. Goes on with `lineage`. Effect: one snapshot. Again: it is found by name.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Copy, CutOver, Wait, ensure_copy, input},
+    lineage,
 };
 use crate::{
     systems::Tags,
@@ -31,7 +32,10 @@ impl Step for CopySnapshot {
         let copy = Copy { source: &source, name: &name, key: &key, role: "copy", tags: Tags::new() };
         match ensure_copy(&rds, &self.0.owner(context), &copy).await? {
             Wait::For(what) => Ok(self.0.pending(what)),
-            Wait::Ready(_) => Ok(Progress::done(json!({ "copy": name }))),
+            Wait::Ready(found) => {
+                let records = lineage::copied(context, &item.system, &found).await?;
+                Ok(Progress::recorded(json!({ "copy": name }), records))
+            }
         }
     }
 }

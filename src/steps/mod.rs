@@ -7,6 +7,7 @@
 
 mod audit;
 mod canary;
+mod check_purge;
 mod common;
 mod confirm_cut_over;
 mod copy_for_recovery;
@@ -14,6 +15,7 @@ mod copy_snapshot;
 mod create_import_key;
 mod fence;
 mod freeze_system;
+mod lineage;
 mod list_left_overs;
 mod list_outages;
 mod outage;
@@ -24,6 +26,7 @@ mod pre_copy_system;
 mod preflight;
 mod prove_key;
 mod provision_system;
+mod purge_proof;
 mod purge_resource;
 mod put_back_system;
 mod record_settings;
@@ -119,6 +122,7 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(replace_replica::ReplaceReplica(domain())),
         Arc::new(return_replica::ReturnReplica(domain())),
         Arc::new(plan_purge::PlanPurge(domain())),
+        Arc::new(check_purge::CheckPurge(domain())),
         Arc::new(purge_resource::PurgeResource(domain())),
         Arc::new(write_custody::WriteCustody),
         Arc::new(audit::Audit(domain())),

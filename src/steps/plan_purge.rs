@@ -1,8 +1,10 @@
-//! Lists what has to be purged, for the approval: the very list that is then worked through.
+//! Lists what has to be purged, for the approval, and keeps the list under its hash.
 //!
-//! Takes the plan, the keys and the generation. Gives `resources`, in the order in which they are to go: replicas, systems,
-//! snapshots, backups, and `notices` of what is not proven about the writers of systems that this run has frozen. Fails with `Keyferry.NotVerified` when an old system's place is not taken by one under its key.
-//! Effect: none. Again: what is gone is not listed any more.
+//! Takes the plan, the keys and the generation. Gives `plan` (the hash), `list` (all that the hash is over), `count`, `kept`
+//! (what is left for a person to decide), `made_at`, `shown` (a line each) and `notices` of what is not proven about the
+//! writers of systems that this run has frozen. Leaves `purge-plan`/hash: the purge reads the list there and nowhere else.
+//! Fails with `Keyferry.NotVerified` when nothing serves in an old system's place. Effect: none. Again: what is gone is not
+//! listed any more.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -11,14 +13,21 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Plan, input},
+    lineage,
     settings::unproven,
     take_inventory::{homes, original_ids},
 };
 use crate::{
     keys::KeySet,
-    systems::{Homes, Kind, Recovery, Residency, Resource, Scan, read},
-    worker::{Progress, Step, StepContext, StepError},
+    systems::{
+        Homes, Residency,
+        purge::{Bench, Judged, PurgePlan, Unserved, VERSION},
+    },
+    worker::{Progress, Record, Step, StepContext, StepError},
 };
+
+/// The collection of the lists; a record's key is the list's hash.
+pub(super) const PLANS: &str = "purge-plan";
 
 pub struct PlanPurge(pub Domain);
 
@@ -37,120 +46,63 @@ impl Step for PlanPurge {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Input { plan, keys, generation } = input(self.name(), value)?;
+        let (list, judged) = self.0.purge_list(context, &plan.partition, keys, generation, plan.residency()).await?;
+        if let Some(Unserved { id, original, region }) = judged.unserved.first() {
+            let cause = format!(
+                "nothing is purged, because {original} was taken out of service and nothing serves in its place: \
+                 rename {id} to {original} in {region}, then retry"
+            );
+            return Err(StepError::new("Keyferry.NotVerified", cause));
+        }
+        let (hash, now) = (list.hash(), self.0.aws.time().unwrap_or_else(|| context.now()));
+        let body = json!({ "run": context.run, "made_at": now, "list": list, "kept": judged.kept });
+        let record = Record { collection: PLANS, key: hash.clone(), body };
+        let output = json!({
+            "plan": hash, "count": list.lines.len(), "shown": list.shown(&judged.kept, now), "list": list,
+            "kept": judged.kept, "made_at": now, "notices": unproven(context).await?,
+        });
+        Ok(Progress::recorded(output, vec![record]))
+    }
+}
+
+impl Domain {
+    /// What would be purged if it were planned now.
+    ///
+    /// # Errors
+    /// AWS or the store could not be read.
+    pub(super) async fn purge_list(
+        &self,
+        context: &StepContext,
+        partition: &str,
+        keys: KeySet,
+        generation: u64,
+        residency: Residency,
+    ) -> Result<(PurgePlan, Judged), StepError> {
         let inventory = context.record("inventory", &format!("g{generation}")).await?.unwrap_or(Value::Null);
-        let ids = original_ids(&inventory);
-        let scan = self.0.scan(context, &plan.partition, &ids).await?;
-        let residency = plan.residency();
+        let lineages = lineage::all(context).await?;
+        let mut ids = original_ids(&inventory);
+        ids.extend(lineages.resource_ids());
+        let scan = self.scan(context, partition, &ids).await?;
         let homes = Homes::new(&scan.resources, homes(&inventory));
-        let lies = Lies { residency: &residency, homes: &homes };
-        let mut listed: Vec<(u8, Value)> = Vec::new();
-        for resource in &scan.resources {
-            if let Some((order, why)) = reason(resource, &scan, &keys, &lies, &|id| ids.contains(id)) {
-                if resource.kind == Kind::Instance {
-                    replaced(resource, &scan, &keys)?;
-                }
-                listed.push((order, json!({ "resource": resource, "why": why })));
-            }
-        }
-        listed.sort_by_key(|(order, _)| *order);
-        let resources: Vec<Value> = listed.into_iter().map(|(_, item)| item).collect();
-        let notices = unproven(context).await?;
-        Ok(Progress::done(json!({ "resources": resources, "count": resources.len(), "notices": notices })))
-    }
-}
-
-/// When in the order, and why, a resource has to go; `None` when it stays.
-fn reason(
-    resource: &Resource,
-    scan: &Scan,
-    keys: &KeySet,
-    lies: &Lies<'_>,
-    original: &dyn Fn(&str) -> bool,
-) -> Option<(u8, String)> {
-    let role = read::role(&resource.tags);
-    let under_key = resource.encrypted && resource.key.as_deref().is_some_and(|key| keys.serves(&resource.region, key));
-    match resource.kind {
-        Kind::Instance if role == Some("old") => {
-            let order = if resource.derived_from.is_some() { 0 } else { 1 };
-            Some((order, format!("replaced by {}", read::original(&resource.tags).unwrap_or("another system"))))
-        }
-        Kind::Snapshot if resource.automated => None,
-        Kind::Snapshot if role == Some("recovery") && under_key => {
-            lies.outgrown(resource, scan, keys).map(|why| (2, why))
-        }
-        Kind::Snapshot => match role {
-            Some("early" | "final" | "copy" | "recovery-source" | "canary-copy") => {
-                Some((2, "made for the migration".to_owned()))
-            }
-            // A system that waits for a later window keeps its copies.
-            _ if serves(resource, scan) => None,
-            _ if !under_key => Some((2, "a copy of an old system, not under the key".to_owned())),
-            _ => None,
-        },
-        // An old system's own backups go with it; what is kept or replicated elsewhere does not.
-        Kind::AutomatedBackup if original(&resource.resource_id) => {
-            let goes_with_it = scan.resources.iter().any(|other| {
-                other.kind == Kind::Instance
-                    && other.resource_id == resource.resource_id
-                    && other.region == resource.region
-            });
-            (!goes_with_it).then(|| (3, "backups of an old system".to_owned()))
-        }
-        Kind::Instance
-        | Kind::Cluster
-        | Kind::ClusterSnapshot
-        | Kind::AutomatedBackup
-        | Kind::ClusterAutomatedBackup => None,
-    }
-}
-
-/// Whether the system that a snapshot was taken of is in service.
-fn serves(snapshot: &Resource, scan: &Scan) -> bool {
-    let of_it = |other: &&Resource| other.kind == Kind::Instance && other.resource_id == snapshot.resource_id;
-    scan.resources.iter().filter(of_it).any(|other| read::role(&other.tags) != Some("old"))
-}
-
-/// Where copies for recovery may lie.
-struct Lies<'a> {
-    residency: &'a Residency,
-    homes: &'a Homes,
-}
-
-impl Lies<'_> {
-    /// Why a copy for recovery under its key has to go: it lies where its data may not be, and is not the last one. The copy
-    /// that takes its place is in the right region, under its key and available; where no copy is kept elsewhere it is the
-    /// system itself.
-    fn outgrown(&self, copy: &Resource, scan: &Scan, keys: &KeySet) -> Option<String> {
-        let why = self.residency.outside(copy, self.homes)?;
-        let (original, home) = (read::original(&copy.tags)?, self.homes.of(copy));
-        let good = |other: &Resource| {
-            let under_key = other.key.as_deref().is_some_and(|key| keys.serves(&other.region, key));
-            under_key && other.status == "available"
+        let bench = Bench {
+            enterprise: &context.enterprise,
+            run: &context.run,
+            scan: &scan,
+            lineages: &lineages,
+            keys: &keys,
+            residency: &residency,
+            homes: &homes,
         };
-        let replaced =
-            scan.resources.iter().filter(|other| good(other)).any(|other| match self.residency.recovery_of(home) {
-                Recovery::In(_) => self.residency.recovers(other, self.homes, (original, home)),
-                Recovery::Nowhere => other.kind == Kind::Instance && other.id == original && other.region == home,
-                Recovery::Unstated => false,
-            });
-        replaced.then(|| format!("a copy for recovery that may not lie there: {why}"))
+        let judged = bench.all();
+        let list = PurgePlan {
+            version: VERSION,
+            enterprise: context.enterprise.clone(),
+            generation,
+            partition: partition.to_owned(),
+            keys,
+            residency,
+            lines: judged.lines.clone(),
+        };
+        Ok((list, judged))
     }
-}
-
-/// # Errors
-/// `Keyferry.NotVerified`: nothing under the expected key has taken the system's place.
-fn replaced(resource: &Resource, scan: &Scan, keys: &KeySet) -> Result<(), StepError> {
-    let original = read::original(&resource.tags).unwrap_or_default();
-    let there = scan.resources.iter().any(|other| {
-        other.kind == Kind::Instance
-            && other.id == original
-            && other.region == resource.region
-            && other.key.as_deref().is_some_and(|key| keys.serves(&other.region, key))
-    });
-    if there {
-        return Ok(());
-    }
-    let cause =
-        format!("{} may not be purged: no {original} under the enterprise's key has taken its place", resource.id);
-    Err(StepError::new("Keyferry.NotVerified", cause))
 }

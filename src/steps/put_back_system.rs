@@ -47,15 +47,16 @@ impl Step for PutBackSystem {
         let item: CutOver = input(self.name(), found.input.clone())?;
         match self.0.thaw(context, &item, &found.run).await {
             Ok(Thawed::Waits(progress)) => Ok(progress),
-            Ok(Thawed::Serves(_)) if context.now() < not_before => {
+            Ok(Thawed::Serves(..)) if context.now() < not_before => {
                 let until = text(not_before);
                 Ok(self
                     .0
                     .pending(format!("{until}: until then a step that was cut off may still act on {}", found.system)))
             }
-            Ok(Thawed::Serves(served)) => {
+            Ok(Thawed::Serves(served, mut records)) => {
                 let output = output(&found, served);
-                Ok(Progress::recorded(output, vec![outage::record(&found.ended(served, context.now()))]))
+                records.push(outage::record(&found.ended(served, context.now())));
+                Ok(Progress::recorded(output, records))
             }
             Err(error) if passes(&error) => Err(error),
             Err(error) => Err(stands(context, &found, &error)),

@@ -4,8 +4,8 @@
 //! follows the old system; so it is put aside under another name and kept until the purge. It is described when it is
 //! put aside, and the new one is given everything that it was: what the call that makes a replica does not take (retention,
 //! windows) comes by a change after it, at most three times, and is then compared. A source that is not under its key yet
-//! leaves its replicas as they are. Effect: a rename, a new replica under the old name, changes. Again: both are looked for
-//! first, the old one by its resource id. Fails with `Keyferry.Mismatch` and the list of differences.
+//! leaves its replicas as they are. Leaves `lineage`. Effect: a rename, a new replica under the old name, changes. Again: both
+//! are looked for first, the old one by its resource id. Fails with `Keyferry.Mismatch` and the list of differences.
 
 use async_trait::async_trait;
 use aws_sdk_rds::types::{DatabaseInsightsMode, DbInstance, ReplicaMode};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, input, put_aside, require_ours, settled},
+    lineage,
     settings::{change, features, refuse, some},
 };
 use crate::{
@@ -71,7 +72,7 @@ impl Step for ReplaceReplica {
         let had = Settings::of(&aside);
         if let Some(found) = there {
             require_ours(&owner, &systems::of_instance(&found), &format!("instance {}", replica.id))?;
-            return self.complete(context, &rds, &item, &had, &found).await;
+            return self.complete(context, (&item, &source), &had, &found).await;
         }
         if let Wait::For(what) = settled(&aside)? {
             return Ok(self.0.pending(what));
@@ -123,12 +124,12 @@ impl ReplaceReplica {
     async fn complete(
         &self,
         context: &StepContext,
-        rds: &aws_sdk_rds::Client,
-        item: &SystemInput,
+        (item, source): (&SystemInput, &Source),
         had: &Settings,
         found: &DbInstance,
     ) -> Result<Progress, StepError> {
         let (replica, key) = (&item.system, item.key()?);
+        let rds = self.0.aws.rds(&replica.region).await?;
         let changes = context.checkpoint.as_ref().and_then(|saved| saved.get("changes")?.as_u64()).unwrap_or_default();
         if let Wait::For(what) = settled(found)? {
             return Ok(self.0.pending_with(what, json!({ "changes": changes })));
@@ -137,7 +138,7 @@ impl ReplaceReplica {
         if changes < CHANGES && lacking.iter().any(|(name, ..)| adjustable(name)) {
             let names: Vec<&str> = lacking.iter().map(|(name, ..)| name.as_str()).collect();
             context.save_checkpoint(json!({ "changes": changes + 1, "intent": "change", "lacking": names })).await?;
-            change(rds, &replica.id, &reachable(had, found), found, &key).await?;
+            change(&rds, &replica.id, &reachable(had, found), found, &key).await?;
             let waiting = format!("RDS: {} is given {}", replica.id, names.join(", "));
             return Ok(self.0.pending_with(waiting, json!({ "changes": changes + 1 })));
         }
@@ -147,9 +148,11 @@ impl ReplaceReplica {
             wrong.push(format!("the key is {}, has to be {key}", found.kms_key_id().unwrap_or("none")));
         }
         if wrong.is_empty() {
-            return Ok(Progress::done(json!({
-                "system": replica.id, "region": replica.region, "outcome": "migrated", "key": key,
-            })));
+            let home = self.0.aws.rds(&source.source_region).await?;
+            let of = systems::instance(&home, &source.source).await?;
+            let of = of.as_ref().and_then(|of| of.dbi_resource_id()).unwrap_or_default();
+            let output = json!({ "system": replica.id, "region": replica.region, "outcome": "migrated", "key": key });
+            return Ok(Progress::recorded(output, lineage::replicated(context, replica, found, of)));
         }
         let cause = format!("replica {} is not what it was: {}. The old one is put back", replica.id, wrong.join("; "));
         Err(StepError::new("Keyferry.Mismatch", cause))

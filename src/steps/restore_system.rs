@@ -77,7 +77,7 @@ async fn restore(
 ) -> Result<(), StepError> {
     let managed = had.password_managed_at_restore();
     let mut tags = had.tags.clone();
-    tags.extend(owner.tags("new"));
+    tags.extend(owner.restored(copy));
     let tunable = had.tunable_storage();
     let call = rds
         .restore_db_instance_from_db_snapshot()

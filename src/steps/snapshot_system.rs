@@ -1,6 +1,6 @@
 //! Takes the final snapshot of a frozen system.
 //!
-//! Takes a system. Effect: one snapshot. Again: it is found by name.
+//! Takes a system. Leaves `lineage`/resource id. Effect: one snapshot. Again: it is found by name.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{CutOver, Wait, ensure_snapshot, input},
+    lineage,
 };
 use crate::worker::{Progress, Step, StepContext, StepError};
 
@@ -27,7 +28,10 @@ impl Step for SnapshotSystem {
         let name = names.final_snapshot();
         match ensure_snapshot(&rds, &self.0.owner(context), &names.old(), &name, "final").await? {
             Wait::For(what) => Ok(self.0.pending(what)),
-            Wait::Ready(_) => Ok(Progress::done(json!({ "snapshot": name }))),
+            Wait::Ready(found) => {
+                let records = lineage::frozen(context, &item.system, &found).await?;
+                Ok(Progress::recorded(json!({ "snapshot": name }), records))
+            }
         }
     }
 }

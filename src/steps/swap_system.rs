@@ -1,6 +1,7 @@
 //! Gives the verified system the original's name: the point from which it serves.
 //!
-//! Takes a system and the window. Tells `secret-moved` when its master password is in another secret since. Effect: one rename. Again: a system of ours under the original's name is the success.
+//! Takes a system and the window. Goes on with `lineage`. Tells `secret-moved` when its master password is in another secret
+//! since. Effect: one rename. Again: a system of ours under the original's name is the success.
 //! Fails with `Keyferry.WindowPassed` when it is too late to begin.
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{CutOver, SystemInput, Wait, input, rename, require_ours, settled},
+    lineage,
     settings::recorded,
 };
 use crate::{
@@ -37,8 +39,9 @@ impl Step for SwapSystem {
                     let output = json!({
                         "system": system.id, "region": system.region, "key": serving.kms_key_id(),
                     });
+                    let records = lineage::swapped(context, system, &serving).await?;
                     let told = secret_moved(context, &item, &serving).await?;
-                    Ok(Progress::Done { output, records: Vec::new(), told })
+                    Ok(Progress::Done { output, records, told })
                 }
             };
         }

@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     keys::KeySet,
-    systems::{self, Homes, Kind, Placement, Recovery, Residency, Resource, Scan, System, Wanted, read},
+    systems::{
+        self, Homes, Kind, Placement, Recovery, Residency, Resource, Scan, System, Wanted, purge::is_aside, read,
+    },
     worker::{Progress, Record, Step, StepContext, StepError},
 };
 
@@ -50,12 +52,13 @@ impl Step for TakeInventory {
         let scan = self.0.scan(context, &plan.partition, &original_ids(&before)).await?;
         let residency = plan.residency();
         let homes = Homes::new(&scan.resources, homes(&before));
-        refuse(context, &keys, &scan)?;
+        refuse(&keys, &scan)?;
         let placement = plan.placement(&context.enterprise, &residency, &scan, &homes);
         as_stated(&placement)?;
         let mut found = Found::default();
         for resource in scan.resources.iter().filter(|resource| resource.kind == Kind::Instance) {
-            if read::role(&resource.tags).is_some_and(|role| role == "old") || temporary(resource) {
+            // Its marks do not make an original an old one: what bears its own name serves, whoever gave it that name back.
+            if is_aside(resource) || temporary(resource) {
                 continue;
             }
             let rds = self.0.aws.rds(&resource.region).await?;
@@ -68,6 +71,9 @@ impl Step for TakeInventory {
             found.add(system, done, &scan);
         }
         let fresh = fresh(&placement);
+        if found.all.is_empty() && !fresh.is_empty() && plan.empty.is_empty() {
+            nothing_there(context, &scan)?;
+        }
         let mut ids = original_ids(&before);
         ids.extend(found.systems.iter().map(|system| system.resource_id.clone()));
         ids.extend(
@@ -211,7 +217,7 @@ fn temporary(resource: &Resource) -> bool {
     read::run(&resource.tags).is_some() && resource.id.starts_with("byok-")
 }
 
-fn refuse(context: &StepContext, keys: &KeySet, scan: &Scan) -> Result<(), StepError> {
+fn refuse(keys: &KeySet, scan: &Scan) -> Result<(), StepError> {
     for resource in &scan.resources {
         let under_key = resource.key.as_deref().is_some_and(|key| keys.serves(&resource.region, key));
         if resource.kind == Kind::Cluster && !under_key {
@@ -223,18 +229,46 @@ fn refuse(context: &StepContext, keys: &KeySet, scan: &Scan) -> Result<(), StepE
         }
         if let Some(original) = read::original(&resource.tags)
             && resource.kind == Kind::Instance
-            && read::run(&resource.tags) != Some(&context.run)
-            && !scan.resources.iter().any(|other| other.id == original && other.region == resource.region)
+            && original != resource.id
+            && !scan
+                .resources
+                .iter()
+                .any(|other| other.kind == Kind::Instance && other.id == original && other.region == resource.region)
         {
             let run = read::run(&resource.tags).unwrap_or("another run");
             let cause = format!(
-                "{original} was taken out of service by {run}, which did not put it back: rename {} to {original}, then retry",
-                resource.id
+                "{original} was taken out of service by {run}, which did not put it back: rename {} to {original} in {}, then retry",
+                resource.id, resource.region
             );
             return Err(StepError::new("Keyferry.Interrupted", cause));
         }
     }
     Ok(())
+}
+
+/// An empty system is provisioned only where there is no data of the enterprise: beside data it would be taken for the system
+/// that the data is of.
+///
+/// # Errors
+/// `Keyferry.DataExists`: the scan found what may hold data, and no system that serves it.
+fn nothing_there(context: &StepContext, scan: &Scan) -> Result<(), StepError> {
+    let holds = |found: &&Resource| {
+        !read::archive(&found.tags) && !matches!(read::role(&found.tags), Some("canary" | "canary-copy"))
+    };
+    let found: Vec<&Resource> = scan.resources.iter().filter(holds).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<String> = found.iter().take(5).map(|found| format!("{} in {}", found.arn, found.region)).collect();
+    let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
+    let cause = format!(
+        "nothing of {} serves, but there is data: {}{more}. No empty system is made beside it. If it is of a system that should \
+         serve, restore or rename that system to its name, then retry; if all of it is an archive, tag each with \
+         keyferry:archive=yes, then retry: it is left alone from then on",
+        context.enterprise,
+        named.join(", ")
+    );
+    Err(StepError::new("Keyferry.DataExists", cause))
 }
 
 /// Refuses what a restore would silently lose.

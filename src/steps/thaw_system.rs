@@ -14,13 +14,13 @@ use super::{
     Domain,
     common::{CutOver, Wait, delete_instance, input, rename, require_ours, settled},
     fence::{give, has_only},
-    outage,
+    lineage, outage,
     settings::record,
 };
 use crate::{
     aws::failure,
     systems::{self, Owner},
-    worker::{Progress, Served, Step, StepContext, StepError},
+    worker::{Progress, Record, Served, Step, StepContext, StepError},
 };
 
 pub struct ThawSystem(pub Domain);
@@ -40,21 +40,23 @@ impl Step for ThawSystem {
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Why { error } = input(self.name(), value.clone())?;
         let item: CutOver = input(self.name(), value)?;
-        let served = match self.0.thaw(context, &item, &context.run).await? {
-            Thawed::Serves(served) => served,
+        let (served, mut records) = match self.0.thaw(context, &item, &context.run).await? {
+            Thawed::Serves(served, records) => (served, records),
             Thawed::Waits(progress) => return Ok(progress),
         };
         let mut output = json!({ "system": item.system.id, "region": item.system.region, "outcome": served.word() });
         if served == Served::Kept {
             output["error"] = error;
         }
-        Ok(Progress::recorded(output, outage::ended(context, &item, served).await?))
+        records.extend(outage::ended(context, &item, served).await?);
+        Ok(Progress::recorded(output, records))
     }
 }
 
 /// How far it is.
 pub enum Thawed {
-    Serves(Served),
+    /// With what the records of lineage have to say of it.
+    Serves(Served, Vec<Record>),
     Waits(Progress),
 }
 
@@ -81,7 +83,7 @@ impl Domain {
             if let Wait::For(what) = settled(&serving)? {
                 return Ok(Thawed::Waits(self.pending(what)));
             }
-            return Ok(Thawed::Serves(Served::Migrated));
+            return Ok(Thawed::Serves(Served::Migrated, lineage::swapped(context, system, &serving).await?));
         }
         if serving.db_instance_status() == Some("renaming") {
             return Ok(Thawed::Waits(self.pending(format!("RDS: {} is renaming", system.id))));
@@ -99,7 +101,7 @@ impl Domain {
         if let Wait::For(what) = settled(&serving)? {
             return Ok(Thawed::Waits(self.pending(what)));
         }
-        Ok(Thawed::Serves(Served::Kept))
+        Ok(Thawed::Serves(Served::Kept, Vec::new()))
     }
 
     async fn put_back(

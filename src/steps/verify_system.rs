@@ -1,7 +1,8 @@
 //! Verifies a restored system before it may take the original's place.
 //!
-//! Takes a system. Compares every setting with the original's at its freeze, the key and those of its parts with the expected one. Gives what was compared.
-//! Effect: none. Again: the same. Fails with `Keyferry.Mismatch` and the list of differences.
+//! Takes a system. Compares every setting with the original's at its freeze, the key and those of its parts with the
+//! expected one. Gives what was compared, and goes on with `lineage`. Effect: none. Again: the same. Fails with
+//! `Keyferry.Mismatch` and the list of differences.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{CutOver, Wait, input, require_ours, settled},
+    lineage,
     settings::wanted,
 };
 use crate::{
@@ -51,7 +53,8 @@ impl Step for VerifySystem {
             wrong.push(format!("its Performance Insights are not under {key}"));
         }
         if wrong.is_empty() {
-            return Ok(Progress::done(json!({ "verified": id, "key": key })));
+            let records = lineage::verified(context, &item.system, &restored).await?;
+            return Ok(Progress::recorded(json!({ "verified": id, "key": key }), records));
         }
         let cause = format!("{id} is not what {} was: {}. The original is put back", item.system.id, wrong.join("; "));
         Err(StepError::new("Keyferry.Mismatch", cause))

@@ -12,6 +12,7 @@ use std::{
 use aws_sdk_rds::types::{
     DbCluster, DbClusterAutomatedBackup, DbClusterSnapshot, DbInstance, DbInstanceAutomatedBackup, DbSnapshot,
 };
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -56,6 +57,11 @@ pub struct Resource {
     pub instance: Option<String>,
     /// What an instance replicates, or a snapshot is a copy of.
     pub derived_from: Option<String>,
+    /// By AWS's clock: when an instance was made, or when what a snapshot or a copy of it holds was taken.
+    #[serde(default)]
+    pub taken_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub size_gb: Option<i32>,
     pub tags: Tags,
 }
 
@@ -151,6 +157,11 @@ fn owned(text: Option<&str>) -> String {
     text.unwrap_or_default().to_owned()
 }
 
+/// An instant of AWS's as ours.
+pub fn time(at: Option<&aws_sdk_rds::primitives::DateTime>) -> Option<DateTime<Utc>> {
+    at.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos()))
+}
+
 fn instance(region: &str, found: &DbInstance) -> Resource {
     let secret = found.master_user_secret().and_then(|secret| secret.kms_key_id());
     let parts = [
@@ -171,6 +182,8 @@ fn instance(region: &str, found: &DbInstance) -> Resource {
         automated: false,
         instance: None,
         derived_from: found.read_replica_source_db_instance_identifier().map(str::to_owned),
+        taken_at: time(found.instance_create_time()),
+        size_gb: found.allocated_storage(),
         tags: tags::of_instance(found),
     }
 }
@@ -189,6 +202,8 @@ fn cluster(region: &str, found: &DbCluster) -> Resource {
         automated: false,
         instance: None,
         derived_from: found.replication_source_identifier().map(str::to_owned),
+        taken_at: time(found.cluster_create_time()),
+        size_gb: found.allocated_storage(),
         tags: tags::tag_list(found.tag_list()),
     }
 }
@@ -207,6 +222,8 @@ fn snapshot(region: &str, found: &DbSnapshot) -> Resource {
         automated: found.snapshot_type() == Some("automated"),
         instance: None,
         derived_from: found.source_db_snapshot_identifier().map(str::to_owned),
+        taken_at: time(found.original_snapshot_create_time().or(found.snapshot_create_time())),
+        size_gb: found.allocated_storage(),
         tags: tags::of_snapshot(found),
     }
 }
@@ -225,6 +242,8 @@ fn cluster_snapshot(region: &str, found: &DbClusterSnapshot) -> Resource {
         automated: found.snapshot_type() == Some("automated"),
         instance: None,
         derived_from: found.source_db_cluster_snapshot_arn().map(str::to_owned),
+        taken_at: time(found.snapshot_create_time()),
+        size_gb: found.allocated_storage(),
         tags: tags::tag_list(found.tag_list()),
     }
 }
@@ -243,6 +262,8 @@ fn backup(region: &str, found: &DbInstanceAutomatedBackup) -> Resource {
         automated: true,
         instance: None,
         derived_from: found.db_instance_arn().map(str::to_owned),
+        taken_at: time(found.instance_create_time()),
+        size_gb: found.allocated_storage(),
         tags: tags::tag_list(found.tag_list()),
     }
 }
@@ -261,6 +282,8 @@ fn cluster_backup(region: &str, found: &DbClusterAutomatedBackup) -> Resource {
         automated: true,
         instance: None,
         derived_from: found.db_cluster_arn().map(str::to_owned),
+        taken_at: time(found.cluster_create_time()),
+        size_gb: found.allocated_storage(),
         tags: tags::tag_list(found.tag_list()),
     }
 }

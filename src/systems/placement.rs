@@ -219,6 +219,8 @@ mod tests {
             automated: false,
             instance: Some(instance.to_owned()),
             derived_from: None,
+            taken_at: None,
+            size_gb: None,
             tags: Tags::new(),
         }
     }

@@ -11,6 +11,10 @@ const RUN: &str = "keyferry:run";
 const STEP: &str = "keyferry:step";
 const ROLE: &str = "keyferry:role";
 const ORIGINAL: &str = "keyferry:original";
+/// On what is restored: the snapshot that the restoring call named.
+const FROM: &str = "keyferry:restored-from";
+/// Put on by a person: an archive, which is left alone for good.
+const ARCHIVE: &str = "keyferry:archive";
 
 /// Who makes something.
 #[derive(Debug, Clone)]
@@ -34,6 +38,13 @@ impl Owner {
         ])
     }
 
+    /// Tags for a system that is restored from a snapshot.
+    pub fn restored(&self, from: &str) -> Tags {
+        let mut tags = self.tags("new");
+        tags.insert(FROM.to_owned(), from.to_owned());
+        tags
+    }
+
     /// Tags that mark an original as replaced.
     pub fn old(&self, original: &str) -> Tags {
         let mut tags = self.tags("old");
@@ -49,7 +60,7 @@ impl Owner {
 
 /// What is read from the tags.
 pub mod read {
-    use super::{ORIGINAL, ROLE, RUN, Tags};
+    use super::{ARCHIVE, FROM, ORIGINAL, ROLE, RUN, Tags};
 
     pub fn role(tags: &Tags) -> Option<&str> {
         tags.get(ROLE).map(String::as_str)
@@ -63,9 +74,19 @@ pub mod read {
         tags.get(ORIGINAL).map(String::as_str)
     }
 
+    /// The snapshot that a system was restored from, by the tag that the restoring call set.
+    pub fn restored_from(tags: &Tags) -> Option<&str> {
+        tags.get(FROM).map(String::as_str)
+    }
+
+    /// Whether a person has said that it is an archive.
+    pub fn archive(tags: &Tags) -> bool {
+        tags.contains_key(ARCHIVE)
+    }
+
     /// The keys that mark an original as replaced and that come off when it is put back.
-    pub fn marks() -> [&'static str; 4] {
-        [RUN, super::STEP, ROLE, ORIGINAL]
+    pub fn marks() -> [&'static str; 5] {
+        [RUN, super::STEP, ROLE, ORIGINAL, FROM]
     }
 
     /// The vendor's own tags, without keyferry's marks.

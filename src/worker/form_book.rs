@@ -20,6 +20,11 @@ pub trait FormBook: Send + Sync + 'static {
     /// The role that answers a form; `None` if there is no such form.
     fn role(&self, form: &str) -> Option<String>;
 
+    /// Whether an answer is kept as a record too, written in the commit that takes it: steps that act on it read it there.
+    fn keeps(&self, _form: &str) -> bool {
+        false
+    }
+
     /// Checks an answer and returns it in its normal form.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::{try_join, try_join_all};
 use serde_json::{Value, json};
 
@@ -12,9 +13,24 @@ use super::{
     runs::{Happening, MoveError},
 };
 use crate::{
-    engine::{EventKind, FrameId, Payload},
-    store::{StoreError, WorkKind},
+    engine::{Actor, EventKind, FrameId, Payload},
+    store::{NewRecord, StoreError, WorkKind},
 };
+
+/// The collection of the answers that are kept as records.
+pub const ANSWERS: &str = "answer";
+
+/// The record of an answer to a form that keeps them: by run and visit, so that no other run and no later visit has it.
+fn kept(form: &str, member: &str, visit: &Visit, answer: &Value, actor: &Actor, at: DateTime<Utc>) -> NewRecord {
+    let (frame, number) = (visit.frame(), visit.number());
+    NewRecord {
+        collection: ANSWERS.to_owned(),
+        key: format!("{member}/{frame}/{number}"),
+        body: json!({
+            "form": form, "run": member, "frame": frame, "visit": number, "answer": answer, "actor": actor, "at": at,
+        }),
+    }
+}
 
 impl Service {
     /// Folds what a person did into a run.
@@ -24,10 +40,11 @@ impl Service {
         kind: EventKind,
         seen: Option<Vec<u64>>,
         once: Option<&Once>,
+        records: Vec<NewRecord>,
     ) -> Result<(), MoveError> {
         let core = Arc::clone(&self.core);
         let run = run.to_owned();
-        let happening = Happening { seen, once: once.cloned().map(Into::into), ..Happening::from(kind) };
+        let happening = Happening { seen, once: once.cloned().map(Into::into), records, ..Happening::from(kind) };
         self.core.apart(async move { core.happen(&run, happening).await.map(|_| ()) }).await?
     }
 
@@ -38,7 +55,7 @@ impl Service {
         if let Some(done) = self.changed_before(run, once.as_ref()).await? {
             return Ok(done);
         }
-        match self.act(run, kind, by.if_match, once.as_ref()).await {
+        match self.act(run, kind, by.if_match, once.as_ref(), Vec::new()).await {
             Ok(()) => self.run(run).await,
             Err(error) => match self.was_first(run, once.as_ref(), &error).await? {
                 Some(done) => Ok(done),
@@ -55,6 +72,7 @@ impl Service {
         kind: EventKind,
         by: By,
         once: Option<Once>,
+        records: impl FnOnce(&str) -> Vec<NewRecord>,
     ) -> Result<RunView, ServiceError> {
         let Some(member) = self.member(run, visit).await? else { return Err(self.over(run, visit).await) };
         let seen = if member == run {
@@ -63,7 +81,7 @@ impl Service {
             self.expect_seen(run, &by).await?;
             None
         };
-        match self.act(&member, kind, seen, once.as_ref()).await {
+        match self.act(&member, kind, seen, once.as_ref(), records(&member)).await {
             Ok(()) => self.run(run).await,
             Err(error) => match self.was_first(run, once.as_ref(), &error).await? {
                 Some(done) => Ok(done),
@@ -159,13 +177,16 @@ impl Service {
             let message = format!("the answer to the form {form} does not hold: {} to put right", findings.len());
             ServiceError::new(ErrorKind::Invalid, "answer-invalid", message).with(json!(findings))
         })?;
+        let keeps = self.core.forms.keeps(form);
+        let (at, actor, given) = (context.now, by.actor.clone(), answer.clone());
+        let records = |member: &str| keeps.then(|| kept(form, member, visit, &given, &actor, at)).into_iter().collect();
         let kind = EventKind::FormAnswered {
             frame: visit.frame(),
             visit: visit.number(),
             answer: Payload::from(answer),
             actor: by.actor.clone(),
         };
-        self.act_on_frame(run, visit, kind, by, once).await
+        self.act_on_frame(run, visit, kind, by, once, records).await
     }
 
     /// What the open form of that name was given, for the person who is to answer it: findings about an earlier answer, for
@@ -288,7 +309,7 @@ impl Service {
         let once = by.once(request);
         match self.changed_before(run, once.as_ref()).await? {
             Some(done) => Ok(done),
-            None => self.act_on_frame(run, visit, kind, by, once).await,
+            None => self.act_on_frame(run, visit, kind, by, once, |_| Vec::new()).await,
         }
     }
 

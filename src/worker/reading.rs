@@ -68,7 +68,9 @@ impl Service {
         let page = self.core.store.runs(asked).await?;
         let mut items = Vec::with_capacity(page.items.len());
         for run in page.items {
-            items.push(self.view(run).await?);
+            let mut view = self.view(run).await?;
+            view.waiting_for.iter_mut().for_each(|wait| wait.shown.clear());
+            items.push(view);
         }
         Ok(Page { items, next: page.next })
     }
@@ -120,12 +122,16 @@ impl Service {
         Ok(Page { items, next })
     }
 
-    /// Reads a run's whole history again: gapless, the chain of hashes holds, and folding it gives the stored snapshot.
-    ///
-    /// # Errors
-    /// There is no such run; the store could not be read. What does not hold is no error but a finding.
-    pub async fn verify(&self, run: &str) -> Result<Verification, ServiceError> {
-        let mut found = Verification { run: run.to_owned(), rows: 0, ok: true, first_bad: None, findings: Vec::new() };
+    /// One run's own history; see [`Service::verify`].
+    pub(super) async fn verify_one(&self, run: &str) -> Result<Verification, ServiceError> {
+        let mut found = Verification {
+            run: run.to_owned(),
+            rows: 0,
+            ok: true,
+            first_bad: None,
+            findings: Vec::new(),
+            children: Vec::new(),
+        };
         let loaded = match self.core.store.load(run).await {
             Ok(loaded) => Some(loaded),
             Err(error @ StoreError::Corrupt { .. }) => {
@@ -458,7 +464,19 @@ impl Sight<'_> {
         let since = work.map_or(frame.entered_at, |work| work.since);
         let run = self.snapshot.header.run.clone();
         let visit = Visit::of(&run, frame.id, frame.visit);
-        Some(WaitingFor { run, frame: frame.id, visit, state: frame.state.clone(), on, what, form, since, until })
+        let shown = work.filter(|_| form.is_some()).map(|work| super::shown(&work.input)).unwrap_or_default();
+        Some(WaitingFor {
+            run,
+            frame: frame.id,
+            visit,
+            state: frame.state.clone(),
+            on,
+            what,
+            form,
+            since,
+            until,
+            shown,
+        })
     }
 }
 

@@ -43,6 +43,10 @@ impl FormBook for TestForms {
         form.strip_prefix("ask-").map(str::to_owned)
     }
 
+    fn keeps(&self, form: &str) -> bool {
+        form == "ask-engineer"
+    }
+
     fn check(&self, _form: &str, answer: &Value, _context: CheckContext<'_>) -> Result<Value, Vec<Finding>> {
         if answer.get("yes").is_some() {
             Ok(answer.clone())

@@ -25,6 +25,9 @@ pub struct WaitingFor {
     pub form: Option<String>,
     pub since: DateTime<Utc>,
     pub until: Option<DateTime<Utc>>,
+    /// What an open form shows to whoever may answer it, a line each. Left out of listings of runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<String>,
 }
 
 /// A frame in attention.
@@ -137,6 +140,9 @@ pub struct Verification {
     /// The first row that does not hold, and why.
     pub first_bad: Option<u64>,
     pub findings: Vec<String>,
+    /// The same of each run that it has started, open or ended: `ok` is of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Verification>,
 }
 
 /// Which runs to list. Newest first.

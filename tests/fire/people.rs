@@ -270,7 +270,12 @@ impl People {
                     None => continue,
                 },
                 "window" => ("csm", json!({ "start": "now", "duration_hours": 72 })),
-                "purge-approval" => ("engineer", json!({ "approve": true, "reason": "the successors serve" })),
+                "purge-approval" => match self.listed(view).await {
+                    Some(plan) => {
+                        ("engineer", json!({ "approve": true, "plan": plan, "reason": "the successors serve" }))
+                    }
+                    None => continue,
+                },
                 other => {
                     let failures = self.failures(view).await;
                     panic!("{}: nobody expected the form {other}\n{failures}", self.all[number].id);
@@ -280,6 +285,13 @@ impl People {
             let body = json!({ "visit": waiting["visit"], "answer": answer });
             self.ask(Method::POST, &path, Some(body), role).await;
         }
+    }
+
+    /// The hash of the list whose approval the run waits for.
+    async fn listed(&mut self, view: &Value) -> Option<String> {
+        let path = format!("/api/v1/runs/{}/forms/purge-approval", view["id"].as_str().unwrap());
+        let input = self.ask(Method::GET, &path, None, "").await?;
+        input["plan"].as_str().map(str::to_owned)
     }
 
     /// The events of a run and its children that tell of an error.

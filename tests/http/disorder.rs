@@ -140,8 +140,8 @@ async fn an_approval_that_comes_thrice_too_early_or_too_late_has_one_effect() {
             let path = format!("/api/v1/runs/{id}/forms/{form}");
             Scene::said(scene.server.ask(Method::POST, &path).json(&json!({ "visit": visit, "answer": answer })))
         };
-        let approve =
-            |visit| answer("purge-approval", visit, json!({ "approve": true, "reason": "the successors serve" }));
+        // A refusal: an approval is of a list, and this form was given none.
+        let approve = |visit| answer("purge-approval", visit, json!({ "approve": false, "reason": "not yet" }));
         let window = |visit| answer("window", visit, json!({ "start": "now", "duration_hours": 8 }));
         let refused = |code: &str, (status, problem): (u16, Value)| {
             assert_eq!((status, problem["code"].as_str()), (409, Some(code)), "{}: {problem}", scene.name);

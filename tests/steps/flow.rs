@@ -72,6 +72,26 @@ impl Stage {
         basis
     }
 
+    pub async fn plan_purge(&self) -> Value {
+        self.world.run("plan-purge", &self.with(json!({ "generation": 1 }))).await.unwrap()
+    }
+
+    /// Says yes to a list, in a visit of the form.
+    pub fn approve(&self, purge: &Value, visit: u64) {
+        let answer = json!({ "approve": true, "plan": purge["plan"], "reason": "checked" });
+        self.world.answered("purge-approval", visit, &answer);
+    }
+
+    /// Migrates everything and keeps copies for recovery: what comes before a purge.
+    pub async fn migrate_all(&self) {
+        for system in self.inventory().await["systems"].as_array().unwrap() {
+            self.migrate(system).await;
+        }
+        for system in self.inventory().await["all"].as_array().unwrap() {
+            self.world.run("copy-for-recovery", &self.item(system, 1)).await.unwrap();
+        }
+    }
+
     pub async fn inventory(&self) -> Value {
         self.world.run("take-inventory", &self.basis()).await.unwrap()
     }
@@ -116,17 +136,23 @@ async fn a_whole_migration_ends_in_a_clean_audit_and_nothing_left_over() {
     for system in stock["all"].as_array().unwrap() {
         world.run("copy-for-recovery", &stage.item(system, 1)).await.unwrap();
     }
-    let purge = world.run("plan-purge", &stage.with(json!({ "generation": 1 }))).await.unwrap();
+    let purge = stage.plan_purge().await;
     assert!(purge["count"].as_u64().unwrap() >= 8, "{purge:#}");
-    for item in purge["resources"].as_array().unwrap() {
-        let input = json!({
-            "resource": item["resource"], "why": item["why"], "keys": stage.keys,
-            "approval": { "approve": true, "reason": "checked" },
-        });
-        world.run("purge-resource", &input).await.unwrap_or_else(|error| panic!("{item}: {error}"));
+    assert_eq!(purge["kept"], json!([]), "{purge:#}");
+    stage.approve(&purge, 1);
+    world.to_its_end("check-purge", &json!({ "plan": purge["plan"] })).await.unwrap();
+    for number in 0..purge["count"].as_u64().unwrap() {
+        let input = json!({ "plan": purge["plan"], "number": number });
+        world.run("purge-resource", &input).await.unwrap_or_else(|error| panic!("{number}: {error}"));
     }
-    let ledger = world.memory.records.lock().unwrap().keys().filter(|(name, _)| name == "purge-ledger").count();
-    assert_eq!(ledger, purge["resources"].as_array().unwrap().len());
+    let ledger = world.records_of("purge-ledger");
+    assert_eq!(ledger.len(), purge["list"]["lines"].as_array().unwrap().len());
+    for entry in ledger {
+        assert_eq!(entry["how"], "deleted", "{entry:#}");
+        assert_eq!((&entry["approved_by"]["name"], &entry["plan"]), (&json!("admin for Eve"), &purge["plan"]));
+        let proof = entry["proof"].as_array().unwrap();
+        assert!(!proof.is_empty() || entry["id"].as_str().unwrap().contains("canary"), "{entry:#}");
+    }
     let end = stage.with(json!({ "generation": 1, "expected": stock["expected"] }));
     let audit = world.run("audit", &end).await.unwrap();
     assert_eq!(audit["deviations"], json!([]), "{audit:#}");

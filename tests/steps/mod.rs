@@ -1,5 +1,6 @@
 //! The steps and the shipped definitions against the sandbox, through the real SDK and the real engine.
 
+mod custody;
 mod faults;
 mod fidelity;
 mod flow;

@@ -41,13 +41,16 @@ pub struct Runner<'a> {
     pub forms: Vec<(String, Value)>,
     /// Looks at each form before it is answered.
     pub on_form: Option<OnForm<'a>>,
+    /// What stood in attention, before the cure was done as it was printed.
+    pub halts: Vec<(String, String)>,
+    answered: u64,
 }
 
 type OnForm<'a> = Box<dyn FnMut(&str, &Value) + 'a>;
 
 impl<'a> Runner<'a> {
     pub fn new(world: &'a World, answers: Answers) -> Self {
-        Self { world, answers, entered: Vec::new(), forms: Vec::new(), on_form: None }
+        Self { world, answers, entered: Vec::new(), forms: Vec::new(), on_form: None, halts: Vec::new(), answered: 0 }
     }
 
     fn answer(&mut self, form: &str, input: &Value) -> Value {
@@ -55,7 +58,10 @@ impl<'a> Runner<'a> {
             look(form, input);
         }
         let answers = self.answers.get_mut(form).unwrap_or_else(|| panic!("nobody answers {form}: {input:#}"));
-        let answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
+        let mut answer = if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() };
+        if form == "purge-approval" && answer["approve"] == true {
+            answer["plan"] = input["plan"].clone();
+        }
         let now = self.world.memory.now();
         let enterprise = Enterprise {
             id: "dave".to_owned(),
@@ -70,7 +76,14 @@ impl<'a> Runner<'a> {
         };
         let context = FormContext { config: &Config::default(), input, now, enterprise: &enterprise };
         self.forms.push((form.to_owned(), input.clone()));
-        Forms::shipped().unwrap().get(form).unwrap().check(&answer, &context).unwrap()
+        let answer = Forms::shipped().unwrap().get(form).unwrap().check(&answer, &context).unwrap();
+        self.answered += 1;
+        // Time passes between two answers of a person.
+        self.world.pass(60);
+        if form == "purge-approval" {
+            self.world.answered(form, self.answered, &answer);
+        }
+        answer
     }
 
     pub fn drive<'b>(&'b mut self, name: &'b str, input: Value) -> Pin<Box<dyn Future<Output = Value> + 'b>> {
@@ -78,7 +91,7 @@ impl<'a> Runner<'a> {
             let definition = definition(name);
             let actor = || Actor { name: "test".to_owned(), role: "system".to_owned() };
             let started = EventKind::Started {
-                run: "run-1".to_owned(),
+                run: self.world.run_id(),
                 enterprise: "dave".to_owned(),
                 workflow: name.to_owned(),
                 definition: definition.hash.clone(),
@@ -126,8 +139,13 @@ impl<'a> Runner<'a> {
                             self.world.pass((due_at - self.world.memory.now()).num_seconds().max(0));
                             EventKind::TimerFired { frame, visit }
                         }
-                        Command::Tell { notice: keyferry::engine::Notice::Attention { state, error, cause, .. } } => {
-                            panic!("attention in {state}: {error}: {cause}")
+                        Command::Tell {
+                            notice: keyferry::engine::Notice::Attention { frame, visit, state, error, cause, .. },
+                        } => {
+                            super::custody::cure(self.world, &state, &error, &cause).await;
+                            self.halts.push((error, cause));
+                            let (actor, reason) = (actor(), "done as the cause says".to_owned());
+                            EventKind::Retried { frame, visit, input: None, actor, reason }
                         }
                         Command::Forget { .. } | Command::SetRunTimer { .. } | Command::Tell { .. } => continue,
                     };

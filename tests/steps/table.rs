@@ -447,7 +447,8 @@ async fn people(
                 }
                 "purge-approval" => {
                     on_approval();
-                    ("engineer", json!({ "approve": true, "reason": "verified" }))
+                    let Ok(input) = service.form_input(&run, "purge-approval").await else { continue };
+                    ("engineer", json!({ "approve": true, "plan": input["plan"], "reason": "verified" }))
                 }
                 other => panic!("the form {other} was not expected: {view:#?}"),
             };

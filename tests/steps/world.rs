@@ -71,6 +71,8 @@ pub struct World {
     pub sandbox: Sandbox,
     pub aws: Arc<Aws>,
     steps: HashMap<&'static str, Arc<dyn Step>>,
+    /// The run that the steps are of.
+    run: Mutex<String>,
 }
 
 impl World {
@@ -93,16 +95,45 @@ impl World {
         let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
         let domain = Domain::paced(Arc::clone(&aws), config, Duration::from_secs(30), Duration::from_secs(300));
         let steps = register(&domain).into_iter().map(|step| (step.name(), step)).collect();
-        Self { memory, sandbox, aws, steps }
+        Self { memory, sandbox, aws, steps, run: Mutex::new("run-1".to_owned()) }
     }
 
     pub fn pass(&self, seconds: i64) {
         self.memory.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    pub fn run_id(&self) -> String {
+        self.run.lock().unwrap().clone()
+    }
+
+    /// From here on the steps are another run's.
+    pub fn begin(&self, run: &str) {
+        run.clone_into(&mut self.run.lock().unwrap());
+    }
+
+    /// Writes down an answer to a form that keeps them, as the service does.
+    pub fn answered(&self, form: &str, visit: u64, answer: &Value) {
+        let run = self.run_id();
+        let body = json!({
+            "form": form, "run": run, "frame": 0, "visit": visit, "answer": answer, "at": self.memory.time(),
+            "actor": { "name": "admin for Eve", "role": "engineer" },
+        });
+        self.memory.records.lock().unwrap().insert(("answer".to_owned(), format!("{run}/0/{visit}")), body);
+    }
+
+    pub fn record(&self, collection: &str, key: &str) -> Option<Value> {
+        self.memory.records.lock().unwrap().get(&(collection.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// Records of a collection.
+    pub fn records_of(&self, collection: &str) -> Vec<Value> {
+        let records = self.memory.records.lock().unwrap();
+        records.iter().filter(|((name, _), _)| name == collection).map(|(_, body)| body.clone()).collect()
+    }
+
     fn context(&self, checkpoint: Option<Value>) -> StepContext {
         let host: Arc<dyn StepHost> = self.memory.clone();
-        let mut context = StepContext::detached("run-1", "dave", "State", host);
+        let mut context = StepContext::detached(&self.run_id(), "dave", "State", host);
         context.checkpoint = checkpoint;
         context
     }

@@ -48,11 +48,14 @@ pub(super) async fn answer(
             "window" => {
                 ("csm", "the window is now, for 8 hours".to_owned(), json!({ "start": "now", "duration_hours": 8 }))
             }
-            "purge-approval" => (
-                "engineer",
-                "approves the purge of the old systems".to_owned(),
-                json!({ "approve": true, "reason": "the successors were verified and serve" }),
-            ),
+            "purge-approval" => {
+                // The form may have been answered between the look and now.
+                let Ok(input) = service.form_input(&view.id, form).await else { continue };
+                show.proof(&input);
+                let said = format!("approves the purge of the {} that are listed, by the list's hash", input["count"]);
+                let reason = "the successors were verified and serve";
+                ("engineer", said, json!({ "approve": true, "plan": input["plan"], "reason": reason }))
+            }
             other => {
                 return Err(Failure::Failed(format!("the demo did not expect the form {other}: {}", view.summary)));
             }

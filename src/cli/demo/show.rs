@@ -59,6 +59,28 @@ impl Show {
         }
     }
 
+    /// What is proven of the systems that are to go, in the words of the list that is approved.
+    pub fn proof(&mut self, input: &Value) {
+        let lines = || input["list"]["lines"].as_array().into_iter().flatten();
+        self.line("  proven, by what each step has recorded:");
+        for line in lines().filter(|line| line["kind"] == "instance") {
+            for proof in line["proof"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                self.line(&format!("    {proof}"));
+            }
+        }
+        let others = lines().filter(|line| line["kind"] != "instance").count();
+        self.line(&format!(
+            "    {others} snapshots and backups of them go too: none was taken after the final one, none is the only copy in its region"
+        ));
+        for stays in input["kept"].as_array().into_iter().flatten() {
+            self.line(&format!("    {} stays: {}", stays["id"], stays["why"]));
+        }
+        self.line(
+            "    before the first deletion every key is used, by a copy that RDS makes under it too, and every successor is \
+             looked at; before each deletion again",
+        );
+    }
+
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

@@ -94,7 +94,10 @@ pub fn run(run: &RunView) -> String {
 fn waiting(wait: &WaitingFor) -> String {
     let until = wait.until.map(|until| format!(", until {}", time(until))).unwrap_or_default();
     let at = wait.form.as_ref().map(|_| format!(", at {}", wait.visit)).unwrap_or_default();
-    format!("  {} waits for {}, on {}, since {}{until}{at}", wait.state, wait.what, wait.on, time(wait.since))
+    let line =
+        format!("  {} waits for {}, on {}, since {}{until}{at}", wait.state, wait.what, wait.on, time(wait.since));
+    let shown = wait.shown.iter().map(|shown| format!("    {shown}"));
+    std::iter::once(line).chain(shown).collect::<Vec<_>>().join("\n")
 }
 
 fn retrying(state: &Retrying) -> String {
@@ -142,14 +145,13 @@ fn history_line(row: &HistoryRow) -> String {
 }
 
 pub fn verification(found: &Verification) -> String {
-    if found.ok {
-        return format!("{}: {} rows hold, and fold to the run's state", found.run, found.rows);
-    }
     let mut lines = vec![match found.first_bad {
+        _ if found.ok => format!("{}: {} rows hold, and fold to the run's state", found.run, found.rows),
         Some(row) => format!("{}: does not hold from row {row} of {} on", found.run, found.rows),
         None => format!("{}: does not hold ({} rows)", found.run, found.rows),
     }];
     lines.extend(found.findings.iter().map(|finding| format!("  {finding}")));
+    lines.extend(found.children.iter().map(verification));
     lines.join("\n")
 }
 

@@ -129,6 +129,7 @@ fn guarded_routes() -> Vec<Route> {
         route!(GET "/api/v1/runs/{run}/diagram.svg" => runs::drawing),
         route!(GET "/api/v1/runs/{run}/verification" => runs::verification),
         route!(GET "/api/v1/runs/{run}/events" => stream::events),
+        route!(GET "/api/v1/runs/{run}/forms/{form}" => runs::form),
         route!(POST "/api/v1/runs/{run}/forms/{form}" => verbs::answer),
         route!(POST "/api/v1/runs/{run}/retry" => verbs::retry),
         route!(POST "/api/v1/runs/{run}/skip" => verbs::skip),

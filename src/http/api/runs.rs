@@ -77,6 +77,11 @@ pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>
     extract::json(StatusCode::OK, &api.service.runs(filter).await?)
 }
 
+/// What the open form of that name was given: what the answer is about.
+pub async fn form(State(api): State<Api>, Path((run, form)): Path<(String, String)>) -> Reply {
+    extract::json(StatusCode::OK, &api.service.form_input(&run, &form).await?)
+}
+
 pub async fn show(State(api): State<Api>, Path(run): Path<String>) -> Reply {
     extract::run_answer(StatusCode::OK, &api.service.run_with_letters(&run).await?)
 }

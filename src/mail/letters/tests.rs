@@ -144,6 +144,8 @@ fn the_customer_gets_the_findings_when_a_key_fails() {
     ]}});
     let letters = write(&opened("key-arns", input), Some(("customer", "Key ARNs")), |_, _| {});
     same_as_snapshot("findings", &letters[0]);
+    assert_eq!(letters[1].to, "eve@replicon.example");
+    assert!(letters[1].text().contains("key K is disabled: enable the key"), "{}", letters[1].text());
     assert!(letters[0].attachments.is_empty());
 }
 
@@ -151,8 +153,17 @@ fn the_customer_gets_the_findings_when_a_key_fails() {
 fn the_csm_is_asked_for_the_window_and_the_engineer_for_the_purge() {
     let window = write(&opened("window", json!({})), Some(("csm", "Maintenance window")), |_, _| {});
     same_as_snapshot("window", &window[0]);
-    let purge = write(&opened("purge-approval", json!({})), Some(("engineer", "Purge approval")), |_, _| {});
+    let list = json!({ "plan": "ab".repeat(32), "shown": ["goes: instance old in us-west-2, 500 GB", "stays: snapshot tax-2019"] });
+    let purge = write(&opened("purge-approval", list), Some(("engineer", "Purge approval")), |_, _| {});
     same_as_snapshot("purge-approval", &purge[0]);
+}
+
+#[test]
+fn the_engineer_sees_why_systems_were_kept() {
+    let kept = json!({ "kept": [{ "system": "dave-extra", "region": "us-west-2", "error": "Keyferry.Mismatch", "cause": "it is smaller" }] });
+    let letters = write(&opened("migration-review", kept), Some(("engineer", "Review")), |_, _| {});
+    let text = letters[0].text();
+    assert!(text.contains("dave-extra in us-west-2: Keyferry.Mismatch: it is smaller"), "{text}");
 }
 
 #[test]

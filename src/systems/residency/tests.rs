@@ -15,6 +15,8 @@ fn resource(kind: Kind, region: &str, id: &str, resource_id: &str) -> Resource {
         automated: false,
         instance: None,
         derived_from: None,
+        taken_at: None,
+        size_gb: None,
         tags: Tags::new(),
     }
 }

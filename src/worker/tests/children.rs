@@ -29,6 +29,72 @@ async fn a_child_is_started_seen_through_its_parent_and_its_end_moves_the_parent
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_word_in_a_childs_history_is_found_by_verifying_its_parent() {
+    use sqlx::Connection as _;
+    let (_folder, path) = place();
+    let clock = ManualClock::new(start_of_time());
+    let house =
+        House::open(&path, clock, Registry::new().with(echo()), &[("parent", parent()), ("child", asking())]).await;
+    let run = house.start("parent", json!({})).await;
+    house.until(&run, |view| view.status == Standing::Waiting).await;
+    let visit = house.service.open_form(&run, "ask-csm").await.unwrap().visit;
+    house.service.answer(&run, "ask-csm", &visit, json!({ "yes": "honest" }), actor()).await.unwrap();
+    let child = house.until_ended(&run).await.children[0].clone();
+    let whole = house.service.verify(&run).await.unwrap();
+    assert!(whole.ok && whole.children.len() == 1 && whole.children[0].ok, "{whole:?}");
+    let mut raw = sqlx::SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+    for statement in [
+        "DROP TRIGGER history_is_never_changed",
+        "UPDATE history SET event = replace(event, 'honest', 'forged') WHERE event LIKE '%form-answered%'",
+    ] {
+        sqlx::query(statement).execute(&mut raw).await.unwrap();
+    }
+    let found = house.service.verify(&run).await.unwrap();
+    assert!(!found.ok && found.first_bad.is_none(), "the parent's own rows hold: {found:?}");
+    assert!(found.findings.iter().any(|finding| finding.contains(&child)), "{found:?}");
+    assert!(!found.children[0].ok && found.children[0].first_bad.is_some(), "{found:?}");
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_kept_is_a_record_of_its_run_and_visit_and_no_other_form_makes_one() {
+    let (_folder, path) = place();
+    let clock = ManualClock::new(start_of_time());
+    let ask = |form: &str, next: Option<&str>| {
+        let mut state = json!({ "Type": "Task", "Resource": format!("urn:keyferry:form:{form}") });
+        match next {
+            Some(next) => state["Next"] = json!(next),
+            None => state["End"] = json!(true),
+        }
+        state
+    };
+    let both = json!({ "StartAt": "A", "States": { "A": ask("ask-csm", Some("B")), "B": ask("ask-engineer", None) } });
+    let house = House::open(&path, clock, Registry::new(), &[("both", both)]).await;
+    let run = house.start("both", json!({})).await;
+    let kept = async || {
+        let enterprise = house.service.run(&run).await.unwrap().enterprise;
+        house.service.records(&enterprise, crate::worker::ANSWERS, 10, None).await.unwrap().items
+    };
+    let visit = house.service.open_form(&run, "ask-csm").await.unwrap().visit;
+    house.service.answer(&run, "ask-csm", &visit, json!({ "yes": 1, "form": "ask-engineer" }), actor()).await.unwrap();
+    assert_eq!(kept().await, []);
+    let visit = house.service.open_form(&run, "ask-engineer").await.unwrap().visit;
+    house.service.answer(&run, "ask-engineer", &visit, json!({ "no": 1 }), actor()).await.unwrap_err();
+    assert_eq!(kept().await, [], "a refused answer is none");
+    house.service.answer(&run, "ask-engineer", &visit, json!({ "yes": 2 }), actor()).await.unwrap();
+    house.service.answer(&run, "ask-engineer", &visit, json!({ "yes": 3 }), actor()).await.unwrap_err();
+    let kept = kept().await;
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let body = &kept[0].body;
+    assert_eq!(
+        (&body["form"], &body["run"], &body["answer"]),
+        (&json!("ask-engineer"), &json!(run), &json!({ "yes": 2 }))
+    );
+    assert_eq!((&kept[0].run, &body["actor"]), (&run, &json!(actor())));
+    house.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pause_resume_and_cancel_reach_children() {
     let (_folder, path) = place();
     let clock = ManualClock::new(start_of_time());

@@ -1,0 +1,256 @@
+//! What a deletion needs: the list and its approval from the store, and the proof, made anew, that the data is elsewhere.
+//!
+//! A step's input is what a definition, a retry or a skip says. Here it says only which list is meant, by its hash: the
+//! list, the decision of a person and the lineage are read from the records, and what does not fit together stops.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Domain,
+    canary::canary,
+    common::{Wait, settled},
+    lineage,
+    plan_purge::PLANS,
+};
+use crate::{
+    aws::partition,
+    keys::{Battery, ProbeState, usable},
+    systems::{
+        self, Kind,
+        purge::{Held, Line, PurgePlan},
+    },
+    worker::{ANSWERS, StepContext, StepError},
+};
+
+/// The collection of the checks of whole lists; a record's key is the list's hash.
+pub(super) const CHECKS: &str = "purge-check";
+/// How old a canary's copy may be at the first deletion.
+pub(super) const FRESH: TimeDelta = TimeDelta::minutes(15);
+
+/// A person's decision about a list, as its answering wrote it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Approval {
+    form: String,
+    run: String,
+    answer: Decision,
+    /// Who decided, as the token's holder declared it: `{"name", "role"}`.
+    pub actor: Value,
+    pub at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Decision {
+    approve: bool,
+    #[serde(default)]
+    plan: String,
+    reason: String,
+}
+
+impl Approval {
+    pub(super) fn reason(&self) -> &str {
+        &self.answer.reason
+    }
+}
+
+fn refused(cause: String) -> StepError {
+    StepError::new("Keyferry.NotApproved", cause)
+}
+
+pub(super) fn not_verified(what: &str, cause: impl std::fmt::Display) -> StepError {
+    let cause =
+        format!("nothing more is purged: {what}: {cause}. Put that right, then retry; what is gone is in the ledger");
+    StepError::new("Keyferry.NotVerified", cause)
+}
+
+/// The list of this hash and its approval, both of this run.
+///
+/// # Errors
+/// `Keyferry.NotApproved`: there is no such list, or the last decision of this run's people is not its approval.
+pub(super) async fn approved(context: &StepContext, hash: &str) -> Result<(PurgePlan, Approval), StepError> {
+    let ask_again = "skip nothing here: cancel the run and start another, whose list is asked about";
+    let stored = context.record(PLANS, hash).await?.unwrap_or(Value::Null);
+    let list = stored.get("list").and_then(PurgePlan::read).filter(|list| list.hash() == hash);
+    let of_run = stored.get("run").and_then(Value::as_str) == Some(&context.run);
+    let Some(list) = list.filter(|list| of_run && list.enterprise == context.enterprise) else {
+        return Err(refused(format!("run {} has planned no purge of the hash {hash:?}: {ask_again}", context.run)));
+    };
+    let answers = context.records(ANSWERS).await?;
+    let decisions = answers.values().filter_map(|body| Approval::deserialize(body).ok());
+    let own = decisions.filter(|answer| answer.form == "purge-approval" && answer.run == context.run);
+    match own.max_by_key(|answer| answer.at) {
+        Some(approval) if approval.answer.approve && approval.answer.plan == hash => Ok((list, approval)),
+        Some(other) => {
+            let said = if other.answer.approve { "approves another list" } else { "refuses the purge" };
+            Err(refused(format!(
+                "the last decision in run {}, of {} at {}, {said}: the list {hash} is not approved: {ask_again}",
+                context.run, other.actor["name"], other.at
+            )))
+        }
+        None => Err(refused(format!("nobody has approved the list {hash} in run {}: {ask_again}", context.run))),
+    }
+}
+
+/// Canaries that passed, by key.
+pub(super) type Canaries = BTreeMap<String, DateTime<Utc>>;
+
+/// What was saved of the canaries that passed in this visit.
+pub(super) fn canaries(context: &StepContext) -> Canaries {
+    let saved = context.checkpoint.as_ref().and_then(|saved| saved.get("canaries"));
+    saved.and_then(|saved| Canaries::deserialize(saved).ok()).unwrap_or_default()
+}
+
+/// What the proof found, for the ledger.
+pub(super) type Seen = Vec<Value>;
+
+impl Domain {
+    /// Proves the whole list: each of its keys by probes and by a copy that RDS makes under it, each successor and each copy
+    /// by its status.
+    ///
+    /// # Errors
+    /// `Keyferry.NotVerified`: what is wrong, and what to do.
+    pub(super) async fn prove_list(
+        &self,
+        context: &StepContext,
+        list: &PurgePlan,
+        passed: &mut Canaries,
+    ) -> Result<Wait<Seen>, StepError> {
+        let mut keys: BTreeSet<(String, String)> = list.keys.all().into_iter().collect();
+        keys.extend(list.lines.iter().flat_map(Line::keys));
+        let mut held: Vec<&Held> = Vec::new();
+        for line in &list.lines {
+            for one in line.successor.iter().chain(&line.copies) {
+                if !held.contains(&one) {
+                    held.push(one);
+                }
+            }
+        }
+        let mut waits = Vec::new();
+        let mut seen = Vec::new();
+        for (region, key) in &keys {
+            match self.prove_key(context, region, key, true, passed).await? {
+                Wait::For(what) => waits.push(what),
+                Wait::Ready(found) => seen.push(found),
+            }
+        }
+        for one in held {
+            match self.prove_held(one).await? {
+                Wait::For(what) => waits.push(what),
+                Wait::Ready(found) => seen.push(found),
+            }
+        }
+        Ok(waits.into_iter().next().map_or(Wait::Ready(seen), Wait::For))
+    }
+
+    /// Proves one line again, just before its deletion.
+    ///
+    /// # Errors
+    /// `Keyferry.NotVerified`: what is wrong, and what to do.
+    pub(super) async fn prove_line(
+        &self,
+        context: &StepContext,
+        line: &Line,
+        passed: &mut Canaries,
+    ) -> Result<Wait<Seen>, StepError> {
+        if let Some(successor) = &line.successor {
+            let records = lineage::all(context).await?;
+            let still = line.resource_id == successor.resource_id
+                || records.chain(&line.resource_id).is_ok_and(|chain| {
+                    let end = chain.last().and_then(|last| last.successor.as_ref());
+                    end.is_some_and(|end| end.resource_id == successor.resource_id && end.key == successor.key)
+                });
+            if !still {
+                return Err(not_verified(&line.id, "the records do not prove any more what replaced it"));
+            }
+        }
+        let mut seen = Vec::new();
+        for (region, key) in line.keys() {
+            match self.prove_key(context, &region, &key, false, passed).await? {
+                Wait::For(what) => return Ok(Wait::For(what)),
+                Wait::Ready(found) => seen.push(found),
+            }
+        }
+        for one in line.successor.iter().chain(&line.copies) {
+            match self.prove_held(one).await? {
+                Wait::For(what) => return Ok(Wait::For(what)),
+                Wait::Ready(found) => seen.push(found),
+            }
+        }
+        Ok(Wait::Ready(seen))
+    }
+
+    /// A key serves now. A policy that lets only RDS use the key denies every direct use: then, and for a whole list always,
+    /// a copy by RDS that is younger than [`FRESH`] has to show it.
+    async fn prove_key(
+        &self,
+        context: &StepContext,
+        region: &str,
+        key: &str,
+        with_canary: bool,
+        passed: &mut Canaries,
+    ) -> Result<Wait<Value>, StepError> {
+        let kms = self.aws.kms(region).await?;
+        let tags = [("purpose", "keyferry-probe"), ("enterprise", &context.enterprise), ("run", &context.run)];
+        let battery = usable(&kms, key, &tags).await?;
+        failed(&battery, region, key)?;
+        let fresh = passed.get(key).is_some_and(|at| context.now() - *at < FRESH);
+        if (with_canary || battery.denied()) && !fresh {
+            let rds = self.aws.rds(region).await?;
+            let account = self.config.aws.partitions.get(partition(region)).map(|place| place.account.as_str());
+            let vendor = (self.config.vendor.name.as_str(), account.unwrap_or_default());
+            match canary(&rds, &self.owner(context), key, vendor).await? {
+                Wait::For(what) => return Ok(Wait::For(what)),
+                Wait::Ready(probe) => {
+                    failed(&battery.settle(probe, vendor.0, vendor.1), region, key)?;
+                    passed.insert(key.to_owned(), context.now());
+                }
+            }
+        }
+        Ok(Wait::Ready(
+            json!({ "key": key, "region": region, "usable_at": context.now(), "canary_at": passed.get(key) }),
+        ))
+    }
+
+    /// What holds the data is there, is what the list names, and can be read.
+    async fn prove_held(&self, held: &Held) -> Result<Wait<Value>, StepError> {
+        let rds = self.aws.rds(&held.region).await?;
+        let what = format!("{} in {}", held.id, held.region);
+        let (resource_id, key, status) = if held.kind == Kind::Snapshot {
+            let Some(found) = systems::snapshot(&rds, &held.id).await? else {
+                return Err(not_verified(&what, "the snapshot is not there any more"));
+            };
+            let status = found.status().unwrap_or_default().to_owned();
+            if status != "available" {
+                return Err(not_verified(&what, format!("the snapshot is {status}")));
+            }
+            (found.dbi_resource_id, found.kms_key_id, status)
+        } else {
+            let Some(found) = systems::instance(&rds, &held.id).await? else {
+                return Err(not_verified(&what, "the instance is not there any more"));
+            };
+            match settled(&found) {
+                Ok(Wait::Ready(())) => {}
+                Ok(Wait::For(what)) => return Ok(Wait::For(what)),
+                Err(error) => return Err(not_verified(&what, error.cause)),
+            }
+            (found.dbi_resource_id, found.kms_key_id, found.db_instance_status.unwrap_or_default())
+        };
+        if resource_id.as_deref() != Some(&held.resource_id) || key.as_deref() != Some(&held.key) {
+            return Err(not_verified(&what, "it is not what was approved as holding the data"));
+        }
+        Ok(Wait::Ready(json!({ "kind": held.kind, "id": held.id, "region": held.region, "status": status })))
+    }
+}
+
+/// # Errors
+/// `Keyferry.NotVerified`: a probe of the key failed.
+fn failed(battery: &Battery, region: &str, key: &str) -> Result<(), StepError> {
+    let failed = battery.probes.iter().find(|probe| probe.state == ProbeState::Failed);
+    failed.map_or(Ok(()), |probe| {
+        let change = if probe.change.is_empty() { String::new() } else { format!(" ({})", probe.change) };
+        Err(not_verified(&format!("the key {key} in {region}"), format!("{}{change}", probe.seen)))
+    })
+}
