@@ -8,10 +8,11 @@ use crate::{
 };
 
 /// By name, with the text.
-pub const DEFINITIONS: [(&str, &str); 5] = [
+pub const DEFINITIONS: [(&str, &str); 6] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("key-loss", include_str!("../../workflows/key-loss.asl.json")),
     ("reimport", include_str!("../../workflows/reimport.asl.json")),
     ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
@@ -30,6 +31,7 @@ pub fn definitions() -> Result<Definitions, DefinitionsError> {
         })?;
     }
     definitions.share("compliance-audit");
+    definitions.share("key-loss");
     definitions.share("reimport");
     Ok(definitions)
 }

@@ -5,6 +5,8 @@
 //! one, into a folder. Delivery is at least once: a crash between the server's acceptance and the row's end sends a letter
 //! again, under the same Message-ID, which is derived from (run, frame, visit, notice, reader).
 
+mod changes;
+mod keys;
 mod letter;
 mod letters;
 mod postman;

@@ -6,12 +6,14 @@
 //! nothing that the next run does not find by name.
 
 mod audit;
+mod audit_keys;
 mod canary;
 mod common;
 mod copy_for_recovery;
 mod copy_snapshot;
 mod create_import_key;
 mod freeze_system;
+mod key_loss;
 mod plan_purge;
 mod plan_reimport;
 mod pre_copy_system;
@@ -25,6 +27,7 @@ mod review_import;
 mod review_keys;
 mod review_migration;
 mod snapshot_system;
+mod start_lost_systems;
 mod swap_system;
 mod take_inventory;
 mod thaw_system;
@@ -94,5 +97,8 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(purge_resource::PurgeResource(domain())),
         Arc::new(write_custody::WriteCustody),
         Arc::new(audit::Audit(domain())),
+        Arc::new(key_loss::TellKeyState(domain())),
+        Arc::new(key_loss::FollowKey(domain())),
+        Arc::new(start_lost_systems::StartLostSystems(domain())),
     ]
 }
