@@ -138,6 +138,8 @@ async fn what_the_loss_stopped_is_started_when_the_key_is_back_and_what_people_s
 async fn what_is_not_brought_back_within_seven_days_is_said_to_be_restored_from_a_backup() {
     let estate = Estate::set().await;
     estate.lose().await;
+    // RDS sees the loss when it next looks; from then on the days count.
+    assert_eq!(estate.status("dave-production").await, "inaccessible-encryption-credentials-recoverable");
     estate.world.pass(8 * 86_400);
     estate.restore().await;
     let back = estate.world.run("start-lost-systems", &estate.input(json!({ "systems": [] }))).await.unwrap();
