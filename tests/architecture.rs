@@ -22,10 +22,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("keys", &["aws", "config", "engine", "worker"]),
     ("systems", &["aws", "config", "keys", "worker"]),
     ("schedule", &["config", "worker"]),
-    ("audit", &["aws", "config", "keys", "systems", "worker"]),
+    ("audit", &["config", "engine", "keys", "schedule", "systems", "worker"]),
     ("steps", &["audit", "aws", "config", "forms", "keys", "schedule", "systems", "worker"]),
     ("mail", &["config", "engine", "store", "telemetry", "worker"]),
-    ("http", &["access", "config", "engine", "forms", "keys", "packet", "store", "telemetry", "worker"]),
+    ("http", &["access", "audit", "config", "engine", "forms", "keys", "packet", "store", "telemetry", "worker"]),
     (
         "cli",
         &[

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Access, ApiKey, Caller, Environment, SecretHash,
+    Access, ApiKey, Caller, Environment, KeyScope, SecretHash,
     book::{API_KEYS, Kept, KeyState, LastUse, key_put},
     limits::{Wait, sender},
     trail::{Admitted, Entry},
@@ -24,6 +24,8 @@ pub struct Attempt<'a> {
     pub enterprise: &'a str,
     /// The environment of the path.
     pub environment: Environment,
+    /// What the path is for.
+    pub scope: KeyScope,
     pub address: IpAddr,
     /// Method and path, for the trail.
     pub action: &'a str,
@@ -51,6 +53,11 @@ pub enum Refused {
         key: Environment,
         path: Environment,
     },
+    /// The key is for something else than the path.
+    Scope {
+        key: KeyScope,
+        path: KeyScope,
+    },
     /// Too many requests of a key or an address, or too many failures of an address.
     Limited {
         seconds: u64,
@@ -70,6 +77,7 @@ impl Refused {
             Self::Network { .. } => "network-not-allowed",
             Self::Enterprise => "enterprise-not-found",
             Self::Environment { .. } => "wrong-environment",
+            Self::Scope { .. } => "wrong-scope",
             Self::Limited { .. } => "rate-limited",
             Self::Failed(error) => error.code,
         }
@@ -229,6 +237,8 @@ fn misplaced(attempt: &Attempt<'_>, record: &StoredRecord, kept: &Kept) -> Optio
         Some(Refused::Enterprise)
     } else if kept.environment != attempt.environment {
         Some(Refused::Environment { key: kept.environment, path: attempt.environment })
+    } else if kept.scope != attempt.scope {
+        Some(Refused::Scope { key: kept.scope, path: attempt.scope })
     } else {
         None
     }

@@ -13,7 +13,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Access, ApiKey, Environment, Networks};
+use super::{Access, ApiKey, Environment, KeyScope, Networks};
+
 use crate::worker::{ErrorKind, KeyUse, Once, RecordPut, ServiceError, StoredRecord};
 
 pub(super) const API_KEYS: &str = "api-key";
@@ -29,6 +30,8 @@ const LONGEST_LIFE_DAYS: i64 = 3_660;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     pub environment: Environment,
+    #[serde(default)]
+    pub scope: KeyScope,
     /// SHA-256 of the key's text.
     pub hash: String,
     pub networks: Networks,
@@ -68,6 +71,8 @@ pub struct KeyView {
     pub id: String,
     pub enterprise: String,
     pub environment: Environment,
+    #[serde(default)]
+    pub scope: KeyScope,
     pub state: KeyState,
     /// From where it may be used; empty for anywhere.
     pub networks: Networks,
@@ -85,6 +90,7 @@ pub struct KeyView {
 pub struct KeyOrder {
     pub enterprise: String,
     pub environment: Environment,
+    pub scope: KeyScope,
     pub networks: Networks,
     pub expires_at: Option<DateTime<Utc>>,
     pub replaces: Option<String>,
@@ -139,6 +145,7 @@ impl Kept {
             id: id.to_owned(),
             enterprise: enterprise.to_owned(),
             environment: self.environment,
+            scope: self.scope,
             state: self.state(now),
             networks: self.networks,
             created_at: self.created_at,
@@ -187,12 +194,14 @@ impl Access {
         self.service.enterprise(&order.enterprise).await?;
         self.check_made(order.idempotency_key.as_ref()).await?;
         check_end(order.expires_at, now)?;
-        let set = self.service.record(&order.enterprise, KEY_SETS, order.environment.word()).await?;
+        let set = self.service.record(&order.enterprise, KEY_SETS, &order.scope.set(order.environment)).await?;
         let live: Vec<String> = self
             .keys(&order.enterprise)
             .await?
             .into_iter()
-            .filter(|key| key.environment == order.environment && key.state == KeyState::Live)
+            .filter(|key| {
+                (key.environment, key.scope) == (order.environment, order.scope) && key.state == KeyState::Live
+            })
             .map(|key| key.id)
             .collect();
         if live.len() >= LIVE {
@@ -201,6 +210,7 @@ impl Access {
         let key = ApiKey::generate(order.environment)?;
         let kept = Kept {
             environment: order.environment,
+            scope: order.scope,
             hash: key.hash().text(),
             networks: order.networks.clone(),
             created_at: now,
@@ -221,7 +231,7 @@ impl Access {
         let body = serde_json::to_value(&kept).map_err(|error| super::unwritable(&error))?;
         let version = set.map_or(0, |record| record.version);
         let puts = vec![
-            put(KEY_SETS, order.environment.word(), version, json!({ "made": version + 1 })),
+            put(KEY_SETS, &order.scope.set(order.environment), version, json!({ "made": version + 1 })),
             put(API_KEYS, key.id(), 0, body),
         ];
         let once = order.idempotency_key.clone().map(|once| once.kept(json!({ "api_key": key.id() })));
@@ -301,6 +311,7 @@ impl Access {
             let order = KeyOrder {
                 enterprise: rotation.enterprise.clone(),
                 environment: old.environment,
+                scope: old.scope,
                 networks: old.networks.clone(),
                 expires_at: rotation.expires_at,
                 replaces: Some(rotation.id.clone()),

@@ -14,7 +14,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    Access, ApiKey, Environment, KeyOrder, KeyView, Networks, SecretHash,
+    Access, ApiKey, Environment, KeyOrder, KeyScope, KeyView, Networks, SecretHash,
     book::ATTEMPTS,
     key::{random_code, random_id},
     limits::{Wait, sender},
@@ -203,6 +203,7 @@ impl Access {
         let order = KeyOrder {
             enterprise: record.enterprise.clone(),
             environment: kept.environment,
+            scope: KeyScope::Import,
             networks: kept.networks.clone(),
             expires_at: kept.key_days.map(|days| now + TimeDelta::days(i64::from(days))),
             replaces: None,

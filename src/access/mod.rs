@@ -12,6 +12,7 @@ mod key;
 mod limits;
 mod network;
 mod retention;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -26,6 +27,7 @@ pub use environment::Environment;
 pub use handover::{Burned, Handover, HandoverOrder, NotHandedOver};
 pub use key::{ApiKey, Mistyped, SecretHash};
 pub use network::{ForwardedHeader, Networks, client_address};
+pub use scope::KeyScope;
 pub use trail::{Admitted, Entry};
 
 use limits::Buckets;

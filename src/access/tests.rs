@@ -73,6 +73,7 @@ fn order(enterprise: &str, environment: Environment) -> KeyOrder {
     KeyOrder {
         enterprise: enterprise.to_owned(),
         environment,
+        scope: KeyScope::Import,
         networks: Networks::default(),
         expires_at: None,
         replaces: None,
@@ -86,6 +87,7 @@ fn attempt(key: &str) -> Attempt<'_> {
         presented: Some(key),
         enterprise: "dave",
         environment: Environment::Production,
+        scope: KeyScope::Import,
         address: "192.0.2.7".parse().expect("an address"),
         action: "PUT /x",
     }
@@ -520,4 +522,25 @@ async fn no_secret_stands_in_the_database_or_its_log() {
         files += 1;
     }
     assert!(seen && files >= 2, "the files that were searched hold the key's record");
+}
+
+#[tokio::test]
+async fn a_key_of_one_scope_opens_nothing_of_the_other_and_each_has_its_two() {
+    let world = world(|_| ()).await;
+    let audits = KeyOrder { scope: KeyScope::Audits, ..order("dave", Environment::Production) };
+    let (view, reading) = world.access.create_key(audits.clone()).await.expect("made");
+    let (_, importing) = world.key(Environment::Production).await;
+    assert_eq!(view.scope, KeyScope::Audits);
+    let for_audits = |key| Attempt { scope: KeyScope::Audits, ..attempt(key) };
+    world.access.admit(for_audits(reading.reveal())).await.expect("its own scope");
+    let refused = world.refused(attempt(reading.reveal())).await;
+    assert_eq!(refused, Refused::Scope { key: KeyScope::Audits, path: KeyScope::Import });
+    let refused = world.refused(for_audits(importing.reveal())).await;
+    assert_eq!(
+        (refused.code(), &refused),
+        ("wrong-scope", &Refused::Scope { key: KeyScope::Import, path: KeyScope::Audits })
+    );
+    world.access.create_key(audits.clone()).await.expect("a successor");
+    world.key(Environment::Production).await;
+    assert_eq!(world.access.create_key(audits).await.expect_err("two are live").code, "two-api-keys-live");
 }

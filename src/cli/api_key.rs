@@ -12,7 +12,7 @@ use super::{
     once::make_key,
     output::{Failure, plain, print, say, table},
 };
-use crate::access::{Entry, Environment, KeyState, KeyView};
+use crate::access::{Entry, Environment, KeyScope, KeyState, KeyView};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -82,6 +82,9 @@ pub struct Create {
     /// The environment that the key opens; it never opens the other
     #[arg(long, value_enum)]
     environment: EnvironmentName,
+    /// What the key is for: it opens nothing else
+    #[arg(long, value_enum, default_value_t)]
+    scope: ScopeName,
     #[command(flatten)]
     life: Life,
     /// A network from which the key may be used, such as 192.0.2.0/24 or 2001:db8::/32; repeat it for more, leave it out
@@ -92,6 +95,25 @@ pub struct Create {
     acting: ActAs,
     #[command(flatten)]
     connection: Connection,
+}
+
+/// What keys are for, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ScopeName {
+    /// Key import
+    #[default]
+    Import,
+    /// Reading the audit reports
+    Audits,
+}
+
+impl ScopeName {
+    fn scope(self) -> KeyScope {
+        match self {
+            Self::Import => KeyScope::Import,
+            Self::Audits => KeyScope::Audits,
+        }
+    }
 }
 
 /// How long a new key lives; without end if nothing is said.
@@ -193,6 +215,7 @@ impl Create {
     async fn execute(self, common: &Common) -> Result<(), Failure> {
         let mut members = self.life.members();
         members.push(("environment", Some(json!(self.environment.environment()))));
+        members.push(("scope", Some(json!(self.scope.scope()))));
         members.push(("networks", Some(json!(self.networks))));
         let path = ["enterprises", &self.enterprise, "api-keys"];
         let client = self.connection.client()?;
@@ -267,10 +290,17 @@ fn last_use(key: &KeyView) -> String {
 fn listing(keys: &[KeyView]) -> String {
     let row = |key: &KeyView| {
         let environment = key.environment.word().to_owned();
-        vec![key.id.clone(), environment, state(key).to_owned(), when(key.expires_at), last_use(key)]
+        vec![
+            key.id.clone(),
+            environment,
+            key.scope.word().to_owned(),
+            state(key).to_owned(),
+            when(key.expires_at),
+            last_use(key),
+        ]
     };
     let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
-    table(&["ID", "ENVIRONMENT", "STATE", "EXPIRES", "LAST USE"], &rows)
+    table(&["ID", "ENVIRONMENT", "SCOPE", "STATE", "EXPIRES", "LAST USE"], &rows)
 }
 
 fn text(key: &KeyView) -> String {

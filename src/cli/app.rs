@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     access::Access,
+    audit::Calendar,
     aws::{Aws, AwsOptions},
     config::Config,
     forms::{Form, Forms},
@@ -32,7 +33,7 @@ use crate::{
         self, AdminToken, Api, Limits, Machines, Workflow,
         customer::{self, CustomerApi, Imports},
     },
-    keys,
+    keys::{self, watch::KeyWatch},
     mail::{FormRole, Postman, Transport},
     sandbox::{Options, Sandbox},
     steps::{self, Domain},
@@ -89,6 +90,8 @@ pub struct App {
     workflows: BTreeMap<String, Workflow>,
     database: Database,
     imports: Option<Imports>,
+    /// Where the keys in use are, if this process looks after them.
+    watched: Option<keys::import::Cloud>,
     /// Between two looks at the keys that customers imported material into.
     custody_check: Duration,
     /// Between two looks at what is out of service.
@@ -189,8 +192,9 @@ impl App {
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
         let custody_check = Duration::from_secs(config.aws.custody_check_s).div_f64(speed.max(1.0));
-        let imports = test_cloud
-            .map(|test_cloud| imports::desks(&service, &config, keys::import::Cloud { aws, speed }, test_cloud));
+        let cloud = keys::import::Cloud { aws, speed };
+        let watched = test_cloud.is_some().then(|| cloud.clone());
+        let imports = test_cloud.map(|test_cloud| imports::desks(&service, &config, cloud, test_cloud));
         Ok(Self {
             service,
             sandbox,
@@ -202,6 +206,7 @@ impl App {
             workflows,
             database,
             imports,
+            watched,
             custody_check,
             outage_check: OUTAGE_CHECK.div_f64(speed.clamp(1.0, 60.0)),
         })
@@ -251,6 +256,20 @@ impl App {
             }
             Ok(())
         });
+        // A process that serves customers looks after keys in use and the audits' dates; of several, one is heard.
+        if let Some(cloud) = &self.watched {
+            let calendar = Calendar::new(self.service.clone(), Arc::clone(&clock)).keep();
+            let watch = KeyWatch::new(self.service.clone(), Arc::clone(&clock), Arc::clone(&cloud.aws), cloud.speed);
+            let (watch, stopped) = (watch.watch(self.custody_check), stopping.clone());
+            parts.spawn(async move {
+                tokio::select! {
+                    () = super::signals::received(stopped) => {}
+                    () = calendar => {}
+                    () = watch => {}
+                }
+                Ok(())
+            });
+        }
         let (keep, stopped) = (access.clone().keep_trails(TRAIL_CHECK), stopping.clone());
         parts.spawn(async move {
             tokio::select! {

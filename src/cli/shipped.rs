@@ -8,10 +8,11 @@ use crate::{
 };
 
 /// By name, with the text.
-pub const DEFINITIONS: [(&str, &str); 7] = [
+pub const DEFINITIONS: [(&str, &str); 8] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("key-loss", include_str!("../../workflows/key-loss.asl.json")),
     ("left-overs", include_str!("../../workflows/left-overs.asl.json")),
     ("put-back", include_str!("../../workflows/put-back.asl.json")),
     ("reimport", include_str!("../../workflows/reimport.asl.json")),
@@ -32,6 +33,7 @@ pub fn definitions() -> Result<Definitions, DefinitionsError> {
         })?;
     }
     definitions.share("compliance-audit");
+    definitions.share("key-loss");
     definitions.share("reimport");
     Ok(definitions)
 }

@@ -10,6 +10,7 @@
 //! | a step tells that a master password's secret has another ARN | the engineer and the CSM |
 //! | a step tells that systems are out of service and are put back, or still do not serve | the engineer and the CSM |
 //! | a run of `put-back` has brought something back | the engineer and the CSM |
+//! | a step tells that a key in use was lost, has changed, or is back | the customer and the engineer |
 //! | attention | the engineer |
 //! | a run that nobody started as a child ends | all, with the report; engineer and CSM when it did not succeed |
 
@@ -23,8 +24,10 @@ use serde_json::{Value, json};
 
 use readers::{reader, readers, support};
 
-use super::letter::{Attachment, Block, Letter, message_id};
-
+use super::{
+    changes, keys,
+    letter::{Attachment, Block, Letter, message_id},
+};
 use crate::{
     config::Config,
     engine::{Notice, Outcome},
@@ -42,6 +45,9 @@ const PURGE_APPROVAL: &str = "purge-approval";
 const KEY_IMPORT: &str = "key-import";
 /// What the review of an import tells: every key that was waited for has its material.
 const KEYS_ARRIVED: &str = "keys-arrived";
+
+/// The run of a lost key.
+const KEY_LOSS: &str = "key-loss";
 
 /// What mail has to know about a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +96,8 @@ pub fn letters(matter: &Matter<'_>) -> Vec<Letter> {
         Notice::Ended { outcome: Outcome::Succeeded { output } } if matter.run.workflow == PUT_BACK => {
             outage::all_serve(matter, output)
         }
+        // Its letters have said what there was to say.
+        Notice::Ended { outcome: Outcome::Succeeded { .. } } if matter.run.workflow == KEY_LOSS => Vec::new(),
         Notice::Ended { outcome } => ended(matter, outcome),
     }
 }
@@ -289,18 +297,21 @@ fn reimport(name: &str, again: &Value) -> (&'static str, String) {
 /// that this version has no words for goes to the engineer as it is.
 fn told(matter: &Matter<'_>, place: &Place<'_>, name: &str, about: &Value) -> Vec<Letter> {
     let enterprise = &matter.enterprise.name;
-    let (roles, subject, mut blocks) = if name == KEYS_ARRIVED {
-        let subject = format!("{enterprise}: all encryption keys have arrived");
-        (&["customer", "engineer"][..], subject, keys_arrived(matter, about))
-    } else if name == secrets::SECRET_MOVED {
-        let subject =
-            format!("{enterprise}: the master password's secret of {} has another ARN", member(about, "system"));
-        (&["engineer", "csm"][..], subject, secrets::moved(matter, about))
-    } else if name == outage::OUTAGE {
-        let (subject, blocks) = outage::written(matter, about);
-        (&["engineer", "csm"][..], subject, blocks)
-    } else {
-        (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))])
+    let both = &["customer", "engineer"][..];
+    let (roles, subject, mut blocks) = match name {
+        KEYS_ARRIVED => (both, format!("{enterprise}: all encryption keys have arrived"), keys_arrived(matter, about)),
+        keys::STATE => (both, keys::state_subject(enterprise, about), keys::state(enterprise, about)),
+        keys::BACK => (both, format!("{enterprise}: an encryption key can be used again"), keys::back(about)),
+        secrets::SECRET_MOVED => {
+            let system = member(about, "system");
+            let subject = format!("{enterprise}: the master password's secret of {system} has another ARN");
+            (&["engineer", "csm"][..], subject, secrets::moved(matter, about))
+        }
+        outage::OUTAGE => {
+            let (subject, blocks) = outage::written(matter, about);
+            (&["engineer", "csm"][..], subject, blocks)
+        }
+        _ => (&["engineer"][..], format!("{enterprise}: {name}"), vec![Block::Code(pretty(about))]),
     };
     blocks.push(Block::Facts(run_facts(matter)));
     let written = |role: &String| letter(matter, place.id(matter, name, role), role, subject.clone(), blocks.clone());
@@ -438,6 +449,13 @@ fn report_summary(report: &Value) -> Vec<Block> {
             blocks.push(Block::Facts(facts));
         }
         _ => {}
+    }
+    blocks.extend(changes::since(report));
+    if report.pointer("/summary/conclusion").and_then(Value::as_str) == Some("not-proven") {
+        let open = report.get("not_proven").and_then(Value::as_array).map_or(0, Vec::len);
+        blocks.push(Block::Paragraph(format!(
+            "Compliance is not proven: {open} of what the attached report lists under not_proven has to be seen or decided first."
+        )));
     }
     if let Some(deviations) = report.get("deviations").and_then(Value::as_array) {
         blocks.push(Block::Paragraph(match deviations.len() {

@@ -7,6 +7,8 @@
 //! attempt. Delivery is at least once: a crash between the server's acceptance and the row's end, or a connection that ends after
 //! the final dot, sends a letter again, under the same Message-ID, which is derived from (run, frame, visit, notice, reader).
 
+mod changes;
+mod keys;
 mod letter;
 mod letters;
 mod postman;

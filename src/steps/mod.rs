@@ -6,6 +6,7 @@
 //! nothing that the next run does not find by name.
 
 mod audit;
+mod audit_keys;
 mod canary;
 mod check_purge;
 mod common;
@@ -15,6 +16,7 @@ mod copy_snapshot;
 mod create_import_key;
 mod fence;
 mod freeze_system;
+mod key_loss;
 mod lineage;
 mod list_left_overs;
 mod list_outages;
@@ -43,6 +45,7 @@ mod review_regions;
 mod room;
 mod settings;
 mod snapshot_system;
+mod start_lost_systems;
 mod swap_system;
 mod take_inventory;
 mod tell_outage;
@@ -126,5 +129,8 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(purge_resource::PurgeResource(domain())),
         Arc::new(write_custody::WriteCustody),
         Arc::new(audit::Audit(domain())),
+        Arc::new(key_loss::TellKeyState(domain())),
+        Arc::new(key_loss::FollowKey(domain())),
+        Arc::new(start_lost_systems::StartLostSystems(domain())),
     ]
 }

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     keys::KeySet,
     systems::{
-        self, Homes, Kind, Placement, Recovery, Residency, Resource, Scan, System, Wanted, purge::is_aside, read,
+        self, Homes, Kind, Placement, Recovery, Residency, Resource, Scan, Survey, System, Wanted, purge::is_aside,
+        read,
     },
     worker::{Progress, Record, Step, StepContext, StepError},
 };
@@ -63,15 +64,23 @@ impl Step for TakeInventory {
             }
             let rds = self.0.aws.rds(&resource.region).await?;
             let Some(instance) = systems::instance(&rds, &resource.id).await? else { continue };
-            supported(&instance)?;
             let mut system = System::of(&instance, &resource.region, &self.0.config.aws.instance_tag);
             let expected = keys.expected(&system.instance, &system.region);
-            let done = system.key.as_deref() == expected && expected.is_some();
+            let done =
+                system.key.as_deref() == expected && expected.is_some() && !keeps_another_key(resource, expected);
+            if done && instance.db_cluster_identifier().is_some() {
+                found.members.push(listed(&system));
+                continue;
+            }
+            // What is where it has to be is not restored: nothing of it can be lost.
+            if !done {
+                supported(&instance)?;
+            }
             system.recovery = recovery(&system, &scan, &before, &residency);
             found.add(system, done, &scan);
         }
         let fresh = fresh(&placement);
-        if found.all.is_empty() && !fresh.is_empty() && plan.empty.is_empty() {
+        if found.all.is_empty() && found.members.is_empty() && !fresh.is_empty() && plan.empty.is_empty() {
             nothing_there(context, &scan)?;
         }
         let mut ids = original_ids(&before);
@@ -79,11 +88,7 @@ impl Step for TakeInventory {
         ids.extend(
             found.replicas.iter().filter_map(|replica| replica["system"]["resource_id"].as_str().map(str::to_owned)),
         );
-        let listed: Vec<Value> = found
-            .all
-            .iter()
-            .map(|system| json!({ "id": system.id, "region": system.region, "instance": system.instance, "recovery": system.recovery }))
-            .collect();
+        let listed: Vec<Value> = found.all.iter().map(listed).chain(found.members.iter().cloned()).collect();
         let body = json!({
             "run": context.run, "original_ids": ids, "homes": homes.known(), "systems": listed,
             "resources": scan.resources,
@@ -102,6 +107,18 @@ struct Found {
     systems: Vec<System>,
     replicas: Vec<Value>,
     all: Vec<System>,
+    /// Members of clusters that were migrated by hand: they are expected to stay, and nothing is done with them.
+    members: Vec<Value>,
+}
+
+/// A system as the inventory's record and the audit expect it.
+fn listed(system: &System) -> Value {
+    json!({ "id": system.id, "region": system.region, "instance": system.instance, "recovery": system.recovery })
+}
+
+/// Performance Insights keep the key that they were turned on with: only a system made anew gets them under another.
+fn keeps_another_key(resource: &Resource, expected: Option<&str>) -> bool {
+    resource.part_keys.get("performance-insights").is_some_and(|key| Some(key.as_str()) != expected)
 }
 
 impl Found {
@@ -163,19 +180,35 @@ impl Domain {
         partition: &str,
         ids: &BTreeSet<String>,
     ) -> Result<Scan, StepError> {
-        let aws = &self.config.aws;
-        let place = aws.partitions.get(partition).ok_or_else(|| {
+        systems::scan(&self.listings, &self.regions(partition)?, self.wanted(context, ids)).await
+    }
+
+    /// The same for an audit, which also says what could not be read and what nearly counted.
+    pub(super) async fn survey(
+        &self,
+        context: &StepContext,
+        partition: &str,
+        ids: &BTreeSet<String>,
+    ) -> Result<Survey, StepError> {
+        Ok(systems::survey(&self.listings, &self.regions(partition)?, self.wanted(context, ids)).await)
+    }
+
+    fn regions(&self, partition: &str) -> Result<Vec<String>, StepError> {
+        let place = self.config.aws.partitions.get(partition).ok_or_else(|| {
             StepError::new("Keyferry.UnsupportedRegion", format!("the configuration has no partition {partition}"))
         })?;
         let mut regions = place.regions.clone();
         regions.sort();
-        let wanted = Wanted {
+        Ok(regions)
+    }
+
+    fn wanted<'a>(&'a self, context: &'a StepContext, ids: &'a BTreeSet<String>) -> Wanted<'a> {
+        Wanted {
             enterprise: &context.enterprise,
-            enterprise_tag: &aws.enterprise_tag,
-            instance_tag: &aws.instance_tag,
+            enterprise_tag: &self.config.aws.enterprise_tag,
+            instance_tag: &self.config.aws.instance_tag,
             descended_from: ids,
-        };
-        systems::scan(&self.listings, &regions, wanted).await
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Verifies one key: the battery of probes, then the canary.
 //!
-//! Takes `region`, `arn` and, for a key that the vendor made itself, `custody` (`vendor`). Gives `{region, arn, verdict, probes}`: a key that fails is an answer, not an error.
-//! Effect: the canary's copy, deleted again. Again: the probes are repeated, the copy is found by its name. While a direct
+//! Takes `region`, `arn` and, for a key that the vendor made itself, `custody` (`vendor`). Gives `{region, arn, verdict, probes}`: a key that fails is an answer, not an error. Leaves `key-canary`/ARN when RDS
+//! could use the key. Effect: the canary's copy, deleted again. Again: the probes are repeated, the copy is found by its name. While a direct
 //! use is denied, the policy may still be spreading: the probes are repeated until they pass or the grace is over.
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
+    audit_keys::Used,
     canary::canary,
     common::{Wait, input},
 };
@@ -60,7 +61,8 @@ impl Step for VerifyKey {
         if battery.hopeless() {
             let not_tried =
                 Probe::inconclusive("rds-canary", "not-tried", "not tried: the key itself has to be put right first");
-            return Ok(told(&region, &arn, battery, not_tried, self.vendor(&region)));
+            let told = told(&region, &arn, battery, not_tried, self.vendor(&region));
+            return Ok(Progress::done(told));
         }
         if battery.denied() && in_grace {
             let waiting = format!("the policy of {arn} to spread: a use of the key is still denied");
@@ -73,7 +75,12 @@ impl Step for VerifyKey {
                 let waiting = format!("the policy of {arn} to spread: RDS may not use the key yet");
                 Ok(self.0.pending_with(waiting, checkpoint))
             }
-            Wait::Ready(canary) => Ok(told(&region, &arn, battery, canary, self.vendor(&region))),
+            Wait::Ready(canary) => {
+                let used = Used { at: context.now(), denied: battery.denied(), seen: canary.seen.clone() };
+                let proven = (canary.state == ProbeState::Passed).then(|| used.record(&arn));
+                let told = told(&region, &arn, battery, canary, self.vendor(&region));
+                Ok(Progress::recorded(told, proven.into_iter().collect()))
+            }
         }
     }
 }
@@ -92,8 +99,8 @@ fn since(context: &StepContext) -> DateTime<Utc> {
     saved.unwrap_or_else(|| context.now())
 }
 
-fn told(region: &str, arn: &str, battery: Battery, canary: Probe, vendor: (&str, &str)) -> Progress {
+fn told(region: &str, arn: &str, battery: Battery, canary: Probe, vendor: (&str, &str)) -> Value {
     let battery = battery.settle(canary, vendor.0, vendor.1);
     let verdict = battery.verdict();
-    Progress::done(json!({ "region": region, "arn": arn, "verdict": verdict, "probes": battery.probes }))
+    json!({ "region": region, "arn": arn, "verdict": verdict, "probes": battery.probes })
 }

@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    beside::{self, Beside},
     shared::Shared,
     tags::{self, Tags},
 };
@@ -62,6 +63,9 @@ pub struct Resource {
     pub taken_at: Option<DateTime<Utc>>,
     #[serde(default)]
     pub size_gb: Option<i32>,
+    /// What AWS names as its replicas and as the copies of its backups: ARNs where they are in another region.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<String>,
     pub tags: Tags,
 }
 
@@ -78,11 +82,12 @@ pub struct Listing {
 pub struct Listings {
     aws: Arc<Aws>,
     regions: Mutex<HashMap<String, Arc<Shared<Listing>>>>,
+    beside: Mutex<HashMap<String, Arc<Shared<Beside>>>>,
 }
 
 impl Listings {
     pub fn new(aws: Arc<Aws>) -> Self {
-        Self { aws, regions: Mutex::default() }
+        Self { aws, regions: Mutex::default(), beside: Mutex::default() }
     }
 
     /// What is there in `region`, as it is now or will be in a moment, never as it was.
@@ -95,6 +100,26 @@ impl Listings {
             Arc::clone(regions.entry(region.to_owned()).or_default())
         };
         shared.read(async || list(&self.aws, region).await).await
+    }
+
+    /// What the audit looks at besides, as it is now.
+    ///
+    /// # Errors
+    /// The vendor has no place in that region. What could not be read is said in the listing.
+    pub async fn beside(&self, region: &str) -> Result<Arc<Beside>, StepError> {
+        let shared = {
+            let mut regions = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(regions.entry(region.to_owned()).or_default())
+        };
+        shared.read(async || beside::list(&self.aws, region).await).await
+    }
+
+    /// Whom a snapshot is shared with: account numbers, or `all`.
+    ///
+    /// # Errors
+    /// AWS could not be asked.
+    pub async fn shares(&self, snapshot: &Resource) -> Result<Vec<String>, StepError> {
+        beside::shares(&self.aws, snapshot).await
     }
 }
 
@@ -164,11 +189,6 @@ pub fn time(at: Option<&aws_sdk_rds::primitives::DateTime>) -> Option<DateTime<U
 
 fn instance(region: &str, found: &DbInstance) -> Resource {
     let secret = found.master_user_secret().and_then(|secret| secret.kms_key_id());
-    let parts = [
-        ("performance-insights", found.performance_insights_kms_key_id()),
-        ("master-user-secret", secret),
-        ("activity-stream", found.activity_stream_kms_key_id()),
-    ];
     Resource {
         region: region.to_owned(),
         kind: Kind::Instance,
@@ -178,17 +198,33 @@ fn instance(region: &str, found: &DbInstance) -> Resource {
         status: owned(found.db_instance_status()),
         encrypted: found.storage_encrypted().unwrap_or_default(),
         key: found.kms_key_id().map(str::to_owned),
-        part_keys: parts.iter().filter_map(|(name, key)| Some(((*name).to_owned(), (*key)?.to_owned()))).collect(),
+        part_keys: parts([
+            ("performance-insights", found.performance_insights_kms_key_id()),
+            ("master-user-secret", secret),
+            ("activity-stream", found.activity_stream_kms_key_id()),
+        ]),
         automated: false,
         instance: None,
         derived_from: found.read_replica_source_db_instance_identifier().map(str::to_owned),
         taken_at: time(found.instance_create_time()),
         size_gb: found.allocated_storage(),
+        related: related(found),
         tags: tags::of_instance(found),
     }
 }
 
+fn related(found: &DbInstance) -> Vec<String> {
+    let replicas = found.read_replica_db_instance_identifiers().iter().cloned();
+    let backups = found.db_instance_automated_backups_replications().iter();
+    replicas.chain(backups.filter_map(|backup| backup.db_instance_automated_backups_arn().map(str::to_owned))).collect()
+}
+
+fn parts<const N: usize>(named: [(&str, Option<&str>); N]) -> BTreeMap<String, String> {
+    named.iter().filter_map(|(name, key)| Some(((*name).to_owned(), (*key)?.to_owned()))).collect()
+}
+
 fn cluster(region: &str, found: &DbCluster) -> Resource {
+    let secret = found.master_user_secret().and_then(|secret| secret.kms_key_id());
     Resource {
         region: region.to_owned(),
         kind: Kind::Cluster,
@@ -198,17 +234,22 @@ fn cluster(region: &str, found: &DbCluster) -> Resource {
         status: owned(found.status()),
         encrypted: found.storage_encrypted().unwrap_or_default(),
         key: found.kms_key_id().map(str::to_owned),
-        part_keys: BTreeMap::new(),
+        part_keys: parts([
+            ("performance-insights", found.performance_insights_kms_key_id()),
+            ("master-user-secret", secret),
+            ("activity-stream", found.activity_stream_kms_key_id()),
+        ]),
         automated: false,
         instance: None,
         derived_from: found.replication_source_identifier().map(str::to_owned),
         taken_at: time(found.cluster_create_time()),
         size_gb: found.allocated_storage(),
+        related: found.read_replica_identifiers().to_vec(),
         tags: tags::tag_list(found.tag_list()),
     }
 }
 
-fn snapshot(region: &str, found: &DbSnapshot) -> Resource {
+pub(super) fn snapshot(region: &str, found: &DbSnapshot) -> Resource {
     Resource {
         region: region.to_owned(),
         kind: Kind::Snapshot,
@@ -224,11 +265,12 @@ fn snapshot(region: &str, found: &DbSnapshot) -> Resource {
         derived_from: found.source_db_snapshot_identifier().map(str::to_owned),
         taken_at: time(found.original_snapshot_create_time().or(found.snapshot_create_time())),
         size_gb: found.allocated_storage(),
+        related: Vec::new(),
         tags: tags::of_snapshot(found),
     }
 }
 
-fn cluster_snapshot(region: &str, found: &DbClusterSnapshot) -> Resource {
+pub(super) fn cluster_snapshot(region: &str, found: &DbClusterSnapshot) -> Resource {
     Resource {
         region: region.to_owned(),
         kind: Kind::ClusterSnapshot,
@@ -244,6 +286,7 @@ fn cluster_snapshot(region: &str, found: &DbClusterSnapshot) -> Resource {
         derived_from: found.source_db_cluster_snapshot_arn().map(str::to_owned),
         taken_at: time(found.snapshot_create_time()),
         size_gb: found.allocated_storage(),
+        related: Vec::new(),
         tags: tags::tag_list(found.tag_list()),
     }
 }
@@ -264,6 +307,7 @@ fn backup(region: &str, found: &DbInstanceAutomatedBackup) -> Resource {
         derived_from: found.db_instance_arn().map(str::to_owned),
         taken_at: time(found.instance_create_time()),
         size_gb: found.allocated_storage(),
+        related: Vec::new(),
         tags: tags::tag_list(found.tag_list()),
     }
 }
@@ -284,6 +328,7 @@ fn cluster_backup(region: &str, found: &DbClusterAutomatedBackup) -> Resource {
         derived_from: found.db_cluster_arn().map(str::to_owned),
         taken_at: time(found.cluster_create_time()),
         size_gb: found.allocated_storage(),
+        related: Vec::new(),
         tags: tags::tag_list(found.tag_list()),
     }
 }

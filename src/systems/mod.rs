@@ -4,6 +4,7 @@
 //! it. So a step that is run again finds its own work by name, knows it by its tags, and takes anything else under that
 //! name for somebody else's: it is never adopted, changed or deleted.
 
+mod beside;
 mod cloud;
 mod differences;
 mod frozen;
@@ -11,20 +12,25 @@ pub mod lineage;
 mod listing;
 mod model;
 mod names;
+mod near;
 mod placement;
 pub mod purge;
 mod residency;
 mod scan;
 mod shared;
+mod survey;
 mod tags;
 
+pub use beside::Export;
 pub use cloud::{Readiness, backup, instance, instance_arn, readiness, short_name, snapshot};
 pub use differences::{adjustable, differences};
 pub use frozen::{FREEZE, Frozen, Writers, secret, unsupported, waiting_changes};
 pub use listing::{Kind, Listings, Resource, time};
 pub use model::{Settings, System, optional_tag};
 pub use names::{Names, identifier};
+pub use near::{NearMiss, near_misses};
 pub use placement::{Lacking, Misplaced, Placement};
 pub use residency::{Homes, Recovery, Residency};
 pub use scan::{Scan, Wanted, scan};
+pub use survey::{Survey, Unread, survey};
 pub use tags::{Owner, Tags, of_instance, of_snapshot, read, sdk, tag_list};

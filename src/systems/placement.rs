@@ -220,6 +220,7 @@ mod tests {
             instance: Some(instance.to_owned()),
             derived_from: None,
             taken_at: None,
+            related: Vec::new(),
             size_gb: None,
             tags: Tags::new(),
         }

@@ -35,23 +35,29 @@ pub struct Wanted<'a> {
 /// A region could not be read to its last page: a scan is whole or it is none.
 pub async fn scan(listings: &Listings, regions: &[String], wanted: Wanted<'_>) -> Result<Scan, StepError> {
     let read = try_join_all(regions.iter().map(|region| listings.of(region))).await?;
-    let mut scan = Scan::default();
-    let mut ancestors = wanted.descended_from.clone();
-    let all = || read.iter().flat_map(|listing| &listing.resources);
-    let running = |resource: &Resource| matches!(resource.kind, Kind::Instance | Kind::Cluster);
-    let tagged =
-        |resource: &Resource| resource.tags.get(wanted.enterprise_tag).is_some_and(|value| value == wanted.enterprise);
-    let runs = all().filter(|resource| running(resource) && tagged(resource));
-    ancestors.extend(runs.map(|resource| resource.resource_id.clone()));
-    let ours =
-        |resource: &&Resource| tagged(resource) || (!running(resource) && ancestors.contains(&resource.resource_id));
-    scan.resources = all().filter(ours).cloned().collect();
-    for resource in &mut scan.resources {
-        resource.instance = resource.tags.get(wanted.instance_tag).cloned();
-    }
-    scan.resources.sort_by(|a, b| (&a.region, a.kind, &a.id).cmp(&(&b.region, b.kind, &b.id)));
+    let all: Vec<&Resource> = read.iter().flat_map(|listing| &listing.resources).collect();
+    let mut scan = Scan { resources: choose(&all, wanted), pages: BTreeMap::new() };
     for listing in &read {
         scan.pages.extend(listing.pages.clone());
     }
     Ok(scan)
+}
+
+/// The enterprise's own among `all`, in the order of regions, kinds and identifiers.
+pub(super) fn choose(all: &[&Resource], wanted: Wanted<'_>) -> Vec<Resource> {
+    let mut ancestors = wanted.descended_from.clone();
+    let running = |resource: &Resource| matches!(resource.kind, Kind::Instance | Kind::Cluster);
+    let tagged =
+        |resource: &Resource| resource.tags.get(wanted.enterprise_tag).is_some_and(|value| value == wanted.enterprise);
+    let runs = all.iter().filter(|resource| running(resource) && tagged(resource));
+    ancestors.extend(runs.map(|resource| resource.resource_id.clone()));
+    let ours =
+        |resource: &Resource| tagged(resource) || (!running(resource) && ancestors.contains(&resource.resource_id));
+    let mut chosen: Vec<Resource> =
+        all.iter().filter(|resource| ours(resource)).map(|resource| (*resource).clone()).collect();
+    for resource in &mut chosen {
+        resource.instance = resource.tags.get(wanted.instance_tag).cloned();
+    }
+    chosen.sort_by(|a, b| (&a.region, a.kind, &a.id).cmp(&(&b.region, b.kind, &b.id)));
+    chosen
 }

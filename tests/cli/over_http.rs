@@ -255,17 +255,19 @@ async fn lists_follow_the_cursor_to_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_report_is_shown_and_a_deviation_is_exit_code_one() {
-    let report = |key: &str, at: &str, deviations: Value| {
+    let report = |key: &str, at: &str, conclusion: &str, deviations: Value| {
         json!({
             "enterprise": "dave", "collection": "report", "key": key, "run": "r-1", "version": 1, "written_at": at,
-            "body": {"summary": {"match": 3}, "deviations": deviations, "resources": []}
+            "body": {"summary": {"conclusion": conclusion}, "deviations": deviations, "resources": []}
         })
     };
-    let old = report("a", "2026-03-01T00:00:00Z", json!([]));
-    let new = report("b", "2026-03-02T00:00:00Z", json!([{"resource": "db-1", "found": "wrong-key"}]));
+    let old = report("a", "2026-03-01T00:00:00Z", "compliant", json!([]));
+    let new = report("b", "2026-03-02T00:00:00Z", "deviations", json!([{"resource": "db-1", "found": "wrong-key"}]));
+    let unsure = report("c", "2026-03-02T00:00:00Z", "not-proven", json!([]));
     let server = server(vec![
         ok("GET /api/v1/enterprises/dave/audits?limit=200", &json!({"items": [new, old.clone()], "next": null})),
         ok("GET /api/v1/enterprises/dave/audits/a", &old),
+        ok("GET /api/v1/enterprises/dave/audits/c", &unsure),
     ])
     .await;
     let newest = server.run(&["audit", "show", "dave"], "").await;
@@ -273,4 +275,8 @@ async fn the_newest_report_is_shown_and_a_deviation_is_exit_code_one() {
     assert!(stdout(&newest).contains("resource db-1, found wrong-key"), "{}", stdout(&newest));
     let clean = server.run(&["audit", "show", "dave", "a"], "").await;
     assert_eq!(clean.status.code(), Some(0), "{}", stderr(&clean));
+    let listed = server.run(&["audit", "list", "dave"], "").await;
+    assert!(stdout(&listed).contains("deviations") && stdout(&listed).contains("compliant"), "{}", stdout(&listed));
+    let unproven = server.run(&["audit", "show", "dave", "c"], "").await;
+    assert_eq!(unproven.status.code(), Some(1), "not proven is not compliant");
 }

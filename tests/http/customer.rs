@@ -149,3 +149,27 @@ async fn killed_between_kms_and_the_commit_it_tells_the_truth_when_it_is_asked_a
         assert_eq!(imports(folder.path()).await, 1, "{failpoint}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_fetches_their_audits_with_a_key_that_cannot_import() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None, &[]);
+    server.waiting("dave").await;
+    let importing = server.api_key("dave", "production").await;
+    let order = json!({ "environment": "production", "scope": "audits" });
+    let made = server.operator(Method::POST, "/enterprises/dave/api-keys", "engineer", &order).await;
+    let reading = made["key"].as_str().unwrap();
+    let audits = "/!/ems/enterprises/dave/audits";
+    let (status, listed) = told(server.customer(Method::GET, audits, reading)).await;
+    assert_eq!((status, &listed["items"]), (200, &json!([])), "{listed}");
+    let (status, none) = told(server.customer(Method::GET, &format!("{audits}/latest"), reading)).await;
+    assert_eq!((status, &none["code"]), (404, &json!("not-found")), "{none}");
+    for (method, path, key) in [
+        (Method::GET, audits.to_owned(), importing.as_str()),
+        (Method::PUT, format!("{CMK}/import-key-request"), reading),
+        (Method::POST, format!("{CMK}/import-key"), reading),
+    ] {
+        let (status, refused) = told(server.customer(method, &path, key)).await;
+        assert_eq!((status, &refused["code"]), (403, &json!("wrong-scope")), "{path}: {refused}");
+    }
+}

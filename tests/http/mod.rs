@@ -1,5 +1,6 @@
 //! The operators' API over a socket.
 
+mod audits;
 mod customer;
 mod disorder;
 mod enterprises;

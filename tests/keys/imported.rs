@@ -108,22 +108,31 @@ impl Imported {
         self.vendor.service.record("dave", collection, key).await.unwrap().map(|record| record.body)
     }
 
+    pub async fn put(&self, collection: &str, key: &str, body: Value) {
+        let known = self.vendor.service.record("dave", collection, key).await.unwrap();
+        let put = RecordPut {
+            enterprise: "dave".to_owned(),
+            collection: collection.to_owned(),
+            key: key.to_owned(),
+            expected: known.map_or(0, |record| record.version),
+            body,
+            at: self.clock.now(),
+        };
+        self.vendor.service.put_records(vec![put]).await.unwrap();
+    }
+
     /// What an audit says, with these keys in custody and no systems.
     pub async fn audit(&self) -> Value {
         let keys = json!({ WEST: self.keys[0], EAST: self.keys[1] });
         let plan = json!({
             "primary": WEST, "disaster_recovery": EAST, "regions": [WEST, EAST], "partition": "aws", "instances": {},
         });
-        let known = self.vendor.service.record("dave", "custody", "current").await.unwrap();
-        let put = RecordPut {
-            enterprise: "dave".to_owned(),
-            collection: "custody".to_owned(),
-            key: "current".to_owned(),
-            expected: known.map_or(0, |record| record.version),
-            body: json!({ "generation": 1, "keys": keys, "instances": {}, "plan": plan, "systems": [] }),
-            at: self.clock.now(),
-        };
-        self.vendor.service.put_records(vec![put]).await.unwrap();
+        let custody = json!({ "generation": 1, "keys": keys, "instances": {}, "plan": plan, "systems": [] });
+        self.put("custody", "current", custody).await;
+        // A copy by RDS takes longer than a test: the last one is of today.
+        for key in &self.keys {
+            self.put("key-canary", key, json!({ "at": self.clock.now(), "denied": false, "seen": "RDS copied" })).await;
+        }
         let run = self.start("compliance-audit", json!({})).await;
         self.ended(&run).await;
         self.record("report", "latest").await.unwrap()

@@ -4,3 +4,4 @@ mod import;
 mod imported;
 mod losses;
 mod reimport;
+mod watch;

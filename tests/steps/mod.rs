@@ -1,9 +1,11 @@
 //! The steps and the shipped definitions against the sandbox, through the real SDK and the real engine.
 
+mod audit;
 mod custody;
 mod faults;
 mod fidelity;
 mod flow;
+mod key_loss;
 mod keys;
 mod onboarding;
 mod outage;

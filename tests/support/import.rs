@@ -25,9 +25,10 @@ pub const WEST: &str = "us-west-2";
 pub const EAST: &str = "us-east-1";
 pub const FLOOR: Duration = Duration::from_millis(40);
 
-const DEFINITIONS: [(&str, &str); 4] = [
+const DEFINITIONS: [(&str, &str); 5] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("key-loss", include_str!("../../workflows/key-loss.asl.json")),
     ("reimport", include_str!("../../workflows/reimport.asl.json")),
     ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
 ];
@@ -88,6 +89,7 @@ impl Vendor {
             definitions.add(name, source).unwrap();
         }
         definitions.share("compliance-audit");
+        definitions.share("key-loss");
         definitions.share("reimport");
         let service = Service::open(ServiceOptions {
             store: Arc::new(SqliteStore::open(&folder.join("keyferry.db")).await.unwrap()),

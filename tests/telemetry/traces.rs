@@ -132,8 +132,8 @@ async fn a_run_is_one_trace_in_whatever_processes_it_is_worked_on() {
     let folder = tempfile::tempdir().unwrap();
     let first = Process::start(folder.path(), &collector.endpoint).await;
     first.post("enterprises", json!({ "id": "dave", "name": "Dave", "partition": "aws" })).await;
-    // Nothing has been onboarded, so the audit's step fails and the run stands in attention.
-    let secret = json!({ "workflow": "compliance-audit", "input": { "secret": "canary-5b1f" } });
+    // What the step takes is not there, so it fails and the run stands in attention.
+    let secret = json!({ "workflow": "final-steps", "input": { "plan": {}, "keys": {}, "secret": "canary-5b1f" } });
     let started = first.post("enterprises/dave/runs", secret).await;
     let run = started["id"].as_str().unwrap().to_owned();
     let (revision, visit) = first.until_attention(&run, 1).await;
@@ -146,12 +146,12 @@ async fn a_run_is_one_trace_in_whatever_processes_it_is_worked_on() {
     second.end().await;
 
     let spans = collector.spans.lock().unwrap();
-    let steps: Vec<_> = spans.iter().filter(|(_, span)| span.name == "audit").collect();
+    let steps: Vec<_> = spans.iter().filter(|(_, span)| span.name == "take-inventory").collect();
     assert_eq!(steps.len(), 2, "{spans:#?}");
     let processes: BTreeSet<_> = steps.iter().map(|(of, _)| text(of, "service.instance.id").unwrap()).collect();
     assert_eq!(processes.len(), 2, "both processes sent one");
     let (of, root) = spans.iter().find(|(_, span)| span.parent_span_id.is_empty()).expect("a root");
-    assert_eq!((root.name.as_str(), text(&root.attributes, "outcome")), ("run compliance-audit", Some("cancelled")));
+    assert_eq!((root.name.as_str(), text(&root.attributes, "outcome")), ("run final-steps", Some("cancelled")));
     assert_eq!(text(of, "service.name"), Some("keyferry"));
     assert_eq!(text(of, "deployment.environment.name"), Some("test"));
     assert!(root.end_time_unix_nano > root.start_time_unix_nano);
@@ -162,17 +162,17 @@ async fn a_run_is_one_trace_in_whatever_processes_it_is_worked_on() {
         assert_eq!(step.parent_span_id, root.span_id);
         assert_eq!(text(&step.attributes, "run.id"), Some(run.as_str()));
         assert_eq!(text(&step.attributes, "enterprise"), Some("dave"));
-        assert_eq!(text(&step.attributes, "step.name"), Some("audit"));
+        assert_eq!(text(&step.attributes, "step.name"), Some("take-inventory"));
         assert_eq!(text(&step.attributes, "outcome"), Some("failed"));
-        assert_eq!(text(&step.attributes, "error.type"), Some("Keyferry.NoCustody"));
+        assert_eq!(text(&step.attributes, "error.type"), Some("Keyferry.BadInput"));
         assert_eq!(step.status.as_ref().map(|status| status.code), Some(Outcome::Error as i32));
     }
     assert!(!format!("{spans:?}").contains("canary-5b1f"), "what a run was given is in no span");
 
     let line = log.iter().find(|line| line["message"] == "the step failed").expect("a line of the step");
-    assert_eq!((&line["run.id"], &line["step.name"]), (&json!(run), &json!("audit")));
+    assert_eq!((&line["run.id"], &line["step.name"]), (&json!(run), &json!("take-inventory")));
     assert_eq!((&line["enterprise"], &line["step.attempt"]), (&json!("dave"), &json!(1)));
-    assert_eq!(line["error"], "Keyferry.NoCustody");
+    assert_eq!(line["error"], "Keyferry.BadInput");
     assert!(log.iter().any(|line| line["message"] == "the run stands in attention" && line["run.id"] == json!(run)));
 }
 
@@ -196,7 +196,8 @@ async fn a_collector_that_does_not_answer_holds_nothing_up_and_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &endpoint).await;
     process.post("enterprises", json!({ "id": "dave", "name": "Dave", "partition": "aws" })).await;
-    let started = process.post("enterprises/dave/runs", json!({ "workflow": "compliance-audit" })).await;
+    let fails = json!({ "workflow": "final-steps", "input": { "plan": {}, "keys": {} } });
+    let started = process.post("enterprises/dave/runs", fails).await;
     process.until_attention(started["id"].as_str().unwrap(), 1).await;
     let began = std::time::Instant::now();
     let log = process.end().await;

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{ENTERPRISE, show::Show};
 use crate::{
-    access::{Access, Environment, KeyOrder, Networks},
+    access::{Access, Environment, KeyOrder, KeyScope, Networks},
     cli::output::Failure,
     config::Config,
     keys::import::Algorithm,
@@ -106,6 +106,7 @@ impl Customer {
         let order = KeyOrder {
             enterprise: ENTERPRISE.to_owned(),
             environment: Environment::Production,
+            scope: KeyScope::Import,
             networks: Networks::default(),
             expires_at: None,
             replaces: None,

@@ -205,7 +205,7 @@ async fn finish(service: &Service, run: &RunView, file: Option<PathBuf>, output:
         fs::write(&file, text + "\n")
             .map_err(|error| Failure::Failed(format!("cannot write the report to {}: {error}", file.display())))?;
     }
-    let clean = report.get("deviations").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    let clean = report.pointer("/summary/conclusion").and_then(Value::as_str) == Some("compliant");
     let result = json!({
         "run": run.id,
         "status": run.status,

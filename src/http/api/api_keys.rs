@@ -11,7 +11,7 @@ use super::{
     extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
 };
 use crate::{
-    access::{ApiKey, Environment, HandoverOrder, KeyOrder, KeyView, Networks, Rotation},
+    access::{ApiKey, Environment, HandoverOrder, KeyOrder, KeyScope, KeyView, Networks, Rotation},
     http::problem::Problem,
     worker::{Act, By},
 };
@@ -23,6 +23,8 @@ const LINK_HOURS: u32 = 72;
 #[serde(deny_unknown_fields)]
 pub struct Create {
     environment: Environment,
+    #[serde(default)]
+    scope: KeyScope,
     expires_at: Option<DateTime<Utc>>,
     expires_in_days: Option<u32>,
     #[serde(default)]
@@ -73,6 +75,7 @@ pub async fn create(
     let order = KeyOrder {
         enterprise,
         environment: create.environment,
+        scope: create.scope,
         networks: networks(&create.networks)?,
         expires_at: end(create.expires_at, create.expires_in_days, &api)?,
         replaces: None,

@@ -1,18 +1,30 @@
-//! Audits: the run `compliance-audit` and the reports that runs left.
+//! Audits: the run `compliance-audit`, the reports that runs left, and what engineers decide about them.
 
 use axum::extract::{Path, State};
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, IdempotencyKey, Paging, Parameters, committed, page_size},
+    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
     runs,
 };
-use crate::{http::problem::Problem, worker::StartRun};
+use crate::{audit, http::problem::Problem, worker::StartRun};
 
-/// The collection in which runs leave their reports.
-const REPORTS: &str = "report";
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decide {
+    /// The id that the newest report gives it.
+    doubt: String,
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reschedule {
+    every_days: u32,
+}
 
 pub async fn start(
     State(api): State<Api>,
@@ -22,12 +34,16 @@ pub async fn start(
 ) -> Reply {
     let start = StartRun {
         enterprise,
-        workflow: "compliance-audit".to_owned(),
+        workflow: audit::WORKFLOW.to_owned(),
         input: json!({}),
         actor: acting.or("engineer"),
         idempotency_key,
     };
-    let run = committed(async move { api.service.start_run(start).await }).await?;
+    let run = committed(async move {
+        audit::require_custody(&api.service, &start.enterprise).await?;
+        api.service.start_run(start).await
+    })
+    .await?;
     runs::started(&run)
 }
 
@@ -37,13 +53,55 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
     let limit = page_size(paging.limit)?;
-    let page = api.service.records(&enterprise, REPORTS, limit, paging.cursor).await?;
-    extract::json(StatusCode::OK, &page)
+    extract::json(StatusCode::OK, &audit::reports(&api.service, &enterprise, limit, paging.cursor).await?)
 }
 
 pub async fn show(State(api): State<Api>, Path((enterprise, key)): Path<(String, String)>) -> Reply {
-    match api.service.record(&enterprise, REPORTS, &key).await? {
+    match audit::find(&api.service, &enterprise, &key).await? {
         Some(record) => extract::json(StatusCode::OK, &record),
         None => Err(Problem::not_found(&format!("report `{key}` of `{enterprise}`"))),
     }
+}
+
+pub async fn decisions(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    Parameters(paging): Parameters<Paging>,
+) -> Reply {
+    let limit = page_size(paging.limit)?;
+    let page = api.service.records(&enterprise, audit::DECISIONS, limit, paging.cursor).await?;
+    extract::json(StatusCode::OK, &page)
+}
+
+pub async fn decide(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    acting: Acting,
+    Body(Decide { doubt, reason }): Body<Decide>,
+) -> Reply {
+    let actor = acting.or("engineer");
+    let now = api.access.now();
+    let decision = committed(async move {
+        api.service.enterprise(&enterprise).await?;
+        audit::decide(&api.service, &enterprise, &doubt, &reason, (&actor, now)).await
+    })
+    .await?;
+    extract::json(StatusCode::OK, &decision)
+}
+
+pub async fn schedule(State(api): State<Api>, Path(enterprise): Path<String>) -> Reply {
+    match audit::scheduled(&api.service, &enterprise).await? {
+        Some(schedule) => extract::json(StatusCode::OK, &schedule),
+        None => Err(Problem::not_found(&format!("schedule of `{enterprise}` before it is onboarded"))),
+    }
+}
+
+pub async fn reschedule(
+    State(api): State<Api>,
+    Path(enterprise): Path<String>,
+    Body(Reschedule { every_days }): Body<Reschedule>,
+) -> Reply {
+    let now = api.access.now();
+    let changed = committed(async move { audit::reschedule(&api.service, &enterprise, every_days, now).await }).await?;
+    extract::json(StatusCode::OK, &changed)
 }

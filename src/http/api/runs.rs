@@ -13,10 +13,14 @@ use super::{
     extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
 };
 use crate::{
+    audit,
     engine::{self, Definition, DiagramFormat, Highlight},
     http::Problem,
-    keys::import::{REIMPORT, start_reimport},
-    worker::{RunFilter, RunView, StartRun},
+    keys::{
+        import::{REIMPORT, start_reimport},
+        watch,
+    },
+    worker::{ErrorKind, RunFilter, RunView, Service, ServiceError, StartRun},
 };
 
 #[derive(Debug, Deserialize)]
@@ -51,13 +55,37 @@ pub async fn start(
         idempotency_key,
     };
     let run = committed(async move {
+        if ONBOARDINGS.contains(&start.workflow.as_str()) {
+            refuse_while_lost(&api.service, &start.enterprise).await?;
+        }
         match start.workflow.as_str() {
             REIMPORT => start_reimport(&api.service, start).await,
+            audit::WORKFLOW => {
+                audit::require_custody(&api.service, &start.enterprise).await?;
+                api.service.start_run(start).await
+            }
             _ => api.service.start_run(start).await,
         }
     })
     .await?;
     started(&run)
+}
+
+/// Workflows that move data, which nothing can do whose key is lost.
+const ONBOARDINGS: [&str; 2] = ["customer-managed", "vendor-managed"];
+
+/// A run that would find nothing that it can read is refused at once.
+async fn refuse_while_lost(service: &Service, enterprise: &str) -> Result<(), ServiceError> {
+    let lost = watch::lost(service, enterprise).await?;
+    let Some(first) = lost.first() else { return Ok(()) };
+    let message = format!(
+        "the key {} of {enterprise} {} since {}: nothing under it can be read or moved. keyferry audit keys {enterprise} shows its keys; \
+         make it usable again first, then start the run",
+        first.arn,
+        first.is.state.words(),
+        first.is.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    );
+    Err(ServiceError::new(ErrorKind::Conflict, "key-lost", message).with(json!(lost)))
 }
 
 /// The answer to a started run.

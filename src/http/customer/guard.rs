@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 
 use crate::{
-    access::{Access, Admitted, Attempt, Environment, Refused},
+    access::{Access, Admitted, Attempt, Environment, KeyScope, Refused},
     http::problem::{Problem, ProblemCode},
 };
 
@@ -21,6 +21,7 @@ use crate::{
 pub struct Guard {
     pub access: Access,
     pub environment: Environment,
+    pub scope: KeyScope,
 }
 
 /// Characters of a path that the trail keeps.
@@ -66,7 +67,8 @@ async fn admit(guard: &Guard, parameters: &BTreeMap<String, String>, head: &Part
     // People read the trail in terminals.
     let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
     let action: String = format!("{} {path}", head.method).chars().take(LONGEST_ACTION).map(shown).collect();
-    let attempt = Attempt { presented, enterprise, environment: guard.environment, address, action: &action };
+    let (environment, scope) = (guard.environment, guard.scope);
+    let attempt = Attempt { presented, enterprise, environment, scope, address, action: &action };
     guard.access.admit(attempt).await.map_err(problem)
 }
 
@@ -143,6 +145,11 @@ fn problem(refused: Refused) -> Problem {
             format!(
                 "The API key is for the {key} environment, the path is the {path} environment's. Nothing was done: call the {key} endpoint of your information packet."
             ),
+        ),
+        Refused::Scope { key, path } => Problem::new(
+            StatusCode::FORBIDDEN,
+            code,
+            format!("The API key is for {key}, the path is for {path}. Nothing was done: ask the vendor for a key of that scope."),
         ),
         Refused::Limited { seconds } => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,

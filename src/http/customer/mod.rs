@@ -1,8 +1,9 @@
-//! The customers' API: key import with an API key, in production and in the test environment.
+//! The customers' API: key import with an API key, in production and in the test environment, and the audit reports.
 //!
 //! It faces the internet: it can listen on an address of its own, takes small bodies alone, and every request is
 //! authenticated, limited and put into the trail by `guard` before a handler sees it.
 
+mod audits;
 mod guard;
 mod handover;
 mod import;
@@ -19,7 +20,7 @@ use http::StatusCode;
 
 use super::{layers, problem::Problem};
 use crate::{
-    access::{Access, Environment},
+    access::{Access, Environment, KeyScope},
     config::Config,
     telemetry::Metrics,
     worker::Service,
@@ -72,7 +73,7 @@ fn finished(routes: Router<CustomerApi>, api: CustomerApi) -> Router {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
-                "This path does not take this method: `import-key-request` takes PUT, `import-key` takes POST.",
+                "This path does not take this method: `import-key-request` takes PUT, `import-key` takes POST, `audits` takes GET.",
             )
         })
         .layer(middleware::from_fn_with_state(around, layers::around))
@@ -93,7 +94,11 @@ fn routes(api: &CustomerApi) -> Router<CustomerApi> {
     });
     let handover = Router::new().route("/handover/{id}", get(handover::page).post(handover::burn));
     all.fold(handover, |router, (environment, path)| {
-        router.nest(&path, guarded(&api.access, environment, import::import_routes()))
+        let imports = guarded(&api.access, environment, KeyScope::Import, import::import_routes());
+        // What is tried out in the test environment is not audited.
+        let audits = (environment == Environment::Production)
+            .then(|| guarded(&api.access, environment, KeyScope::Audits, audits::audit_routes()));
+        router.nest(&path, audits.into_iter().fold(imports, Router::merge))
     })
 }
 
@@ -101,9 +106,10 @@ fn routes(api: &CustomerApi) -> Router<CustomerApi> {
 fn guarded<S: Clone + Send + Sync + 'static>(
     access: &Access,
     environment: Environment,
+    scope: KeyScope,
     routes: Router<S>,
 ) -> Router<S> {
-    let guard = guard::Guard { access: access.clone(), environment };
+    let guard = guard::Guard { access: access.clone(), environment, scope };
     routes.route_layer(middleware::from_fn_with_state(guard, guard::require_api_key))
 }
 

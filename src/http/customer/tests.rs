@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use super::*;
 use crate::{
-    access::{ApiKey, Caller, HandoverOrder, KeyOrder, KeyView, Networks},
+    access::{ApiKey, Caller, HandoverOrder, KeyOrder, KeyScope, KeyView, Networks},
     forms::Forms,
     http::{Limits, serve},
     store::SqliteStore,
@@ -79,8 +79,8 @@ async fn start(change: impl FnOnce(&mut Config)) -> Server {
     };
     let router = Router::new()
         .route("/handover/{id}", get(handover::page).post(handover::burn))
-        .nest("/!/ems", guarded(&access, Environment::Production, echo()))
-        .nest("/test/!/ems", guarded(&access, Environment::Test, echo()))
+        .nest("/!/ems", guarded(&access, Environment::Production, KeyScope::Import, echo()))
+        .nest("/test/!/ems", guarded(&access, Environment::Test, KeyScope::Import, echo()))
         .layer(middleware::from_fn_with_state(around, layers::around))
         .with_state(Pages { access: access.clone(), config });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -104,6 +104,7 @@ impl Server {
         let order = KeyOrder {
             enterprise: "dave".to_owned(),
             environment,
+            scope: KeyScope::Import,
             networks: Networks::parse(networks).expect("networks"),
             expires_at: None,
             replaces: None,

@@ -343,3 +343,62 @@ fn engineer_and_csm_are_told_what_is_out_of_service_and_when_it_serves_again() {
     assert!(back[0].text().contains("dave-production in us-west-2: the original serves"), "{}", back[0].text());
     assert!(write(&ended(json!([])), None, |_, run| run.workflow = "put-back".to_owned()).is_empty());
 }
+
+fn told(letter: &str, about: Value) -> Notice {
+    Notice::Told { frame: 0, visit: 2, letter: letter.to_owned(), about: Payload::from(about) }
+}
+
+#[test]
+fn a_lost_key_is_told_to_customer_and_engineer_with_what_stops_and_how_it_comes_back() {
+    let about = json!({
+        "key": "arn:aws:kms:us-west-2:123456789012:key/k", "region": "us-west-2", "state": "pending-deletion",
+        "says": "is going to be deleted", "since": "2026-11-24T12:00:00Z", "under": ["dave-production in us-west-2: available"],
+        "stopped": [{ "id": "dave-sandbox", "since": "2026-11-24T12:30:00Z", "until": "2026-12-01T12:30:00Z" }],
+    });
+    let letters = write(&told("key-state", about), None, |_, _| {});
+    let readers: Vec<&str> = letters.iter().map(|letter| letter.to.as_str()).collect();
+    assert_eq!(readers.len(), 2, "{readers:?}");
+    assert_ne!(letters[0].message_id, letters[1].message_id);
+    assert!(letters[0].subject.ends_with("an encryption key is going to be deleted"), "{}", letters[0].subject);
+    let text = letters[0].text();
+    for part in
+        ["dave-production", "can be brought back until 2026-12-01T12:30:00Z", "aws kms cancel-key-deletion", "7 days"]
+    {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    let back = json!({ "key": "k", "region": "us-west-2", "serving": ["dave-production in us-west-2"], "lost": ["dave-old in us-west-2"] });
+    let letters = write(&told("systems-back", back), None, |_, _| {});
+    let text = letters[0].text();
+    assert!(text.contains("serve again") && text.contains("restored from their last backup"), "{text}");
+    let ended = Notice::Ended { outcome: Outcome::Succeeded { output: Payload::from(json!({})) } };
+    assert!(
+        write(&ended, None, |_, run| run.workflow = "key-loss".to_owned()).is_empty(),
+        "its letters have said it all"
+    );
+}
+
+#[test]
+fn a_report_is_told_with_what_is_new_gone_and_the_same_and_that_it_proves_nothing() {
+    let report = json!({
+        "summary": { "conclusion": "not-proven" }, "deviations": [], "not_proven": [{}, {}],
+        "changes": { "since": "dave-2026-08-01-120000", "new": ["not proven: x"], "gone": ["wrong-key: instance y"], "same": ["z"] },
+    });
+    let text = Letter {
+        message_id: String::new(),
+        reader: String::new(),
+        to: String::new(),
+        subject: String::new(),
+        blocks: report_summary(&report),
+        attachments: Vec::new(),
+        date: at(),
+    }
+    .text();
+    for part in [
+        "Since the report dave-2026-08-01-120000: 1 new, 1 gone, 1 the same",
+        "- not proven: x",
+        "- wrong-key: instance y",
+        "Compliance is not proven: 2 of what",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}

@@ -399,7 +399,8 @@ async fn an_answer_that_came_meanwhile_is_not_asked_for_again() {
     post.server.mood(CUSTOMER, Mood::Says("451 later"));
     post.postman.deliver_due().await.unwrap();
     let visit = post.service.open_form(&run, "ask").await.unwrap().visit;
-    post.service.answer(&run, "ask", &visit, json!({}), engineer()).await.unwrap();
+    let customer = Actor { name: "dora".to_owned(), role: "customer".to_owned() };
+    post.service.answer(&run, "ask", &visit, json!({}), customer).await.unwrap();
     post.server.mood(CUSTOMER, Mood::Takes);
     post.pass(5).await;
     let taken = post.server.taken_by(CUSTOMER);

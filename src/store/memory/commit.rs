@@ -134,7 +134,8 @@ impl Tables {
             .find(|run| run.start.exclusive && run.ended_at.is_none() && run.enterprise == turn.enterprise)
             .filter(|run| !hands_over(group, &run.id));
         let of_batch = taken.exclusive.iter().find(|(enterprise, _)| *enterprise == turn.enterprise);
-        match open.map(|run| &run.id).or(of_batch.map(|(_, run)| run)) {
+        // A place that the batch has handed over is held by who took it, though the tables show the one before still.
+        match of_batch.map(|(_, run)| run).or(open.map(|run| &run.id)) {
             Some(run) => Err(StoreError::ExclusiveOpen { enterprise: turn.enterprise.clone(), run: run.clone() }),
             None => Ok(()),
         }

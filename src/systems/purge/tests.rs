@@ -26,6 +26,7 @@ fn resource(kind: Kind, id: &str, resource_id: &str, key: Option<&str>, tags: &[
         instance: None,
         derived_from: None,
         taken_at: Some(at(10)),
+        related: Vec::new(),
         size_gb: Some(500),
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     }

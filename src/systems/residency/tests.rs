@@ -16,6 +16,7 @@ fn resource(kind: Kind, region: &str, id: &str, resource_id: &str) -> Resource {
         instance: None,
         derived_from: None,
         taken_at: None,
+        related: Vec::new(),
         size_gb: None,
         tags: Tags::new(),
     }

@@ -1,0 +1,66 @@
+//! The customer's own audit reports, for an API key of the scope `audits`.
+
+use axum::{
+    Extension, Router,
+    extract::{Path, State},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::CustomerApi;
+use crate::{
+    access::Caller,
+    audit,
+    http::{
+        api::extract::{Parameters, page_size},
+        problem::Problem,
+    },
+    worker::StoredRecord,
+};
+
+pub fn audit_routes() -> Router<CustomerApi> {
+    Router::new()
+        .route("/enterprises/{enterprise}/audits", get(list))
+        .route("/enterprises/{enterprise}/audits/{report}", get(show))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paging {
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+async fn list(
+    State(api): State<CustomerApi>,
+    Extension(caller): Extension<Caller>,
+    Parameters(paging): Parameters<Paging>,
+) -> Result<Response, Problem> {
+    let limit = page_size(paging.limit)?;
+    let page = audit::reports(&api.service, &caller.enterprise, limit, paging.cursor).await?;
+    let brief = |record: &StoredRecord| {
+        let body = &record.body;
+        json!({
+            "name": body.get("name"), "generatedAt": body.get("generated_at"),
+            "conclusion": body.pointer("/summary/conclusion"),
+            "deviations": body.get("deviations").and_then(Value::as_array).map(Vec::len),
+        })
+    };
+    let items: Vec<Value> = page.items.iter().map(brief).collect();
+    Ok((StatusCode::OK, axum::Json(json!({ "items": items, "next": page.next }))).into_response())
+}
+
+/// The report itself, as its schema says. `latest` is the newest.
+async fn show(
+    State(api): State<CustomerApi>,
+    Extension(caller): Extension<Caller>,
+    Path((_, report)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    match audit::find(&api.service, &caller.enterprise, &report).await? {
+        Some(record) => Ok((StatusCode::OK, axum::Json(record.body)).into_response()),
+        None => Err(Problem::not_found(&format!("report `{report}`"))),
+    }
+}
