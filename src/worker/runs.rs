@@ -72,7 +72,7 @@ pub(super) enum MoveError {
 enum Answer {
     Durable(u64),
     Not(MoveError),
-    Again(Happening),
+    Again(Box<Happening>),
 }
 
 /// A run in memory.
@@ -194,7 +194,7 @@ impl Core {
                 Some(Answer::Durable(revision)) => return Ok(revision),
                 Some(Answer::Not(error)) => return Err(error),
                 Some(Answer::Again(back)) => {
-                    happening = back;
+                    happening = *back;
                     alone = true;
                 }
                 None => break,
@@ -244,7 +244,7 @@ impl Core {
                 }
                 // Another process may have moved the run since this copy was kept: the store has the last word.
                 Err(_) if is_copy => {
-                    let _ = reply.send(Answer::Again(happening));
+                    let _ = reply.send(Answer::Again(Box::new(happening)));
                     doubted = true;
                 }
                 Err(rejected) => {
@@ -292,7 +292,7 @@ impl Core {
                 let many = replies.len() > 1;
                 for (happening, reply) in replies {
                     let again = many || matches!(error, StoreError::Conflict { .. });
-                    let answer = if again { Answer::Again(happening) } else { Answer::Not(error.clone().into()) };
+                    let answer = if again { Answer::Again(Box::new(happening)) } else { Answer::Not(error.clone().into()) };
                     let _ = reply.send(answer);
                 }
             }

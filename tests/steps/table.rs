@@ -388,13 +388,16 @@ async fn put_back(service: &Service) {
     panic!("nothing is put back: {:#?}", service.run(&run).await);
 }
 
+/// Whether a run has come to what a scene waits for.
+type Wanted<'a> = &'a (dyn Fn(&RunView) -> bool + Sync);
+
 /// Answers the forms until the run has ended, stands in attention or is as far as wanted.
 async fn people(
     service: &Service,
     aws: &Aws,
     (workflow, input): (&str, Value),
     desk: &Desk,
-    (keys, wanted): (&mut Option<Value>, &(dyn Fn(&RunView) -> bool + Sync)),
+    (keys, wanted): (&mut Option<Value>, Wanted<'_>),
     on_approval: impl Fn() -> usize,
 ) -> RunView {
     let vendors = workflow == "vendor-managed";
