@@ -208,7 +208,7 @@ impl App {
             imports,
             watched,
             custody_check,
-            outage_check: OUTAGE_CHECK.div_f64(speed.clamp(1.0, 60.0)),
+            outage_check: OUTAGE_CHECK.div_f64(speed.clamp(1.0, 12.0)),
         })
     }
 

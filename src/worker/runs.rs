@@ -292,7 +292,8 @@ impl Core {
                 let many = replies.len() > 1;
                 for (happening, reply) in replies {
                     let again = many || matches!(error, StoreError::Conflict { .. });
-                    let answer = if again { Answer::Again(Box::new(happening)) } else { Answer::Not(error.clone().into()) };
+                    let answer =
+                        if again { Answer::Again(Box::new(happening)) } else { Answer::Not(error.clone().into()) };
                     let _ = reply.send(answer);
                 }
             }

@@ -246,8 +246,33 @@ impl Serving {
         let visit = self.run(&run).await["waiting_for"][0]["visit"].clone();
         let body = json!({ "visit": visit, "answer": regions });
         self.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &body).await;
+        self.without_rds(&run).await;
         self.until(&run, |forms| forms.contains(&"key-import".to_owned())).await;
         run
+    }
+
+    /// Where the cloud is another's emulator that has not all of RDS, nobody can look at the systems that there are: an
+    /// engineer says that there are none.
+    async fn without_rds(&self, run: &str) {
+        for _ in looks() {
+            let view = self.run(run).await;
+            let stands = &view["attention"][0];
+            if stands["cause"].as_str().is_some_and(|cause| cause.contains("Unknown RDS action")) {
+                assert_eq!(stands["state"], "Review regions", "{view:#}");
+                let output =
+                    json!({ "verdict": "passed", "findings": [], "instances": { "production": [WEST, EAST] } });
+                let body =
+                    json!({ "visit": stands["visit"], "output": output, "reason": "the emulator has no systems" });
+                self.operator(Method::POST, &format!("/runs/{run}/skip"), "engineer", &body).await;
+                return;
+            }
+            assert_ne!(view["status"], "attention", "{view:#}");
+            if view["waiting_for"].as_array().unwrap().iter().any(|wait| wait["form"] == "key-import") {
+                return;
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the regions are not reviewed");
     }
 
     pub async fn until(&self, run: &str, holds: impl Fn(&[String]) -> bool) {
@@ -258,6 +283,7 @@ impl Serving {
             if holds(&forms) {
                 return;
             }
+            assert_ne!(view["status"], "attention", "{view:#}");
             SystemClock.sleep(Duration::from_millis(50)).await;
         }
         panic!("the run does not come to that");
