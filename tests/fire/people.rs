@@ -173,9 +173,9 @@ impl People {
             request = request.header("keyferry-actor", format!("{role}; Fay"));
         }
         if let Some(body) = body {
-            // A form that is asked again is another visit, and another request.
-            let visit = body["visit"].as_str().unwrap_or_default();
-            request = request.header("idempotency-key", format!("fire{path}{visit}")).json(&body);
+            // A form that is asked again is another visit, another enterprise another body: other requests.
+            let of = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
+            request = request.header("idempotency-key", format!("fire{path}{}{}", of("visit"), of("id"))).json(&body);
         }
         let answered = match request.send().await {
             Ok(response) if response.status().is_success() => response.json().await.ok(),
