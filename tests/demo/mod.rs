@@ -105,14 +105,16 @@ fn effects(folder: &Path) -> BTreeMap<String, usize> {
 }
 
 struct Undisturbed {
+    took: Duration,
     report: (Value, Vec<String>),
     effects: BTreeMap<String, usize>,
 }
 
 fn undisturbed() -> Undisturbed {
     let folder = tempfile::tempdir().unwrap();
+    let began = Instant::now();
     finish(folder.path());
-    Undisturbed { report: report(folder.path()), effects: effects(folder.path()) }
+    Undisturbed { took: began.elapsed(), report: report(folder.path()), effects: effects(folder.path()) }
 }
 
 impl Undisturbed {
@@ -126,12 +128,14 @@ impl Undisturbed {
 #[test]
 fn killed_at_a_hundred_random_moments_it_always_finishes_and_does_everything_once() {
     let wanted = undisturbed();
+    // A life is as much longer as the machine is slower: otherwise one step would be cut off in each of them.
+    let longest = u64::try_from(wanted.took.as_millis() / 4).unwrap().max(1_000);
     let mut kills = 0;
     while kills < KILLS {
         let folder = tempfile::tempdir().unwrap();
         let mut here = 0;
         loop {
-            let wait = 50 + SystemClock.chance() % 1_500;
+            let wait = 50 + SystemClock.chance() % longest;
             let mut child = demo(folder.path(), None);
             if let Some(status) = end(&mut child, Duration::from_millis(wait)) {
                 let said = fs::read_to_string(folder.path().join("stderr.log")).unwrap();

@@ -142,7 +142,9 @@ async fn a_dead_letter_is_listed_shown_with_its_run_told_and_sent_again_to_the_a
     let run = asking(&serving).await;
     let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
     serving.until(&run, |forms| forms.contains(&"regions".to_owned())).await;
-    serving.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &regions).await;
+    let visit = serving.run(&run).await["waiting_for"][0]["visit"].clone();
+    let body = json!({ "visit": visit, "answer": regions });
+    serving.operator(Method::POST, &format!("/runs/{run}/forms/regions"), "engineer", &body).await;
     // The question for the regions, and that the customer cannot be told.
     server.until_taken(ENGINEER, 2).await;
     let listed = serving.command(&["mail", "list", "--dead"]);

@@ -106,6 +106,7 @@ async fn the_data_loss_that_following_the_printed_cures_led_to_does_not_happen()
             inventory["systems"].as_array().unwrap().iter().find(|system| system["id"] == "dave-production");
         let item = stage.item(production.unwrap(), 1);
         world.run("pre-copy-system", &item).await.unwrap();
+        world.run("plan-outage", &item).await.unwrap();
         world.run("freeze-system", &item).await.unwrap();
         drop(world.once("snapshot-system", &item).await.unwrap());
         world.pass(3600);
@@ -140,6 +141,7 @@ async fn an_original_that_was_moved_aside_by_hand_is_asked_for_and_not_replaced_
     let stage = stage(&[("dave-production", "production")]).await;
     let world = &stage.world;
     let item = stage.item(&stage.inventory().await["systems"][0], 1);
+    world.run("plan-outage", &item).await.unwrap();
     world.run("freeze-system", &item).await.unwrap();
     let old = world.names(WEST).await[0].clone();
     let rds = world.aws.rds(WEST).await.unwrap();
@@ -211,8 +213,15 @@ async fn a_snapshot_that_was_taken_after_the_last_one_is_kept() {
     let stage = stage(&[("dave-production", "production")]).await;
     let world = &stage.world;
     let item = stage.item(&stage.inventory().await["systems"][0], 1);
-    for step in ["freeze-system", "snapshot-system", "copy-snapshot", "restore-system", "verify-system", "swap-system"]
-    {
+    for step in [
+        "plan-outage",
+        "freeze-system",
+        "snapshot-system",
+        "copy-snapshot",
+        "restore-system",
+        "verify-system",
+        "swap-system",
+    ] {
         world.run(step, &item).await.unwrap();
     }
     let old = world.names(WEST).await.into_iter().find(|name| name.starts_with("byok-")).unwrap();
@@ -530,6 +539,7 @@ async fn a_system_that_nothing_serves_stops_the_purge_and_serves_again_by_the_cu
     let stage = stage(&[("dave-production", "production")]).await;
     let world = &stage.world;
     let item = stage.item(&stage.inventory().await["systems"][0], 1);
+    world.run("plan-outage", &item).await.unwrap();
     world.run("freeze-system", &item).await.unwrap();
     let plan = stage.with(json!({ "generation": 1 }));
     let halt = world.once("plan-purge", &plan).await.unwrap_err();

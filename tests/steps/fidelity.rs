@@ -66,6 +66,7 @@ async fn a_definition_that_records_nothing_before_the_freeze_carries_over_what_w
     let change = rds.modify_db_instance().db_instance_identifier("dave-production").apply_immediately(true);
     change.db_instance_class("db.r6g.large").send().await.unwrap();
     stage.world.pass(3600);
+    stage.world.run("plan-outage", &item).await.unwrap();
     stage.world.run("freeze-system", &item).await.unwrap();
     finish(&stage, &item).await;
     assert_eq!(instance(&stage.world, WEST, "dave-production").await.db_instance_class(), Some("db.r6g.large"));
@@ -80,11 +81,13 @@ async fn what_changes_after_the_record_is_recorded_again_before_the_freeze() {
     let change = rds.modify_db_instance().db_instance_identifier("dave-production").apply_immediately(true);
     change.db_instance_class("db.r6g.large").send().await.unwrap();
     stage.world.pass(3600);
+    stage.world.run("plan-outage", &item).await.unwrap();
     let error = stage.world.to_its_end("freeze-system", &item).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.SettingsChanged", "{error}");
     assert!(error.cause.contains("class"), "{error}");
     assert!(stage.world.names(WEST).await.contains(&"dave-production".to_owned()), "nothing was taken out of service");
     stage.world.run("record-settings", &item).await.unwrap();
+    stage.world.run("plan-outage", &item).await.unwrap();
     stage.world.run("freeze-system", &item).await.unwrap();
     finish(&stage, &item).await;
     assert_eq!(instance(&stage.world, WEST, "dave-production").await.db_instance_class(), Some("db.r6g.large"));
@@ -97,7 +100,7 @@ async fn a_change_that_waits_for_the_systems_own_window_is_refused_before_the_ou
     let rds = stage.world.aws.rds(WEST).await.unwrap();
     let change = rds.modify_db_instance().db_instance_identifier("dave-production").db_instance_class("db.r6g.large");
     change.send().await.unwrap();
-    for step in ["record-settings", "freeze-system"] {
+    for step in ["record-settings", "plan-outage", "freeze-system"] {
         let error = stage.world.to_its_end(step, &item).await.unwrap_err();
         assert_eq!(error.error, "Keyferry.Unsupported", "{step}: {error}");
         assert!(error.cause.contains("class"), "{step}: {error}");
@@ -114,7 +117,7 @@ async fn no_system_is_frozen_when_two_renames_would_not_fit_before_the_cutoff() 
     let stage = Stage::set().await;
     let item = stage.item(&production(&stage.inventory().await), 1);
     stage.world.pass(7 * 3600 - 19 * 60);
-    for step in ["record-settings", "freeze-system"] {
+    for step in ["record-settings", "plan-outage", "freeze-system"] {
         let error = stage.world.to_its_end(step, &item).await.unwrap_err();
         assert_eq!(error.error, "Keyferry.WindowPassed", "{step}: {error}");
     }
@@ -125,7 +128,7 @@ async fn no_system_is_frozen_when_two_renames_would_not_fit_before_the_cutoff() 
 async fn what_is_frozen_at_the_cutoff_is_put_back() {
     let stage = Stage::set().await;
     let item = stage.item(&production(&stage.inventory().await), 1);
-    for step in ["record-settings", "freeze-system", "snapshot-system", "copy-snapshot"] {
+    for step in ["record-settings", "plan-outage", "freeze-system", "snapshot-system", "copy-snapshot"] {
         stage.world.run(step, &item).await.unwrap();
     }
     stage.world.pass(7 * 3600);

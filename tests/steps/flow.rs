@@ -230,6 +230,7 @@ async fn a_system_whose_place_is_not_taken_is_never_purged() {
     let system = stage.inventory().await["systems"][1].clone();
     let item = stage.item(&system, 1);
     stage.world.run("plan-outage", &item).await.unwrap();
+    stage.world.run("plan-outage", &item).await.unwrap();
     stage.world.run("freeze-system", &item).await.unwrap();
     let error = stage.world.run("plan-purge", &stage.with(json!({ "generation": 1 }))).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.NotVerified");

@@ -52,6 +52,7 @@ async fn a_system_is_closed_before_it_is_renamed_and_its_successor_is_open() {
     let renamed = seen.iter().position(|(_, status)| status == "renaming").expect("it was renamed");
     assert!(seen[..renamed].iter().any(|(closed, _)| *closed), "it was closed before: {seen:?}");
     assert!(seen[renamed..].iter().all(|(closed, _)| *closed), "{seen:?}");
+    stage.world.run("plan-outage", &item).await.unwrap();
     stage.world.run("freeze-system", &item).await.unwrap();
     for step in ["snapshot-system", "copy-snapshot", "restore-system", "verify-system", "swap-system"] {
         stage.world.run(step, &item).await.unwrap_or_else(|error| panic!("{step}: {}: {error}", error.error));
@@ -102,6 +103,7 @@ async fn a_freeze_that_was_put_back_is_recorded_with_the_systems_own_groups_the_
     let change = rds.modify_db_instance().db_instance_identifier("dave-production").apply_immediately(true);
     change.backup_retention_period(30).send().await.unwrap();
     stage.world.pass(600);
+    stage.world.run("plan-outage", &item).await.unwrap();
     let error = stage.world.to_its_end("freeze-system", &item).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.SettingsChanged");
     stage.migrate(&item["system"]).await;
@@ -136,9 +138,15 @@ async fn the_approval_of_the_purge_says_what_is_not_proven_of_the_writers() {
         let mut item = stage.item(&system, 1);
         item["window"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         stage.world.run("pre-copy-system", &item).await.unwrap();
-        for step in
-            ["record-settings", "freeze-system", "snapshot-system", "copy-snapshot", "restore-system", "swap-system"]
-        {
+        for step in [
+            "record-settings",
+            "plan-outage",
+            "freeze-system",
+            "snapshot-system",
+            "copy-snapshot",
+            "restore-system",
+            "swap-system",
+        ] {
             stage.world.run(step, &item).await.unwrap_or_else(|error| panic!("{step}: {}: {error}", error.error));
         }
         let purge = stage.world.run("plan-purge", &stage.with(json!({ "generation": 1 }))).await.unwrap();
