@@ -214,6 +214,7 @@ impl Scene {
                    backend_type = 'client backend'";
         self.server.run("ALTER DATABASE postgres SET default_transaction_read_only = on").await;
         self.server.run(end).await;
+        self.go_on(Duration::from_secs(2)).await;
         let began = Instant::now();
         while self.people.ready().await != Some(503) {
             assert!(began.elapsed() < PATIENCE, "a server that cannot write does not say so");
