@@ -140,7 +140,7 @@ async fn a_dead_letter_is_listed_shown_with_its_run_told_and_sent_again_to_the_a
     server.refuse("old@dave.example");
     let serving = serve_with(folder.path(), &[], &[]);
     let run = asking(&serving).await;
-    let regions = json!({ "primary": WEST, "disaster_recovery": EAST });
+    let regions = json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": "123456789012" });
     serving.until(&run, |forms| forms.contains(&"regions".to_owned())).await;
     let visit = serving.run(&run).await["waiting_for"][0]["visit"].clone();
     let body = json!({ "visit": visit, "answer": regions });

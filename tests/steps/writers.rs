@@ -38,6 +38,7 @@ async fn a_system_is_closed_before_it_is_renamed_and_its_successor_is_open() {
     let stage = fenced().await;
     let item = item(&stage).await;
     stage.world.run("record-settings", &item).await.unwrap();
+    stage.world.run("plan-outage", &item).await.unwrap();
     let mut seen = Vec::new();
     // Looks at the system after each call of the step, as its clients would find it.
     loop {
@@ -69,6 +70,7 @@ async fn wherever_the_freeze_is_cut_off_the_original_serves_again_with_its_own_g
         let stage = fenced().await;
         let item = item(&stage).await;
         stage.world.run("record-settings", &item).await.unwrap();
+        stage.world.run("plan-outage", &item).await.unwrap();
         for _ in 0..calls {
             match stage.world.once("freeze-system", &item).await.unwrap() {
                 Progress::Pending { .. } => stage.world.pass(30),
@@ -93,6 +95,7 @@ async fn a_freeze_that_was_put_back_is_recorded_with_the_systems_own_groups_the_
     let stage = fenced().await;
     let item = item(&stage).await;
     stage.world.run("record-settings", &item).await.unwrap();
+    stage.world.run("plan-outage", &item).await.unwrap();
     // Closed, and then its settings change: it is recorded again while it is closed.
     while groups(&instance(&stage.world, WEST, "dave-production").await) != [CLOSING] {
         stage.world.once("freeze-system", &item).await.unwrap();
