@@ -95,12 +95,6 @@ impl Residency {
         elsewhere.map(|placed| format!("its instance was placed in {placed}"))
     }
 
-    /// Whether a snapshot is a copy for recovery that may lie where it lies. Whether its key is the right one is another
-    /// question.
-    pub fn keeps(&self, resource: &Resource, homes: &Homes) -> bool {
-        is_recovery_copy(resource) && self.outside(resource, homes).is_none()
-    }
-
     /// Whether a snapshot is the copy for recovery of the system `id` of `home`, in the recovery region of that home.
     pub fn recovers(&self, resource: &Resource, homes: &Homes, (id, home): (&str, &str)) -> bool {
         is_recovery_copy(resource)
