@@ -44,6 +44,7 @@ impl Step for ReviewRegions {
         let placement = plan.placement(&context.enterprise, &residency, &scan, &homes);
         let instances = placement.instances();
         let mut misplaced = placement.misplaced();
+        misplaced.extend(placement.unserved());
         misplaced.extend(unknown(&plan.own_keys, &instances));
         let findings: Vec<Value> = misplaced.into_iter().map(finding).collect();
         let verdict = if findings.is_empty() { "passed" } else { "failed" };

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     keys::KeySet,
     systems::{
-        self, Homes, Kind, Placement, Recovery, Residency, Resource, Scan, Survey, System, Wanted, purge::is_aside,
-        read,
+        self, Homes, Kind, Misplaced, Placement, Recovery, Residency, Resource, Scan, Survey, System, Wanted,
+        purge::is_aside, read,
     },
     worker::{Progress, Record, Step, StepContext, StepError},
 };
@@ -80,9 +80,6 @@ impl Step for TakeInventory {
             found.add(system, done, &scan);
         }
         let fresh = fresh(&placement);
-        if found.all.is_empty() && found.members.is_empty() && !fresh.is_empty() && plan.empty.is_empty() {
-            nothing_there(context, &scan)?;
-        }
         let mut ids = original_ids(&before);
         ids.extend(found.systems.iter().map(|system| system.resource_id.clone()));
         ids.extend(
@@ -233,16 +230,23 @@ pub(super) fn homes(inventory: &Value) -> BTreeMap<String, String> {
 }
 
 /// # Errors
-/// `Keyferry.OutsidePlan`: what there is, is not as the form `regions` stated it.
+/// `Keyferry.OutsidePlan`: what there is, is not as the form `regions` stated it. `Keyferry.DataExists`: an empty system would
+/// be made beside data that nothing serves.
 fn as_stated(placement: &Placement<'_>) -> Result<(), StepError> {
+    let cause = |found: Vec<Misplaced>| {
+        let found: Vec<String> = found.iter().map(|found| format!("{}: {}", found.message, found.change)).collect();
+        found.join(". ")
+    };
     let misplaced = placement.misplaced();
-    if misplaced.is_empty() {
-        return Ok(());
+    if !misplaced.is_empty() {
+        let cause = format!("not everything is as the form regions stated it. {}. Then start again", cause(misplaced));
+        return Err(StepError::new("Keyferry.OutsidePlan", cause));
     }
-    let found: Vec<String> =
-        misplaced.iter().map(|misplaced| format!("{}: {}", misplaced.message, misplaced.change)).collect();
-    let cause = format!("not everything is as the form regions stated it. {}. Then start again", found.join(". "));
-    Err(StepError::new("Keyferry.OutsidePlan", cause))
+    let unserved = placement.unserved();
+    if !unserved.is_empty() {
+        return Err(StepError::new("Keyferry.DataExists", format!("{}. Then retry", cause(unserved))));
+    }
+    Ok(())
 }
 
 /// Made by keyferry and not serving: it bears a name of [`systems::Names`].
@@ -277,31 +281,6 @@ fn refuse(keys: &KeySet, scan: &Scan) -> Result<(), StepError> {
         }
     }
     Ok(())
-}
-
-/// An empty system is provisioned only where there is no data of the enterprise: beside data it would be taken for the system
-/// that the data is of.
-///
-/// # Errors
-/// `Keyferry.DataExists`: the scan found what may hold data, and no system that serves it.
-fn nothing_there(context: &StepContext, scan: &Scan) -> Result<(), StepError> {
-    let holds = |found: &&Resource| {
-        !read::archive(&found.tags) && !matches!(read::role(&found.tags), Some("canary" | "canary-copy"))
-    };
-    let found: Vec<&Resource> = scan.resources.iter().filter(holds).collect();
-    if found.is_empty() {
-        return Ok(());
-    }
-    let named: Vec<String> = found.iter().take(5).map(|found| format!("{} in {}", found.arn, found.region)).collect();
-    let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
-    let cause = format!(
-        "nothing of {} serves, but there is data: {}{more}. No empty system is made beside it. If it is of a system that should \
-         serve, restore or rename that system to its name, then retry; if all of it is an archive, tag each with \
-         keyferry:archive=yes, then retry: it is left alone from then on",
-        context.enterprise,
-        named.join(", ")
-    );
-    Err(StepError::new("Keyferry.DataExists", cause))
 }
 
 /// Refuses what a restore would silently lose.

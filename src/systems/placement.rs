@@ -12,6 +12,9 @@ use super::{
     tags::read,
 };
 
+/// How many ARNs a message names.
+const SHOWN: usize = 5;
+
 /// Something that the form `regions` has to say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misplaced {
@@ -29,7 +32,8 @@ pub struct Lacking {
     pub region: String,
     /// The name that its system gets.
     pub id: String,
-    /// Data of it that no system serves: then an empty one is provisioned only by somebody's word.
+    /// ARNs of data of it that no system serves and that nobody called an archive: then an empty one is provisioned only by
+    /// somebody's word.
     pub data: Vec<String>,
 }
 
@@ -46,6 +50,11 @@ pub struct Placement<'a> {
 
 fn instance_of(resource: &Resource) -> &str {
     resource.instance.as_deref().unwrap_or(PRODUCTION)
+}
+
+/// A canary and its copy hold nobody's data.
+fn holds_data(resource: &Resource) -> bool {
+    !matches!(read::role(&resource.tags), Some("canary" | "canary-copy"))
 }
 
 fn pair(name: &str, value: &str) -> String {
@@ -101,18 +110,19 @@ impl Placement<'_> {
     /// system was put aside has it: how that is put back is another matter, and nothing empty may take its place meanwhile.
     pub fn lacking(&self) -> Vec<Lacking> {
         let mut places = self.residency.places.clone();
-        if self.systems().next().is_none() {
+        let nothing = self.systems().next().is_none();
+        if nothing {
             places.entry(PRODUCTION.to_owned()).or_insert_with(|| self.primary.to_owned());
         }
         let there: BTreeSet<&str> = self.systems().map(instance_of).collect();
         let wanted = places.into_iter().filter(|(instance, _)| !there.contains(instance.as_str()));
         wanted
             .map(|(instance, region)| {
-                // A canary's copy holds nobody's data.
-                let theirs = self.resources.iter().filter(|resource| {
-                    instance_of(resource) == instance && read::role(&resource.tags) != Some("canary-copy")
+                // Where no system is left to compare with, whatever there is may be what is missing.
+                let theirs = self.resources.iter().filter(|found| {
+                    (nothing || instance_of(found) == instance) && holds_data(found) && !read::archive(&found.tags)
                 });
-                let data = theirs.map(|resource| format!("{} in {}", resource.id, resource.region)).collect();
+                let data = theirs.map(|found| found.arn.clone()).collect();
                 Lacking { id: identifier(&format!("{}-{instance}", self.enterprise)), data, instance, region }
             })
             .collect()
@@ -130,8 +140,12 @@ impl Placement<'_> {
         let mut all: Vec<Misplaced> = self.serving().filter_map(|system| self.system(system)).collect();
         let homes: BTreeSet<&str> = self.primaries().map(|system| system.region.as_str()).collect();
         all.extend(homes.into_iter().filter_map(|home| self.unstated(home)));
-        all.extend(self.lacking().iter().filter_map(|lacking| self.not_empty(lacking)));
         all
+    }
+
+    /// Data beside which an empty system would be made, and would then be taken for the system that the data is of.
+    pub fn unserved(&self) -> Vec<Misplaced> {
+        self.lacking().iter().filter_map(|lacking| self.not_empty(lacking)).collect()
     }
 
     fn system(&self, system: &Resource) -> Option<Misplaced> {
@@ -189,12 +203,16 @@ impl Placement<'_> {
         if data.is_empty() || self.empty.contains(instance) {
             return None;
         }
+        let more = data.len().saturating_sub(SHOWN);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let shown: Vec<&str> = data.iter().take(SHOWN).map(String::as_str).collect();
         Some(Misplaced {
             pointer: format!("/instances/{instance}"),
-            message: format!("no system of {instance} is there, but data of it is: {}", data.join(", ")),
+            message: format!("no system of {instance} serves, but there is data: {}{more}", shown.join(", ")),
             change: format!(
-                "restore it and give the system its tags first, or name {instance} in empty: then {id} is provisioned \
-                 empty, beside that data"
+                "if it is of a system that should serve, restore or rename that system to its name; if all of it is an archive, \
+                 tag each with keyferry:archive=yes: it is left alone from then on; or name {instance} in empty of the form \
+                 regions. Only then {id} is provisioned empty"
             ),
         })
     }
@@ -242,7 +260,8 @@ mod tests {
         let empty = empty.iter().map(|&name| name.to_owned()).collect();
         let placement =
             Placement { enterprise: "dave", primary: "us-west-2", residency, empty: &empty, resources, homes: &homes };
-        let pointers = placement.misplaced().into_iter().map(|misplaced| misplaced.pointer).collect();
+        let found = placement.misplaced().into_iter().chain(placement.unserved());
+        let pointers = found.map(|misplaced| misplaced.pointer).collect();
         let ids = placement.to_provision().into_iter().map(|lacking| lacking.id).collect();
         (pointers, ids)
     }
@@ -273,12 +292,17 @@ mod tests {
 
     #[test]
     fn no_empty_system_takes_the_place_of_data_without_somebodys_word() {
-        let archive = resource(Kind::Snapshot, "us-west-2", "tax-2019", "production");
+        let mut archive = resource(Kind::Snapshot, "us-west-2", "tax-2019", "production");
         let stated = residency(&[]);
         let (pointers, ids) = judged(&stated, std::slice::from_ref(&archive), &[]);
         assert_eq!((pointers, ids), (vec!["/instances/production".to_owned()], NONE));
-        let (pointers, ids) = judged(&stated, &[archive], &["production"]);
-        assert_eq!((pointers, ids), (NONE, vec!["dave-production".to_owned()]));
+        let provisioned = (NONE, vec!["dave-production".to_owned()]);
+        assert_eq!(judged(&stated, std::slice::from_ref(&archive), &["production"]), provisioned);
+        archive.tags.insert("keyferry:archive".to_owned(), "yes".to_owned());
+        assert_eq!(judged(&stated, std::slice::from_ref(&archive), &[]), provisioned);
+        // Of an instance that is known by nothing but its data.
+        let other = resource(Kind::Snapshot, "us-west-2", "tax-2020", "development");
+        assert_eq!(judged(&stated, &[archive, other], &[]), (vec!["/instances/production".to_owned()], NONE));
     }
 
     #[test]

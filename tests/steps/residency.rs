@@ -308,8 +308,9 @@ async fn a_recovery_copy_outside_of_its_regions_goes_once_another_is_where_it_ha
     world.run("copy-for-recovery", &copy(&european)).await.unwrap();
     let listed = world.run("plan-purge", &purge(&european)).await.unwrap();
     assert_eq!(listed["count"], 1, "{listed:#}");
-    assert_eq!(listed["resources"][0]["resource"]["region"], EAST);
-    assert!(listed["resources"][0]["why"].as_str().unwrap().contains("data of eu-central-1"), "{listed:#}");
+    let line = &listed["list"]["lines"][0];
+    assert_eq!(line["region"], EAST);
+    assert!(line["why"].as_str().unwrap().contains("data of eu-central-1"), "{listed:#}");
 }
 
 #[tokio::test]
@@ -329,7 +330,7 @@ async fn data_that_no_system_serves_is_never_replaced_by_an_empty_system() {
     assert!(reviewed["findings"][0]["message"].as_str().unwrap().contains("tax-2019"), "{reviewed:#}");
     let keys = json!({ "keys": keys(&world, &[WEST, EAST]).await });
     let error = world.to_its_end("take-inventory", &json!({ "plan": stated, "keys": keys })).await.unwrap_err();
-    assert_eq!(error.error, "Keyferry.OutsidePlan");
+    assert_eq!(error.error, "Keyferry.DataExists");
     let stated = plan(&world, &regions(&[], &json!({ "empty": ["production"] })), "customer");
     assert_eq!(world.run("review-regions", &json!({ "plan": stated })).await.unwrap()["verdict"], "passed");
     let inventory = world.run("take-inventory", &json!({ "plan": stated, "keys": keys })).await.unwrap();
