@@ -82,7 +82,7 @@ fn passes(error: &StepError) -> bool {
 
 /// What a person has to know and to do.
 fn stands(context: &StepContext, outage: &Outage, error: &StepError) -> StepError {
-    let Outage { system, region, old, since, end, .. } = outage;
+    let Outage { system, region, resource_id, old, since, end, .. } = outage;
     let cure = if error.error == "Keyferry.Foreign" {
         format!("Something else bears the name {system}: rename it, and delete nothing")
     } else {
@@ -90,7 +90,7 @@ fn stands(context: &StepContext, outage: &Outage, error: &StepError) -> StepErro
     };
     let cause = format!(
         "{system} in {region} is out of service since {} and has to serve by {}. Its data is in the instance {old}, or in the one \
-         named {system}. It could not be put back: {}: {}. {cure}; then `keyferry run retry {} --reason TEXT`",
+         named {system}; the original has the resource id {resource_id}. It could not be put back: {}: {}. {cure}; then `keyferry run retry {} --reason TEXT`",
         text(*since),
         text(*end),
         error.error,

@@ -67,10 +67,8 @@ impl Step for RemoveLeftOver {
             return Err(refused(&format!("the run {run} that made it is open")));
         }
         let source = found.dbi_resource_id().unwrap_or_default();
-        let filter = aws_sdk_rds::types::Filter::builder().name("dbi-resource-id").values(source).build();
-        let asked = rds.describe_db_instances().filters(filter).send().await;
-        let asked = asked.map_err(|error| failure(&format!("describe the instance {source}"), &error))?;
-        if !asked.db_instances().iter().any(|instance| instance.db_instance_status() == Some("available")) {
+        let system = systems::instance_of(&rds, source).await?;
+        if system.is_none_or(|system| system.db_instance_status() != Some("available")) {
             return Err(refused(&format!("the system {source} that it was made of is not there, or not available")));
         }
         if found.status() != Some("available") {

@@ -112,13 +112,11 @@ impl Domain {
         old: &str,
     ) -> Result<Progress, StepError> {
         let id = &item.system.id;
-        let Some(frozen) = systems::instance(rds, old).await? else {
-            return self.missing(context, &format!("instance {id} or {old}"));
+        // By what it keeps under any name: somebody may have moved it aside meanwhile.
+        let Some(frozen) = systems::instance_of(rds, &item.system.resource_id).await? else {
+            return self.missing(context, &format!("instance {id} or {old} ({})", item.system.resource_id));
         };
-        if frozen.dbi_resource_id() != Some(&item.system.resource_id) {
-            let cause = format!("instance {old} is not what {id} was: it was not touched");
-            return Err(StepError::new("Keyferry.Foreign", cause));
-        }
+        let old = frozen.db_instance_identifier().unwrap_or(old);
         if let Wait::For(what) = settled(&frozen)? {
             return Ok(self.pending(what));
         }

@@ -2,7 +2,7 @@
 
 use aws_sdk_rds::{
     Client,
-    types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot},
+    types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot, Filter},
 };
 
 use crate::aws::{Failure, failure};
@@ -44,6 +44,18 @@ pub async fn instance(rds: &Client, id: &str) -> Result<Option<DbInstance>, Fail
     match rds.describe_db_instances().db_instance_identifier(id).send().await {
         Ok(output) => Ok(output.db_instances.unwrap_or_default().into_iter().next()),
         Err(error) => absent(failure(&format!("describe instance {id}"), &error)),
+    }
+}
+
+/// An instance by its resource id (`db-…`), which it keeps whatever it is renamed to; `None` when there is none.
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn instance_of(rds: &Client, resource_id: &str) -> Result<Option<DbInstance>, Failure> {
+    let filter = Filter::builder().name("dbi-resource-id").values(resource_id).build();
+    match rds.describe_db_instances().filters(filter).send().await {
+        Ok(output) => Ok(output.db_instances.unwrap_or_default().into_iter().next()),
+        Err(error) => absent(failure(&format!("describe the instance with the resource id {resource_id}"), &error)),
     }
 }
 

@@ -22,7 +22,7 @@ mod survey;
 mod tags;
 
 pub use beside::Export;
-pub use cloud::{Readiness, backup, instance, instance_arn, readiness, short_name, snapshot};
+pub use cloud::{Readiness, backup, instance, instance_arn, instance_of, readiness, short_name, snapshot};
 pub use differences::{adjustable, differences};
 pub use frozen::{FREEZE, Frozen, Writers, secret, unsupported, waiting_changes};
 pub use listing::{Kind, Listings, Resource, time};

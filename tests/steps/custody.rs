@@ -1,6 +1,7 @@
 //! The purge destroys only what is proven to be replaced: the data loss that was, step by step, and everything beside it.
 
 use aws_sdk_rds::types::Tag;
+use keyferry::worker::{OUTAGES, Progress, StepHost};
 use serde_json::{Value, json};
 
 use super::{
@@ -23,7 +24,7 @@ pub async fn cure(world: &World, state: &str, error: &str, cause: &str) {
     } else if error == "Keyferry.DataExists" {
         let arns = cause.split([' ', ',']).filter(|word| word.starts_with("arn:"));
         for arn in arns {
-            let arn = arn.trim_end_matches('.');
+            let arn = arn.trim_end_matches(['.', ':']);
             let tag = Tag::builder().key("keyferry:archive").value("yes").build();
             let rds = world.aws.rds(&region_of(arn)).await.unwrap();
             rds.add_tags_to_resource().resource_name(arn).tags(tag).send().await.unwrap();
@@ -88,80 +89,116 @@ async fn stage(systems: &[(&str, &str)]) -> Stage {
     Stage { world, keys }
 }
 
+/// The original of a system that is out of service, put back by the record of its outage.
+async fn put_back(world: &World, resource: &str) -> Value {
+    let now = world.memory.now();
+    world.run("put-back-system", &json!({ "resource": resource, "not_before": now })).await.unwrap()
+}
+
+/// Who gives the original its name back after the first run was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum ByWhom {
+    /// What a cancel begins.
+    PutBack,
+    /// A person, before it comes to that.
+    Person,
+    /// A person, by the printed cure, where no record says that it was taken out of service.
+    Cure,
+}
+
 /// What keyferry led to when its own advice was followed: an original that was put back by hand was taken for an old system, an
 /// empty one was provisioned in its place, and the only copy of the data was purged. With one system, and with two, of which one
 /// was skipped silently.
 #[tokio::test]
 async fn the_data_loss_that_following_the_printed_cures_led_to_does_not_happen() {
-    for systems in
-        [&[("dave-production", "production")][..], &[("dave-production", "production"), ("dave-sandbox", "sandbox")]]
-    {
-        let stage = stage(systems).await;
-        let world = &stage.world;
-        let originals = made(world, "CreateDBInstance").len();
-        let original = resource_id(world, "dave-production").await;
-        // The first run is cancelled while the final snapshot is taken.
-        let inventory = stage.inventory().await;
-        let production =
-            inventory["systems"].as_array().unwrap().iter().find(|system| system["id"] == "dave-production");
-        let item = stage.item(production.unwrap(), 1);
-        world.run("pre-copy-system", &item).await.unwrap();
-        world.run("plan-outage", &item).await.unwrap();
-        world.run("freeze-system", &item).await.unwrap();
-        drop(world.once("snapshot-system", &item).await.unwrap());
-        world.pass(3600);
-        // The second run, with a person who does what the halts say.
-        world.begin("run-2");
-        let mut runner = Runner::new(world, answers(vec![json!({ "keys": stage.keys["keys"] })]));
-        let output = runner.drive("customer-managed", json!({})).await;
-        let halts: Vec<&str> = runner.halts.iter().map(|(error, _)| error.as_str()).collect();
-        assert_eq!(halts, ["Keyferry.Interrupted"], "{:#?}", runner.halts);
-        assert!(!runner.halts[0].1.contains("remove") && !runner.halts[0].1.contains("delete"), "{:#?}", runner.halts);
-        assert_eq!(made(world, "CreateDBInstance").len(), originals, "an empty system was made");
-        assert_eq!(output["summary"]["conclusion"], "compliant", "{output:#}");
-        let mut names: Vec<&str> = systems.iter().map(|(id, _)| *id).collect();
-        names.sort_unstable();
-        assert_eq!(world.names(WEST).await, names);
-        // What serves is what the original's last snapshot was restored to.
-        let lineage = world.record("lineage", &original).expect("the original's lineage");
-        assert_eq!(
-            lineage["successor"]["resource_id"],
-            resource_id(world, "dave-production").await.as_str(),
-            "{lineage:#}"
-        );
-        assert_eq!(lineage["run"], "run-2");
-        let lost =
-            world.records_of("purge-ledger").into_iter().filter(|entry| entry["resource_id"] == original.as_str());
-        assert!(lost.count() >= 3, "the original and the first run's snapshots are purged, each with its proof");
+    let one = &[("dave-production", "production")][..];
+    let two = &[("dave-production", "production"), ("dave-sandbox", "sandbox")][..];
+    for by_whom in [ByWhom::PutBack, ByWhom::Person, ByWhom::Cure] {
+        for systems in [one, two] {
+            interrupted(systems, by_whom).await;
+        }
     }
 }
 
-#[tokio::test]
-async fn an_original_that_was_moved_aside_by_hand_is_asked_for_and_not_replaced_by_an_empty_one() {
-    let stage = stage(&[("dave-production", "production")]).await;
+async fn interrupted(systems: &[(&str, &str)], by_whom: ByWhom) {
+    let stage = stage(systems).await;
     let world = &stage.world;
-    let item = stage.item(&stage.inventory().await["systems"][0], 1);
+    let originals = made(world, "CreateDBInstance").len();
+    let original = resource_id(world, "dave-production").await;
+    // The first run is cancelled while the final snapshot is taken.
+    let inventory = stage.inventory().await;
+    let production = inventory["systems"].as_array().unwrap().iter().find(|system| system["id"] == "dave-production");
+    let item = stage.item(production.unwrap(), 1);
+    world.run("pre-copy-system", &item).await.unwrap();
     world.run("plan-outage", &item).await.unwrap();
     world.run("freeze-system", &item).await.unwrap();
-    let old = world.names(WEST).await[0].clone();
-    let rds = world.aws.rds(WEST).await.unwrap();
-    let change = rds.modify_db_instance().db_instance_identifier(&old).new_db_instance_identifier("dave-aside");
-    change.apply_immediately(true).send().await.unwrap();
+    drop(world.once("snapshot-system", &item).await.unwrap());
     world.pass(3600);
-    for run in ["run-1", "run-2"] {
-        world.begin(run);
-        let halt = world.once("take-inventory", &stage.with(json!({}))).await.unwrap_err();
-        assert_eq!(halt.error, "Keyferry.Interrupted");
-        assert!(halt.cause.contains("rename dave-aside to dave-production in us-west-2"), "{halt}");
+    match by_whom {
+        ByWhom::PutBack => {}
+        ByWhom::Person => {
+            let aside = world.names(WEST).await.into_iter().find(|name| name.starts_with("byok-")).unwrap();
+            let cause = format!("by hand: rename {aside} to dave-production in {WEST}, of one's own accord");
+            cure(world, "", "", &cause).await;
+        }
+        ByWhom::Cure => world.forget(OUTAGES),
     }
-    cure(
-        world,
-        "",
-        "Keyferry.Interrupted",
-        &world.once("take-inventory", &stage.with(json!({}))).await.unwrap_err().cause,
-    )
-    .await;
-    assert_eq!(stage.inventory().await["systems"][0]["id"], "dave-production");
+    if by_whom != ByWhom::Cure {
+        assert_eq!(put_back(world, &original).await["outcome"], "kept");
+    }
+    // The second run, with a person who does what the halts say.
+    world.begin("run-2");
+    let mut runner = Runner::new(world, answers(vec![json!({ "keys": stage.keys["keys"] })]));
+    let output = runner.drive("customer-managed", json!({})).await;
+    let halts: Vec<&str> = runner.halts.iter().map(|(error, _)| error.as_str()).collect();
+    let expected: &[&str] = if by_whom == ByWhom::Cure { &["Keyferry.Interrupted"] } else { &[] };
+    assert_eq!(halts, expected, "{:#?}", runner.halts);
+    assert!(runner.halts.iter().all(|(_, cause)| !cause.contains("remove") && !cause.contains("delete")));
+    assert_eq!(made(world, "CreateDBInstance").len(), originals, "an empty system was made");
+    assert_eq!(output["summary"]["conclusion"], "compliant", "{output:#}");
+    let mut names: Vec<&str> = systems.iter().map(|(id, _)| *id).collect();
+    names.sort_unstable();
+    assert_eq!(world.names(WEST).await, names);
+    // What serves is what the original's last snapshot was restored to.
+    let lineage = world.record("lineage", &original).expect("the original's lineage");
+    let serving = resource_id(world, "dave-production").await;
+    assert_eq!(lineage["successor"]["resource_id"], serving.as_str(), "{lineage:#}");
+    assert_eq!(lineage["run"], "run-2");
+    let lost = world.records_of("purge-ledger").into_iter().filter(|entry| entry["resource_id"] == original.as_str());
+    assert!(lost.count() >= 3, "the original and the first run's snapshots are purged, each with its proof");
+}
+
+#[tokio::test]
+async fn an_original_that_was_moved_aside_by_hand_is_put_back_or_asked_for_and_not_replaced_by_an_empty_one() {
+    for recorded in [true, false] {
+        let stage = stage(&[("dave-production", "production")]).await;
+        let world = &stage.world;
+        let original = resource_id(world, "dave-production").await;
+        let item = stage.item(&stage.inventory().await["systems"][0], 1);
+        world.run("plan-outage", &item).await.unwrap();
+        world.run("freeze-system", &item).await.unwrap();
+        let old = world.names(WEST).await[0].clone();
+        cure(world, "", "", &format!("by hand: rename {old} to dave-aside in {WEST}, of one's own accord")).await;
+        world.begin("run-2");
+        if recorded {
+            // Another run waits until the system serves again.
+            let waits = world.once("take-inventory", &stage.with(json!({}))).await.unwrap();
+            assert!(matches!(&waits, Progress::Pending { waiting_for, .. } if waiting_for.contains("dave-production")));
+            assert_eq!(put_back(world, &original).await["outcome"], "kept");
+        } else {
+            world.forget(OUTAGES);
+            for _ in 0..2 {
+                let halt = world.once("take-inventory", &stage.with(json!({}))).await.unwrap_err();
+                assert_eq!(halt.error, "Keyferry.Interrupted");
+                assert!(halt.cause.contains("rename dave-aside to dave-production in us-west-2"), "{halt}");
+            }
+            let halt = world.once("take-inventory", &stage.with(json!({}))).await.unwrap_err();
+            cure(world, "", &halt.error, &halt.cause).await;
+        }
+        assert_eq!(world.names(WEST).await, ["dave-production"]);
+        assert_eq!(resource_id(world, "dave-production").await, original);
+        assert_eq!(stage.inventory().await["systems"][0]["id"], "dave-production");
+    }
 }
 
 #[tokio::test]
@@ -179,9 +216,10 @@ async fn beside_data_no_empty_system_is_made_until_a_person_says_that_it_is_an_a
     let halt = world.once("take-inventory", &stage.with(json!({}))).await.unwrap_err();
     assert_eq!(halt.error, "Keyferry.DataExists");
     assert!(halt.cause.contains("tax-2019") && made(world, "CreateDBInstance").len() == before, "{halt}");
+    cure(world, "Take inventory", &halt.error, &halt.cause).await;
     let mut runner = Runner::new(world, answers(vec![json!({ "keys": stage.keys["keys"] })]));
     runner.drive("customer-managed", json!({})).await;
-    assert_eq!(runner.halts.len(), 1, "{:#?}", runner.halts);
+    assert_eq!(runner.halts.len(), 0, "{:#?}", runner.halts);
     assert_eq!(made(world, "CreateDBInstance").len(), before + 1);
     assert!(snapshots(world, WEST).await.contains(&"tax-2019".to_owned()), "the archive is left alone");
 }

@@ -131,6 +131,11 @@ impl World {
         records.iter().filter(|((name, _), _)| name == collection).map(|(_, body)| body.clone()).collect()
     }
 
+    /// Loses the records of a collection, as an installation that was set up anew has.
+    pub fn forget(&self, collection: &str) {
+        self.memory.records.lock().unwrap().retain(|(name, _), _| name != collection);
+    }
+
     fn context(&self, checkpoint: Option<Value>) -> StepContext {
         let host: Arc<dyn StepHost> = self.memory.clone();
         let mut context = StepContext::detached(&self.run_id(), "dave", "State", host);
