@@ -7,7 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Domain, audit::Saved, canary::canary, common::Wait};
+use super::{
+    Domain,
+    audit::Saved,
+    canary::{canary, end_canary},
+    common::Wait,
+};
 use crate::{
     audit::KeySeen,
     aws::Failure,
@@ -136,9 +141,11 @@ impl Domain {
         }
         let rds = self.aws.rds(region).await?;
         let vendor = (self.config.vendor.name.as_str(), self.aws.account(region).unwrap_or_default());
-        Ok(match canary(&rds, &self.owner(context), arn, vendor).await {
+        let (owner, begun) = (self.owner(context), context.checkpoint.is_some());
+        Ok(match canary(&rds, &owner, arn, vendor, begun).await {
             Ok(Wait::For(what)) => Canary::Waiting(what),
             Ok(Wait::Ready(probe)) if probe.state == ProbeState::Passed => {
+                end_canary(&rds, &owner, arn).await?;
                 let used = Used { at: context.now(), denied, seen: probe.seen.clone() };
                 saved.canaries.insert(arn.to_owned(), used.clone());
                 Canary::Known(probe, Some(used.at))

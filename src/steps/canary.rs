@@ -6,7 +6,7 @@
 
 use aws_sdk_rds::Client;
 
-use super::common::{Copy, Wait, delete_instance, ensure_copy, settled};
+use super::common::{Copy, Wait, delete_instance, ensure_copy, require_ours, settled};
 use crate::{
     aws::{Failure, failure, once},
     keys::Probe,
@@ -97,29 +97,43 @@ fn created<T>(outcome: Result<T, Failure>) -> Result<(), StepError> {
     }
 }
 
-/// One copy under `key`, then its deletion; `vendor` names the vendor in what the customer has to change.
+/// The name of the copy by which a run proves a key.
+fn copy_name(owner: &Owner, key: &str) -> String {
+    identifier(&format!("byok-{}-canary-{}-{}", owner.enterprise, owner.run, systems::short_name(key)))
+}
+
+/// One copy under `key`, which stays until [`end_canary`]; `vendor` names the vendor in what the customer has to change. A
+/// copy that is there already proves something only where the caller knows that this visit has begun it (`begun`): an older
+/// one is deleted and made anew.
 ///
 /// # Errors
 /// AWS could not be asked, or the canary itself is not keyferry's.
-pub async fn canary(rds: &Client, owner: &Owner, key: &str, vendor: (&str, &str)) -> Result<Wait<Probe>, StepError> {
-    let name = identifier(&format!("byok-{}-canary-{}-{}", owner.enterprise, owner.run, systems::short_name(key)));
-    if systems::snapshot(rds, &name).await?.is_none()
-        && let Wait::For(what) = ensure_sources(rds).await?
-    {
-        return Ok(Wait::For(what));
+pub async fn canary(
+    rds: &Client,
+    owner: &Owner,
+    key: &str,
+    vendor: (&str, &str),
+    begun: bool,
+) -> Result<Wait<Probe>, StepError> {
+    let name = copy_name(owner, key);
+    match systems::snapshot(rds, &name).await? {
+        Some(old) if !begun && old.status() == Some("available") => {
+            end_canary(rds, owner, key).await?;
+            return Ok(Wait::For(format!("RDS: copy {name} of another look is deleted")));
+        }
+        Some(_) => {}
+        None => {
+            if let Wait::For(what) = ensure_sources(rds).await? {
+                return Ok(Wait::For(what));
+            }
+        }
     }
     // A copy that is there was made of the same one.
     let source = SOURCES[name.bytes().map(usize::from).sum::<usize>() % SOURCES.len()];
     let copy = Copy { source, name: &name, key, role: "canary-copy", tags: Tags::new() };
     match ensure_copy(rds, owner, &copy).await {
         Ok(Wait::For(what)) => Ok(Wait::For(what)),
-        Ok(Wait::Ready(_)) => {
-            let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&name).send().await;
-            match deleted.map_err(|error| failure(&format!("delete snapshot {name}"), &error)) {
-                Err(failure) if !failure.not_found() => Err(failure.into()),
-                Ok(_) | Err(_) => Ok(Wait::Ready(Probe::passed(PROBE, "RDS copied a snapshot under the key"))),
-            }
-        }
+        Ok(Wait::Ready(_)) => Ok(Wait::Ready(Probe::passed(PROBE, "RDS copied a snapshot under the key"))),
         Err(error) if error.error == "Keyferry.KeyNotUsable" => {
             let (name, account) = vendor;
             let change = format!(
@@ -129,5 +143,20 @@ pub async fn canary(rds: &Client, owner: &Owner, key: &str, vendor: (&str, &str)
             Ok(Wait::Ready(Probe::failed(PROBE, "statement-attachment-missing", error.cause, change)))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Deletes the copy by which a run has proven a key, if it is there.
+///
+/// # Errors
+/// AWS could not be asked, or the copy is not this run's.
+pub async fn end_canary(rds: &Client, owner: &Owner, key: &str) -> Result<(), StepError> {
+    let name = copy_name(owner, key);
+    let Some(copy) = systems::snapshot(rds, &name).await? else { return Ok(()) };
+    require_ours(owner, &systems::of_snapshot(&copy), &format!("snapshot {name}"))?;
+    let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&name).send().await;
+    match deleted.map_err(|error| failure(&format!("delete snapshot {name}"), &error)) {
+        Err(failure) if !failure.not_found() => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(()),
     }
 }

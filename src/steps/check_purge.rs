@@ -42,7 +42,7 @@ impl Step for CheckPurge {
         match self.0.prove_list(context, &list, &mut passed).await? {
             Wait::For(what) => Ok(self.0.pending_with(what, json!({ "canaries": passed }))),
             Wait::Ready(seen) => {
-                let oldest = passed.values().min().copied().unwrap_or_else(|| context.now());
+                let oldest = passed.oldest().unwrap_or_else(|| context.now());
                 let body = json!({ "run": context.run, "plan": plan, "canary_at": oldest, "seen": seen });
                 let record = Record { collection: CHECKS, key: plan.clone(), body };
                 Ok(Progress::recorded(json!({ "verdict": "proven", "plan": plan, "seen": seen }), vec![record]))

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Domain,
-    canary::canary,
+    canary::{canary, end_canary},
     common::{Wait, settled},
     lineage,
     plan_purge::PLANS,
@@ -94,13 +94,35 @@ pub(super) async fn approved(context: &StepContext, hash: &str) -> Result<(Purge
     }
 }
 
-/// Canaries that passed, by key.
-pub(super) type Canaries = BTreeMap<String, DateTime<Utc>>;
+/// Canaries of a visit, as its checkpoint keeps them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Canaries {
+    /// When each key's copy was seen to be there.
+    passed: BTreeMap<String, DateTime<Utc>>,
+    looked_at: DateTime<Utc>,
+    /// Copies that are there were made since this visit began, and somebody has looked since then: they prove something now.
+    #[serde(skip)]
+    begun: bool,
+}
 
-/// What was saved of the canaries that passed in this visit.
+impl Canaries {
+    /// When the oldest of them passed.
+    pub(super) fn oldest(&self) -> Option<DateTime<Utc>> {
+        self.passed.values().min().copied()
+    }
+
+    fn is_fresh(&self, key: &str, now: DateTime<Utc>) -> bool {
+        self.passed.get(key).is_some_and(|at| now - *at < FRESH)
+    }
+}
+
+/// What was saved of the canaries of this visit.
 pub(super) fn canaries(context: &StepContext) -> Canaries {
     let saved = context.checkpoint.as_ref().and_then(|saved| saved.get("canaries"));
-    saved.and_then(|saved| Canaries::deserialize(saved).ok()).unwrap_or_default()
+    let mut canaries = saved.and_then(|saved| Canaries::deserialize(saved).ok()).unwrap_or_default();
+    canaries.begun = (context.now() - canaries.looked_at).abs() < FRESH;
+    canaries.looked_at = context.now();
+    canaries
 }
 
 /// What the proof found, for the ledger.
@@ -116,7 +138,7 @@ impl Domain {
         &self,
         context: &StepContext,
         list: &PurgePlan,
-        passed: &mut Canaries,
+        canaries: &mut Canaries,
     ) -> Result<Wait<Seen>, StepError> {
         let mut keys: BTreeSet<(String, String)> = list.keys.all().into_iter().collect();
         keys.extend(list.lines.iter().flat_map(Line::keys));
@@ -131,7 +153,7 @@ impl Domain {
         let mut waits = Vec::new();
         let mut seen = Vec::new();
         for (region, key) in &keys {
-            match self.prove_key(context, region, key, true, passed).await? {
+            match self.prove_key(context, region, key, true, canaries).await? {
                 Wait::For(what) => waits.push(what),
                 Wait::Ready(found) => seen.push(found),
             }
@@ -153,7 +175,7 @@ impl Domain {
         &self,
         context: &StepContext,
         line: &Line,
-        passed: &mut Canaries,
+        canaries: &mut Canaries,
     ) -> Result<Wait<Seen>, StepError> {
         if let Some(successor) = &line.successor {
             let records = lineage::all(context).await?;
@@ -168,7 +190,7 @@ impl Domain {
         }
         let mut seen = Vec::new();
         for (region, key) in line.keys() {
-            match self.prove_key(context, &region, &key, false, passed).await? {
+            match self.prove_key(context, &region, &key, false, canaries).await? {
                 Wait::For(what) => return Ok(Wait::For(what)),
                 Wait::Ready(found) => seen.push(found),
             }
@@ -183,35 +205,39 @@ impl Domain {
     }
 
     /// A key serves now. A policy that lets only RDS use the key denies every direct use: then, and for a whole list always,
-    /// a copy by RDS that is younger than [`FRESH`] has to show it.
+    /// a copy by RDS that is younger than [`FRESH`] has to show it. What a copy proves is written down before it is deleted:
+    /// else a lost outcome would have it made again.
     async fn prove_key(
         &self,
         context: &StepContext,
         region: &str,
         key: &str,
         with_canary: bool,
-        passed: &mut Canaries,
+        canaries: &mut Canaries,
     ) -> Result<Wait<Value>, StepError> {
         let kms = self.aws.kms(region).await?;
         let tags = [("purpose", "keyferry-probe"), ("enterprise", &context.enterprise), ("run", &context.run)];
         let battery = usable(&kms, key, &tags).await?;
         failed(&battery, region, key)?;
-        let fresh = passed.get(key).is_some_and(|at| context.now() - *at < FRESH);
-        if (with_canary || battery.denied()) && !fresh {
-            let rds = self.aws.rds(region).await?;
+        let rds = self.aws.rds(region).await?;
+        let owner = self.owner(context);
+        if canaries.is_fresh(key, context.now()) {
+            // That it passed is written down: the copy has served.
+            end_canary(&rds, &owner, key).await?;
+        } else if with_canary || battery.denied() {
             let account = self.config.aws.partitions.get(partition(region)).map(|place| place.account.as_str());
             let vendor = (self.config.vendor.name.as_str(), account.unwrap_or_default());
-            match canary(&rds, &self.owner(context), key, vendor).await? {
+            match canary(&rds, &owner, key, vendor, canaries.begun).await? {
                 Wait::For(what) => return Ok(Wait::For(what)),
                 Wait::Ready(probe) => {
                     failed(&battery.settle(probe, vendor.0, vendor.1), region, key)?;
-                    passed.insert(key.to_owned(), context.now());
+                    canaries.passed.insert(key.to_owned(), context.now());
+                    return Ok(Wait::For(format!("RDS: the copy that proves {key} is deleted")));
                 }
             }
         }
-        Ok(Wait::Ready(
-            json!({ "key": key, "region": region, "usable_at": context.now(), "canary_at": passed.get(key) }),
-        ))
+        let canary_at = canaries.passed.get(key);
+        Ok(Wait::Ready(json!({ "key": key, "region": region, "usable_at": context.now(), "canary_at": canary_at })))
     }
 
     /// What holds the data is there, is what the list names, and can be read.

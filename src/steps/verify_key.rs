@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     audit_keys::Used,
-    canary::canary,
+    canary::{canary, end_canary},
     common::{Wait, input},
 };
 use crate::{
@@ -69,13 +69,15 @@ impl Step for VerifyKey {
             return Ok(self.0.pending_with(waiting, checkpoint));
         }
         let rds = self.0.aws.rds(&region).await?;
-        match canary(&rds, &self.0.owner(context), &arn, self.vendor(&region)).await? {
+        let (owner, begun) = (self.0.owner(context), context.checkpoint.is_some());
+        match canary(&rds, &owner, &arn, self.vendor(&region), begun).await? {
             Wait::For(what) => Ok(self.0.pending_with(what, checkpoint)),
             Wait::Ready(canary) if canary.state == ProbeState::Failed && in_grace => {
                 let waiting = format!("the policy of {arn} to spread: RDS may not use the key yet");
                 Ok(self.0.pending_with(waiting, checkpoint))
             }
             Wait::Ready(canary) => {
+                end_canary(&rds, &owner, &arn).await?;
                 let used = Used { at: context.now(), denied: battery.denied(), seen: canary.seen.clone() };
                 let proven = (canary.state == ProbeState::Passed).then(|| used.record(&arn));
                 let told = told(&region, &arn, battery, canary, self.vendor(&region));
