@@ -2,6 +2,8 @@
 //!
 //! Nothing here comes from tags, descriptions or names that a caller chose freely, except the identifiers themselves.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 use super::super::{Caller, kms};
@@ -53,20 +55,21 @@ pub struct Holding {
 impl State {
     /// Everything that holds data, at a time.
     pub fn stock(&self, kms: &kms::State, now: DateTime<Utc>) -> Vec<Holding> {
+        let mut keys = Keys { kms, now, known: BTreeMap::new() };
         let mut stock: Vec<Holding> =
-            self.instances.iter().map(|(_, row)| self.instance_holding(kms, row, now)).collect();
-        stock.extend(self.clusters.iter().map(|(_, row)| cluster_holding(kms, row, now)));
+            self.instances.iter().map(|(_, row)| self.instance_holding(&mut keys, row)).collect();
+        stock.extend(self.clusters.iter().map(|(_, row)| cluster_holding(&mut keys, row)));
         for (kind, table) in
             [(HoldingKind::Snapshot, &self.snapshots), (HoldingKind::ClusterSnapshot, &self.cluster_snapshots)]
         {
             stock.extend(table.iter().map(|(arn, row)| {
                 let status = if row.available(now) { "available" } else { "creating" };
-                from_snapshot(kms, (kind, arn, status), row, now)
+                from_snapshot(&mut keys, (kind, arn, status), row)
             }));
         }
         for row in backups::everywhere(self, now) {
             let arn = row.place.arn("auto-backup", &row.id);
-            let mut holding = from_snapshot(kms, (HoldingKind::Backup, &arn, &row.status), &row.data, now);
+            let mut holding = from_snapshot(&mut keys, (HoldingKind::Backup, &arn, &row.status), &row.data);
             holding.complete = row.status != "creating";
             holding.automated = true;
             stock.push(holding);
@@ -74,7 +77,7 @@ impl State {
         stock
     }
 
-    fn instance_holding(&self, kms: &kms::State, row: &Instance, now: DateTime<Utc>) -> Holding {
+    fn instance_holding(&self, keys: &mut Keys<'_>, row: &Instance) -> Holding {
         Holding {
             kind: HoldingKind::Instance,
             arn: row.arn(),
@@ -88,7 +91,7 @@ impl State {
             going: is_going(&row.plan),
             content: row.content.clone(),
             key: row.kms.clone(),
-            decryptable: decryptable(kms, &row.place, row.kms.as_deref(), now) && !is_lost(&row.status),
+            decryptable: keys.decryptable(&row.place, row.kms.as_deref()) && !is_lost(&row.status),
             address: Some(row.address()),
             serving: self.takes_clients(row),
             replica: row.replica_of.is_some(),
@@ -96,7 +99,7 @@ impl State {
     }
 }
 
-fn cluster_holding(kms: &kms::State, row: &Cluster, now: DateTime<Utc>) -> Holding {
+fn cluster_holding(keys: &mut Keys<'_>, row: &Cluster) -> Holding {
     Holding {
         kind: HoldingKind::Cluster,
         arn: row.arn(),
@@ -110,19 +113,14 @@ fn cluster_holding(kms: &kms::State, row: &Cluster, now: DateTime<Utc>) -> Holdi
         going: is_going(&row.plan),
         content: row.content.clone(),
         key: row.kms.clone(),
-        decryptable: decryptable(kms, &row.place, row.kms.as_deref(), now) && !is_lost(&row.status),
+        decryptable: keys.decryptable(&row.place, row.kms.as_deref()) && !is_lost(&row.status),
         address: None,
         serving: row.serves(),
         replica: row.replica_of.is_some(),
     }
 }
 
-fn from_snapshot(
-    kms: &kms::State,
-    (kind, arn, status): (HoldingKind, &str, &str),
-    row: &Snapshot,
-    now: DateTime<Utc>,
-) -> Holding {
+fn from_snapshot(keys: &mut Keys<'_>, (kind, arn, status): (HoldingKind, &str, &str), row: &Snapshot) -> Holding {
     Holding {
         kind,
         arn: arn.to_owned(),
@@ -131,12 +129,12 @@ fn from_snapshot(
         id: row.id.clone(),
         resource_id: row.source_resource_id.clone(),
         status: status.to_owned(),
-        complete: row.available(now),
+        complete: row.available(keys.now),
         automated: row.automated,
         going: false,
         content: row.content.clone(),
         key: row.kms.clone(),
-        decryptable: decryptable(kms, &row.place, row.kms.as_deref(), now),
+        decryptable: keys.decryptable(&row.place, row.kms.as_deref()),
         address: None,
         serving: false,
         replica: false,
@@ -151,12 +149,24 @@ fn is_lost(status: &str) -> bool {
     status.starts_with("inaccessible-encryption-credentials")
 }
 
-fn decryptable(kms: &kms::State, place: &Place, key: Option<&str>, now: DateTime<Utc>) -> bool {
-    let Some(key) = key else { return true };
-    let owner = Caller {
-        account: place.account.clone(),
-        partition: place.partition.clone(),
-        arn: format!("arn:{}:iam::{}:root", place.partition, place.account),
-    };
-    kms.may_attach(now, &owner, &place.region, key).is_ok()
+/// Keys, each asked once for each owner however many resources it encrypts.
+struct Keys<'a> {
+    kms: &'a kms::State,
+    now: DateTime<Utc>,
+    known: BTreeMap<(String, String, String), bool>,
+}
+
+impl Keys<'_> {
+    fn decryptable(&mut self, place: &Place, key: Option<&str>) -> bool {
+        let Some(key) = key else { return true };
+        let asked = (place.account.clone(), place.region.clone(), key.to_owned());
+        *self.known.entry(asked).or_insert_with(|| {
+            let owner = Caller {
+                account: place.account.clone(),
+                partition: place.partition.clone(),
+                arn: format!("arn:{}:iam::{}:root", place.partition, place.account),
+            };
+            self.kms.may_attach(self.now, &owner, &place.region, key).is_ok()
+        })
+    }
 }
