@@ -1,5 +1,5 @@
-//! One estate for each thing that makes estates awkward, onboarded in peace. Whether it is migrated or refused: nothing is lost,
-//! no promised write is missing from what serves, and nothing is out of service beyond its window.
+//! One estate for each thing that makes estates awkward, onboarded in peace. Whether it is migrated or refused: no law of the
+//! judge is broken, and the audit says compliant of those alone of which it is true.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,6 @@ use keyferry::engine::Standing;
 
 use super::{
     build::{EAST, Estate, OTHER, Shape, WEST},
-    judge::Law,
     play::Play,
     torture::{lives, runtime},
 };
@@ -183,17 +182,31 @@ fn onboard(which: Awkward) -> (String, Vec<String>) {
     lives(&mut play);
     let ending = match (&play.halted, play.ending) {
         (Some(error), _) => error.clone(),
-        (None, Some(Standing::Succeeded)) => "succeeded".to_owned(),
-        (None, other) => format!("ended {other:?}"),
+        (None, Some(Standing::Succeeded)) => {
+            format!("succeeded: {}", play.conclusion.as_deref().unwrap_or("no report"))
+        }
+        (None, Some(other)) => format!("ended {other:?}"),
+        (None, None) => "is not moved".to_owned(),
     };
     let broken = play.judge.violations.iter().map(|violation| format!("{which:?}: {violation}")).collect();
     (ending, broken)
 }
 
-/// Laws that hold in each of them whatever becomes of it.
-const ALWAYS: [Law; 1] = [Law::Written];
+/// How each has to end: what stands in the way of being moved is said, and what is left under another key keeps the audit from
+/// saying compliant.
+fn ends(which: Awkward) -> &'static str {
+    match which {
+        Awkward::Aurora => "Keyferry.Unsupported: dave-aurora is a cluster",
+        Awkward::Stopped | Awkward::StorageFull => "is not moved",
+        // What was exported lies in a bucket, which nobody looks into.
+        Awkward::Exported => "succeeded: not-proven",
+        // Backups of AWS Backup's and archives of systems that are gone are the enterprise's own, under the vendor's key.
+        Awkward::AwsBackup | Awkward::Archive => "succeeded: deviations",
+        _ => "succeeded: compliant",
+    }
+}
 
-/// What broke a law that always holds, over all cores.
+/// What broke a law, and what did not end as it has to, over all cores.
 fn broken_in(estates: &[Awkward]) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let share = || {
@@ -201,8 +214,10 @@ fn broken_in(estates: &[Awkward]) -> Vec<String> {
         while let Some(which) = estates.get(next.fetch_add(1, Ordering::SeqCst)) {
             let (ending, broken) = onboard(*which);
             println!("{which:?}: {ending}\n    {}", broken.join("\n    "));
-            let always = |line: &String| ALWAYS.iter().any(|law| line.contains(&format!(": {law:?} at ")));
-            wrong.extend(broken.into_iter().filter(always));
+            if !ending.starts_with(ends(*which)) {
+                wrong.push(format!("{which:?} ended so: {ending}; expected: {}", ends(*which)));
+            }
+            wrong.extend(broken);
         }
         wrong
     };

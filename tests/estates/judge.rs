@@ -23,9 +23,6 @@ pub enum Law {
     Compliant,
 }
 
-/// Laws that a seed must not break today. The others are looked at all the same, and what breaks them is counted and shown.
-pub const ENFORCED: &[Law] = &[Law::Written];
-
 #[derive(Debug, Clone)]
 pub struct Violation {
     pub law: Law,

@@ -32,18 +32,21 @@ use tokio::sync::watch;
 
 use super::clock::VirtualClock;
 
-const DEFINITIONS: [(&str, &str); 3] = [
+const DEFINITIONS: [(&str, &str); 4] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
+    ("put-back", include_str!("../../workflows/put-back.asl.json")),
 ];
 
 /// How often keyferry looks at what RDS is busy with.
 const LOOK: Duration = Duration::from_secs(300);
 /// Yields after which everything that can move has moved: the longest chain of tasks that wake each other is far shorter.
 const YIELDS: usize = 64;
-/// The claim loop, and the renewal of leases.
-const ASLEEP: usize = 2;
+/// How often keyferry looks whether a system that is out of service is due.
+const OUTAGE_LOOK: Duration = Duration::from_secs(600);
+/// The claim loop, the renewal of leases, and the watch over outages.
+const ASLEEP: usize = 3;
 
 /// In which execution of a step, and after how many polls of it, the process dies.
 #[derive(Debug, Clone, Copy)]
@@ -57,11 +60,17 @@ pub struct Death {
 pub enum Rogue {
     /// `swap-system` says that it is done and gives nothing its name.
     SwapDoesNothing,
+    /// `confirm-cut-over` believes it.
+    NothingIsConfirmed,
     /// `verify-system` finds a difference each time.
     NothingMatches,
     /// `thaw-system` says that the original serves and puts nothing back.
     ThawDoesNothing,
-    /// `purge-resource` deletes what it is given without a look at what is left.
+    /// `put-back-system`, which comes at the deadline or after a cancel, waits for ever.
+    PutBackWaits,
+    /// `check-purge` says that the whole list is proven.
+    NothingIsProven,
+    /// `purge-resource` deletes its line of the list without a look at what is left.
     PurgeLooksAtNothing,
 }
 
@@ -69,22 +78,37 @@ impl Rogue {
     fn step(self) -> &'static str {
         match self {
             Self::SwapDoesNothing => "swap-system",
+            Self::NothingIsConfirmed => "confirm-cut-over",
             Self::NothingMatches => "verify-system",
             Self::ThawDoesNothing => "thaw-system",
+            Self::PutBackWaits => "put-back-system",
+            Self::NothingIsProven => "check-purge",
             Self::PurgeLooksAtNothing => "purge-resource",
         }
     }
 
-    async fn run(self, aws: &Aws, input: &Value) -> Result<Progress, StepError> {
+    async fn run(self, aws: &Aws, context: &StepContext, input: &Value) -> Result<Progress, StepError> {
+        let kept = |system: &Value| json!({ "system": system["id"], "region": system["region"], "outcome": "kept" });
         match self {
             Self::SwapDoesNothing => Ok(Progress::done(json!({}))),
+            Self::NothingIsConfirmed => {
+                let mut done = kept(&input["system"]);
+                done["outcome"] = json!("migrated");
+                Ok(Progress::done(done))
+            }
             Self::NothingMatches => Err(StepError::new("Keyferry.Mismatch", "a difference that a test made up")),
-            Self::ThawDoesNothing => {
-                let (system, region) = (&input["system"]["id"], &input["system"]["region"]);
-                Ok(Progress::done(json!({ "system": system, "region": region, "outcome": "kept" })))
+            Self::ThawDoesNothing => Ok(Progress::done(kept(&input["system"]))),
+            Self::PutBackWaits => {
+                let (poll_after, waiting_for) = (Duration::from_secs(3_600), "a test".to_owned());
+                Ok(Progress::Pending { poll_after, checkpoint: Value::Null, waiting_for })
+            }
+            Self::NothingIsProven => {
+                Ok(Progress::done(json!({ "verdict": "proven", "plan": input["plan"], "seen": {} })))
             }
             Self::PurgeLooksAtNothing => {
-                let text = |member: &str| input["resource"][member].as_str().unwrap_or_default().to_owned();
+                let plan = context.record("purge-plan", input["plan"].as_str().unwrap()).await?.unwrap();
+                let line = &plan["list"]["lines"][usize::try_from(input["number"].as_u64().unwrap()).unwrap()];
+                let text = |member: &str| line[member].as_str().unwrap().to_owned();
                 let rds = aws.rds(&text("region")).await.unwrap();
                 // What is gone already, or goes with something else, is refused.
                 if text("kind") == "instance" {
@@ -128,7 +152,7 @@ impl Step for Mortal {
         let fatal = self.death.filter(|death| death.execution == execution);
         let _running = Running::new(&self.vitals);
         if let Some((rogue, aws)) = &self.rogue {
-            return rogue.run(aws, &input).await;
+            return rogue.run(aws, context, &input).await;
         }
         let mut polls = 0;
         let mut inner = self.inner.run(context, input);
@@ -217,6 +241,7 @@ impl Life {
         let (stop, stopping) = watch::channel(false);
         let worker = service.clone();
         tokio::spawn(async move { worker.run_worker(stopping, Duration::from_secs(60)).await });
+        tokio::spawn(service.clone().watch_outages(OUTAGE_LOOK));
         Self { service, aws, clock: clock.clone(), vitals, _stop: stop }
     }
 

@@ -92,7 +92,12 @@ impl Play {
                     let later = self.within(60, 90_000);
                     self.plan(later, Act::Approve);
                 }
+                // Where nobody misbehaves, what cannot be moved twice will not be moved the third time.
+                "migration-review" if !self.trouble && self.counts.get("reviews").is_some_and(|&times| times > 1) => {
+                    self.until.get_or_insert(self.estate.clock.now() + TimeDelta::hours(26));
+                }
                 "migration-review" if !self.planned(|act| matches!(act, Act::Review)) => {
+                    self.count("reviews");
                     let later = self.within(60, 20_000);
                     self.plan(later, Act::Review);
                 }
@@ -112,6 +117,8 @@ impl Play {
                 true
             }
             Err(error) => {
+                // It may have been over before; what the form does not take is a mistake of the test.
+                assert!(error.code != "answer-invalid", "{form}: {error}");
                 self.say(format!("{form} not answered: {error}"));
                 false
             }
@@ -146,11 +153,7 @@ impl Play {
         }
         let shown = life.service.form_input(&run, "purge-approval").await.unwrap_or(Value::Null);
         let approve = !self.trouble || self.dice.percent(85);
-        let mut answer = json!({ "approve": approve, "reason": "seen" });
-        // Where the approval is bound to what was shown, it says what was.
-        if let (Some(hash), Some(answer)) = (shown.get("hash"), answer.as_object_mut()) {
-            answer.insert("hash".to_owned(), hash.clone());
-        }
+        let answer = json!({ "approve": approve, "plan": shown["plan"], "reason": "seen" });
         if self.answer_form(life, "purge-approval", answer, "engineer").await && approve {
             self.count("approvals");
             if self.trouble && self.dice.percent(40) {
@@ -172,9 +175,9 @@ impl Play {
         if view.status == Standing::Succeeded {
             self.count("succeeded");
             let report = life.service.record("dave", "report", "latest").await.unwrap();
-            let compliant =
-                report.is_some_and(|report| report.body.pointer("/summary/conclusion") == Some(&json!("compliant")));
-            if compliant {
+            let conclusion = report.and_then(|report| report.body["summary"]["conclusion"].as_str().map(str::to_owned));
+            self.conclusion.clone_from(&conclusion);
+            if conclusion.as_deref() == Some("compliant") {
                 self.count("compliant");
                 self.judge.said_compliant(&self.estate.sandbox, &self.keys.values().cloned().collect()).await;
             }

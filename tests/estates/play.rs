@@ -49,6 +49,8 @@ pub struct Play {
     /// The error of the first halt, and how the last run ended.
     pub halted: Option<String>,
     pub ending: Option<Standing>,
+    /// What the last report says.
+    pub conclusion: Option<String>,
 }
 
 impl Play {
@@ -100,6 +102,7 @@ impl Play {
             keys_off_at_approval: false,
             halted: None,
             ending: None,
+            conclusion: None,
         };
         play.plan(0, Act::Start);
         play
