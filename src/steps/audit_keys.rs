@@ -131,27 +131,35 @@ impl Domain {
         denied: bool,
         saved: &mut Saved,
     ) -> Result<Canary, StepError> {
+        let rds = self.aws.rds(region).await?;
+        let owner = self.owner(context);
         let before = match saved.canaries.get(arn) {
-            Some(now) => Some(now.clone()),
+            Some(now) => {
+                // It is written down: the copy has served.
+                if let Err(error) = end_canary(&rds, &owner, arn).await {
+                    return Ok(unknown(region, arn, &error));
+                }
+                Some(now.clone())
+            }
             None => context.record(CANARIES, arn).await?.and_then(|body| serde_json::from_value(body).ok()),
         };
         if let Some(used) = before.filter(|used: &Used| used.denied == denied && context.now() - used.at < CANARY) {
             let seen = format!("{} (at {})", used.seen, crate::schedule::text(used.at));
             return Ok(Canary::Known(Probe::passed("rds-canary", seen), Some(used.at)));
         }
-        let rds = self.aws.rds(region).await?;
         let vendor = (self.config.vendor.name.as_str(), self.aws.account(region).unwrap_or_default());
-        let (owner, begun) = (self.owner(context), context.checkpoint.is_some());
-        Ok(match canary(&rds, &owner, arn, vendor, begun).await {
+        Ok(match canary(&rds, &owner, arn, vendor, context.checkpoint.is_some()).await {
             Ok(Wait::For(what)) => Canary::Waiting(what),
             Ok(Wait::Ready(probe)) if probe.state == ProbeState::Passed => {
-                end_canary(&rds, &owner, arn).await?;
-                let used = Used { at: context.now(), denied, seen: probe.seen.clone() };
-                saved.canaries.insert(arn.to_owned(), used.clone());
-                Canary::Known(probe, Some(used.at))
+                saved.canaries.insert(arn.to_owned(), Used { at: context.now(), denied, seen: probe.seen });
+                Canary::Waiting(format!("RDS: the copy that proves {arn} is deleted"))
             }
             Ok(Wait::Ready(probe)) => Canary::Known(probe, None),
-            Err(error) => Canary::Unknown(format!("RDS in {region} could not be asked to use {arn}: {}", error.cause)),
+            Err(error) => unknown(region, arn, &error),
         })
     }
+}
+
+fn unknown(region: &str, arn: &str, error: &StepError) -> Canary {
+    Canary::Unknown(format!("RDS in {region} could not be asked to use {arn}: {}", error.cause))
 }

@@ -1,8 +1,10 @@
 //! Verifies one key: the battery of probes, then the canary.
 //!
-//! Takes `region`, `arn` and, for a key that the vendor made itself, `custody` (`vendor`). Gives `{region, arn, verdict, probes}`: a key that fails is an answer, not an error. Leaves `key-canary`/ARN when RDS
-//! could use the key. Effect: the canary's copy, deleted again. Again: the probes are repeated, the copy is found by its name. While a direct
-//! use is denied, the policy may still be spreading: the probes are repeated until they pass or the grace is over.
+//! Takes `region`, `arn` and, for a key that the vendor made itself, `custody` (`vendor`). Gives `{region, arn, verdict,
+//! probes}`: a key that fails is an answer, not an error. Leaves `key-canary`/ARN when RDS could use the key. Effect: the
+//! canary's copy, deleted once what it proves is written down. Again: the probes are repeated, the copy is found by its name.
+//! While a direct use is denied, the policy may still be spreading: the probes are repeated until they pass or the grace is
+//! over.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -14,6 +16,7 @@ use super::{
     audit_keys::Used,
     canary::{canary, end_canary},
     common::{Wait, input},
+    purge_proof::FRESH,
 };
 use crate::{
     aws::partition,
@@ -45,6 +48,8 @@ impl Step for VerifyKey {
         let Input { region, arn, custody } = input(self.name(), value)?;
         let since = since(context);
         let checkpoint = json!({ "since": since });
+        let proven = context.checkpoint.as_ref().and_then(|saved| Used::deserialize(saved.get("proven")?).ok());
+        let proven = proven.filter(|used| (context.now() - used.at).abs() < FRESH);
         let in_grace = (context.now() - since).to_std().unwrap_or_default() < self.0.grace;
 
         let kms = self.0.aws.kms(&region).await?;
@@ -69,20 +74,26 @@ impl Step for VerifyKey {
             return Ok(self.0.pending_with(waiting, checkpoint));
         }
         let rds = self.0.aws.rds(&region).await?;
-        let (owner, begun) = (self.0.owner(context), context.checkpoint.is_some());
-        match canary(&rds, &owner, &arn, self.vendor(&region), begun).await? {
+        let owner = self.0.owner(context);
+        if let Some(used) = proven {
+            // That RDS used the key is written down: the copy has served.
+            end_canary(&rds, &owner, &arn).await?;
+            let canary = Probe::passed("rds-canary", used.seen.clone());
+            let told = told(&region, &arn, battery, canary, self.vendor(&region));
+            return Ok(Progress::recorded(told, vec![used.record(&arn)]));
+        }
+        match canary(&rds, &owner, &arn, self.vendor(&region), context.checkpoint.is_some()).await? {
             Wait::For(what) => Ok(self.0.pending_with(what, checkpoint)),
             Wait::Ready(canary) if canary.state == ProbeState::Failed && in_grace => {
                 let waiting = format!("the policy of {arn} to spread: RDS may not use the key yet");
                 Ok(self.0.pending_with(waiting, checkpoint))
             }
-            Wait::Ready(canary) => {
-                end_canary(&rds, &owner, &arn).await?;
-                let used = Used { at: context.now(), denied: battery.denied(), seen: canary.seen.clone() };
-                let proven = (canary.state == ProbeState::Passed).then(|| used.record(&arn));
-                let told = told(&region, &arn, battery, canary, self.vendor(&region));
-                Ok(Progress::recorded(told, proven.into_iter().collect()))
+            Wait::Ready(canary) if canary.state == ProbeState::Passed => {
+                let used = Used { at: context.now(), denied: battery.denied(), seen: canary.seen };
+                let waiting = format!("RDS: the copy that proves {arn} is deleted");
+                Ok(self.0.pending_with(waiting, json!({ "since": since, "proven": used })))
             }
+            Wait::Ready(canary) => Ok(Progress::done(told(&region, &arn, battery, canary, self.vendor(&region)))),
         }
     }
 }

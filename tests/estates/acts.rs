@@ -23,6 +23,8 @@ pub enum Act {
     Attend,
     Approve,
     Review,
+    /// Whoever is asked again for keys has looked into it.
+    AnswerAgain,
     DisableKey(&'static str),
     EnableKey(&'static str),
     DropPolicy(&'static str),
@@ -44,6 +46,7 @@ impl Play {
             Act::Start => self.start(life).await,
             Act::Cancel | Act::Pause | Act::Resume | Act::Attend => self.verb(life, &act).await,
             Act::Approve => self.approve(life).await,
+            Act::AnswerAgain => {}
             Act::Review => {
                 let answer = json!({ "reason": "looked into it" });
                 self.answer_form(life, "migration-review", answer, "engineer").await;

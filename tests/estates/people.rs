@@ -81,7 +81,12 @@ impl Play {
                     return self.answer_form(life, "regions", answer, "engineer").await;
                 }
                 // Who is asked again has looked into it first.
-                "key-arns" if self.asked_again > self.estate.clock.now() => {}
+                "key-arns" if self.asked_again > self.estate.clock.now() => {
+                    if !self.planned(|act| matches!(act, Act::AnswerAgain)) {
+                        let wait = (self.asked_again - self.estate.clock.now()).num_seconds();
+                        self.plan(u64::try_from(wait).unwrap() + 1, Act::AnswerAgain);
+                    }
+                }
                 "key-arns" => {
                     self.asked_again = self.estate.clock.now() + TimeDelta::minutes(30);
                     let answer = json!({ "keys": self.keys });

@@ -159,7 +159,7 @@ impl Play {
             if self.is_over() {
                 return true;
             }
-            stirs = self.act(&life).await;
+            stirs = self.act(&life, stirs).await;
             if !stirs {
                 let moment = self.next_moment();
                 // Where nobody in the process wakes, nothing happens in it.
@@ -186,8 +186,9 @@ impl Play {
         moments.into_iter().flatten().min().unwrap_or(now).max(now + TimeDelta::seconds(1))
     }
 
-    /// Does what is due; whether anything was done that keyferry may react to.
-    pub(super) async fn act(&mut self, life: &Life) -> bool {
+    /// Does what is due; whether anything was done that keyferry may react to. Where nothing has `stirred`, no form is open that
+    /// was not before.
+    pub(super) async fn act(&mut self, life: &Life, stirred: bool) -> bool {
         let now = self.estate.clock.now();
         if now >= self.next_write {
             self.write().await;
@@ -198,7 +199,7 @@ impl Play {
             self.perform(life, act).await;
             return true;
         }
-        self.answer(life).await
+        stirred && self.answer(life).await
     }
 
     /// Every application writes through its endpoint and believes what it is told.
