@@ -14,7 +14,7 @@ use super::{
     Domain,
     common::{CutOver, input},
     outage,
-    thaw_system::Thawed,
+    thaw_system::{Thawed, passes},
 };
 use crate::{
     schedule::text,
@@ -66,18 +66,6 @@ impl Step for PutBackSystem {
 
 fn output(outage: &Outage, served: Served) -> Value {
     json!({ "system": outage.system, "region": outage.region, "outcome": served.word() })
-}
-
-/// What the definition tries again.
-fn passes(error: &StepError) -> bool {
-    const PASSES: [&str; 5] = [
-        "Keyferry.Throttled",
-        "Keyferry.Unavailable",
-        "Keyferry.NotReady",
-        "Keyferry.NoCapacity",
-        "Keyferry.StoreUnavailable",
-    ];
-    PASSES.contains(&error.error.as_str()) || error.error == "Keyferry.LeaseLost"
 }
 
 /// What a person has to know and to do.

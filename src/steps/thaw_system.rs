@@ -92,14 +92,18 @@ impl Domain {
             return Ok(Thawed::Waits(self.pending(what)));
         }
         unmark(&rds, &serving, &owner).await?;
-        if let Some(new) = new {
-            require_ours(&owner, &systems::of_instance(&new), &format!("instance {}", names.new_system()))?;
-            if let Wait::For(what) = delete_instance(&rds, &new).await? {
-                return Ok(Thawed::Waits(self.pending(what)));
-            }
-        }
         if let Wait::For(what) = settled(&serving)? {
             return Ok(Thawed::Waits(self.pending(what)));
+        }
+        if let Some(new) = new {
+            require_ours(&owner, &systems::of_instance(&new), &format!("instance {}", names.new_system()))?;
+            match delete_instance(&rds, &new).await {
+                Ok(Wait::For(what)) => return Ok(Thawed::Waits(self.pending(what))),
+                Ok(Wait::Ready(())) => {}
+                Err(error) if passes(&error) => return Err(error),
+                // The original serves, and what never served is no outage: it is left over, and listed as that.
+                Err(error) => tracing::warn!(error = error.error, "not deleted: {}", error.cause),
+            }
         }
         Ok(Thawed::Serves(Served::Kept, Vec::new()))
     }
@@ -124,6 +128,19 @@ impl Domain {
         rename(rds, old, id).await?;
         Ok(self.pending(format!("RDS: {id} is put back into service")))
     }
+}
+
+/// Errors after which the definitions try again.
+pub(super) fn passes(error: &StepError) -> bool {
+    const PASSES: [&str; 6] = [
+        "Keyferry.Throttled",
+        "Keyferry.Unavailable",
+        "Keyferry.NotReady",
+        "Keyferry.NoCapacity",
+        "Keyferry.StoreUnavailable",
+        "Keyferry.LeaseLost",
+    ];
+    PASSES.contains(&error.error.as_str())
 }
 
 /// Gives a system that was closed to its clients the security groups back that were recorded before.

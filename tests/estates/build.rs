@@ -15,13 +15,14 @@ use keyferry::{
     worker::Clock as _,
 };
 
-use super::clock::VirtualClock;
+use super::{clock::VirtualClock, life::ClosingGroups};
 
 pub const WEST: &str = "us-west-2";
 pub const EAST: &str = "us-east-1";
 pub const CUSTOMER: &str = "123456789012";
 pub const VENDOR: &str = "127450652264";
 pub const OTHER: &str = "210987654321";
+const CLOSING: &str = "sg-00000000000c105ed";
 
 /// What an instance is like. The default is a small plain one without encryption.
 #[derive(Debug, Clone)]
@@ -75,6 +76,19 @@ pub struct Estate {
 }
 
 impl Estate {
+    /// A group that lets nobody in, for each VPC in which systems stand.
+    pub async fn closing_groups(&self) -> ClosingGroups {
+        let mut all = ClosingGroups::new();
+        for region in [WEST, EAST] {
+            let found = self.rds(region).await.describe_db_instances().send().await.unwrap();
+            for vpc in found.db_instances().iter().filter_map(|found| found.db_subnet_group()?.vpc_id()) {
+                all.entry(region.to_owned()).or_default().insert(vpc.to_owned(), CLOSING.to_owned());
+            }
+        }
+        self.sandbox.arrange(|rds, _| rds.close_security_group(CLOSING)).await.unwrap();
+        all
+    }
+
     /// An empty one, with so many times the quotas of a new account.
     pub async fn new(quotas: u16) -> Self {
         let clock = VirtualClock::new(DateTime::from_timestamp(1_790_000_000, 0).unwrap());

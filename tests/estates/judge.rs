@@ -88,6 +88,11 @@ impl Judge {
         self.windows.iter().map(|(_, end)| *end + after).filter(|end| *end > now).min()
     }
 
+    /// The end of the last window.
+    pub fn last_deadline(&self) -> Option<DateTime<Utc>> {
+        self.windows.iter().map(|(_, end)| *end).max()
+    }
+
     /// Looks at how things stand.
     pub async fn look(&mut self, sandbox: &Sandbox) {
         let (now, stock) = (sandbox.now(), sandbox.stock().await.unwrap());

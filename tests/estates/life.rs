@@ -5,6 +5,7 @@
 //! as a killed process's memory is, and what was on its way to the cloud or the store has arrived or not.
 
 use std::{
+    collections::BTreeMap,
     future::poll_fn,
     path::Path,
     sync::{
@@ -47,6 +48,9 @@ const YIELDS: usize = 64;
 const OUTAGE_LOOK: Duration = Duration::from_secs(600);
 /// The claim loop, the renewal of leases, and the watch over outages.
 const ASLEEP: usize = 3;
+
+/// A security group by region and VPC.
+pub type ClosingGroups = BTreeMap<String, BTreeMap<String, String>>;
 
 /// In which execution of a step, and after how many polls of it, the process dies.
 #[derive(Debug, Clone, Copy)]
@@ -199,9 +203,15 @@ pub struct Life {
 
 impl Life {
     /// Starts the process. The one before it is dead, but the system may take a moment to see that.
-    pub async fn begin(store: &Path, sandbox: &Sandbox, clock: &VirtualClock, ends: (Option<Death>, &[Rogue])) -> Self {
-        let (death, rogues) = ends;
+    /// `closing` are the groups that let nobody in, by region and VPC.
+    pub async fn begin(
+        store: &Path,
+        (sandbox, clock): (&Sandbox, &VirtualClock),
+        closing: ClosingGroups,
+        (death, rogues): (Option<Death>, &[Rogue]),
+    ) -> Self {
         let mut config = Config::default();
+        config.aws.closing_groups = closing;
         // Renewals of leases would be most of what happens in days.
         config.worker.lease_s = 3_600;
         let config = Arc::new(config);

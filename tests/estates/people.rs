@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use keyferry::{
     engine::{Actor, Standing},
-    worker::{Clock as _, NewEnterprise, RunView, StartRun},
+    worker::{Clock as _, NewEnterprise, PUT_BACK, RunFilter, RunView, StartRun},
 };
 use serde_json::{Value, json};
 
@@ -48,8 +48,23 @@ impl Play {
             // Another run, one that puts things back for example, is still open.
             Err(error) => {
                 self.say(format!("not started: {error}"));
+                self.put_back_again(life).await;
                 let later = self.within(600, 7_200);
                 self.plan(later, Act::Start);
+            }
+        }
+    }
+
+    /// An engineer retries what puts systems back and stands in attention.
+    async fn put_back_again(&mut self, life: &Life) {
+        let filter = RunFilter { workflow: Some(PUT_BACK.to_owned()), ..RunFilter::default() };
+        for open in life.service.runs(filter).await.unwrap().items {
+            let attention = life.service.run(&open.id).await.unwrap().attention;
+            for stands in attention {
+                if life.service.retry(&open.id, &stands.visit, None, actor("engineer"), "once more").await.is_ok() {
+                    self.say(format!("put back once more: {}", stands.cause));
+                    self.count("put back once more");
+                }
             }
         }
     }
@@ -68,7 +83,7 @@ impl Play {
             self.halted.get_or_insert_with(|| error_of(&view));
             if !self.trouble {
                 // Nobody helps: how things stand is what is asked.
-                self.until.get_or_insert(self.estate.clock.now() + TimeDelta::hours(26));
+                self.until = self.until.or(Some(self.all_windows_over()));
                 return false;
             }
             let later = self.within(60, 7_200);
@@ -99,7 +114,7 @@ impl Play {
                 }
                 // Where nobody misbehaves, what cannot be moved twice will not be moved the third time.
                 "migration-review" if !self.trouble && self.counts.get("reviews").is_some_and(|&times| times > 1) => {
-                    self.until.get_or_insert(self.estate.clock.now() + TimeDelta::hours(26));
+                    self.until = self.until.or(Some(self.all_windows_over()));
                 }
                 "migration-review" if !self.planned(|act| matches!(act, Act::Review)) => {
                     self.count("reviews");
@@ -192,7 +207,7 @@ impl Play {
             return;
         }
         // What was left behind is seen until every window is over.
-        self.until = Some(self.estate.clock.now() + TimeDelta::hours(26));
+        self.until = Some(self.all_windows_over());
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     build::{EAST, Estate, WEST},
     drawn::{Dice, drawn},
     judge::Judge,
-    life::{Death, Life, Rogue},
+    life::{ClosingGroups, Death, Life, Rogue},
 };
 
 /// One seed's estate, and who acts in it.
@@ -27,6 +27,7 @@ pub struct Play {
     pub(super) dice: Dice,
     pub(super) store: PathBuf,
     pub(super) keys: BTreeMap<&'static str, String>,
+    pub(super) closing: ClosingGroups,
     /// Resource ids of the systems as they were found, by name.
     pub(super) originals: BTreeMap<String, String>,
     pub(super) acts: BTreeMap<(DateTime<Utc>, u64), Act>,
@@ -68,6 +69,7 @@ impl Play {
 
     pub(super) async fn new(estate: Estate, dice: Dice, folder: PathBuf, trouble: bool) -> Self {
         let mut judge = Judge::default();
+        let closing = estate.closing_groups().await;
         let mut originals = BTreeMap::new();
         for holding in estate.sandbox.stock().await.unwrap() {
             if holding.kind == HoldingKind::Instance && holding.serving {
@@ -86,6 +88,7 @@ impl Play {
             dice,
             store: folder.join("keyferry.db"),
             keys,
+            closing,
             originals,
             acts: BTreeMap::new(),
             acted: 0,
@@ -138,8 +141,8 @@ impl Play {
             polls: u32::try_from(self.within(1, 40)).unwrap(),
         });
         self.lives += 1;
-        let life =
-            Life::begin(&self.store, &self.estate.sandbox, &self.estate.clock, (death, self.rogues.as_slice())).await;
+        let cloud = (&self.estate.sandbox, &self.estate.clock);
+        let life = Life::begin(&self.store, cloud, self.closing.clone(), (death, self.rogues.as_slice())).await;
         self.estate.aws = life.aws.clone();
         let mut stirs = true;
         loop {
@@ -167,6 +170,11 @@ impl Play {
                 self.estate.clock.go_to(moment);
             }
         }
+    }
+
+    /// When whatever is still out of service is so beyond every window that was agreed.
+    pub(super) fn all_windows_over(&self) -> DateTime<Utc> {
+        self.estate.clock.now().max(self.judge.last_deadline().unwrap_or(self.began)) + TimeDelta::hours(2)
     }
 
     pub(super) fn is_over(&self) -> bool {

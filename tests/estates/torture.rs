@@ -24,7 +24,7 @@ const WANTED: &[(&str, u64)] = &[
     ("retries", 5),
     ("windows", 40),
     ("writes", 5_000),
-    ("late writes", 4),
+    ("late writers", 4),
     ("key changes", 20),
     ("setting changes", 5),
     ("approvals", 15),
@@ -85,6 +85,7 @@ fn play_all(seeds: u64) -> (BTreeMap<&'static str, u64>, Vec<String>) {
                 return (met, broken);
             }
             let played = play(seed);
+            println!("seed {seed}: {} looks, {} violations", played.counts["looks"], played.violations.len());
             broken.extend(played.violations.iter().map(|violation| format!("seed {seed}: {violation}")));
             played.counts.into_iter().for_each(|(what, count)| *met.entry(what).or_default() += count);
         }

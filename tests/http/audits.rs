@@ -2,6 +2,7 @@
 
 use keyferry::{
     audit::{Conclusion, Doubt, DoubtKind, Report, Scope, Summary},
+    keys::watch::HEALTH,
     worker::{NewEnterprise, RecordPut, Service},
 };
 use reqwest::Method;
@@ -117,4 +118,28 @@ async fn a_report_is_found_by_its_name_and_a_doubt_of_the_newest_is_decided_once
     let again: Value = decide("aaaa", "second thoughts").send().await.expect("answered").json().await.expect("JSON");
     assert_eq!(again, decided, "the first decision stands");
     assert_eq!(get("audit-decisions").await["items"][0]["body"], decided);
+}
+
+#[tokio::test]
+async fn nothing_is_moved_while_a_key_in_use_is_lost() {
+    let (server, service) = served().await;
+    let arn = "arn:aws:kms:us-west-2:123456789012:key/1f2d0b34-0000-4000-8000-000000000001";
+    put(&service, "custody", "current", json!({ "keys": { "us-west-2": arn }, "instances": {} })).await;
+    let start = |workflow: &str| {
+        let post = server.ask(Method::POST, "/api/v1/enterprises/dave/runs");
+        post.json(&json!({ "workflow": workflow }))
+    };
+    // This installation of the test has no such workflow, which is said of a key that can be used.
+    assert_eq!(code(start("customer-managed")).await, is(404, "workflow-not-found"));
+    let body = json!({
+        "region": "us-west-2", "arn": arn, "state": "disabled", "since": "2026-11-24T12:00:00Z", "normal": "usable",
+    });
+    put(&service, HEALTH, arn, body).await;
+    for workflow in ["customer-managed", "vendor-managed"] {
+        let (status, refusal, body) = problem(start(workflow)).await;
+        assert_eq!((status, refusal.as_str()), (409, "key-lost"));
+        let detail = body["detail"].as_str().expect("a detail");
+        assert!(detail.contains(arn) && detail.contains("2026-11-24T12:00:00Z"), "{detail}");
+    }
+    assert_eq!(start("noop").send().await.expect("answered").status(), 201, "others are not refused by that");
 }

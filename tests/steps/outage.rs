@@ -161,6 +161,33 @@ async fn a_put_back_whose_name_is_taken_says_what_is_down_and_what_to_do_and_tou
     came_back(&stage, &system, &outcome, "the name is free").await;
 }
 
+/// The successor is protected and its key is lost, so that it cannot be deleted: the original serves all the same, and nobody is
+/// told of an outage.
+#[tokio::test]
+async fn a_successor_that_cannot_be_removed_is_left_over_and_no_outage() {
+    let stage = Stage::set().await;
+    let rds = stage.world.aws.rds(WEST).await.unwrap();
+    let protect = rds.modify_db_instance().db_instance_identifier("dave-sandbox").deletion_protection(true);
+    protect.apply_immediately(true).send().await.unwrap();
+    stage.world.pass(3600);
+    let system = stage.inventory().await["systems"][1].clone();
+    let item = stage.item(&system, 1);
+    stage.world.to_its_end("record-settings", &item).await.unwrap();
+    for step in &WINDOW[..6] {
+        stage.world.to_its_end(step, &item).await.unwrap_or_else(|error| panic!("{step}: {error}"));
+    }
+    let key = stage.keys["keys"][WEST].as_str().unwrap();
+    stage.world.customer(WEST).await.disable_key().key_id(key).send().await.unwrap();
+    stage.world.pass(7200);
+    let outcome = stage.world.run("put-back-system", &put_back(&stage, &system)).await.unwrap();
+    came_back(&stage, &system, &outcome, "the successor cannot be removed").await;
+    let new = Names::new("dave", 1, "run-1", "dave-sandbox", 1).new_system();
+    assert!(stage.world.names(WEST).await.contains(&new), "it is still there");
+    let left = stage.world.run("list-left-overs", &json!({})).await.unwrap()["left_overs"].clone();
+    let left = left.as_array().unwrap().iter().find(|left| left["id"] == new.as_str()).expect("it is listed");
+    assert_eq!(left["removable"], false, "{left:#}");
+}
+
 #[tokio::test]
 async fn a_swap_that_somebody_skipped_is_not_believed() {
     let (stage, system, item) = before_the_window().await;
