@@ -252,7 +252,10 @@ impl<'a> Simulator<'a> {
         };
         let (status, output, error, cause) = match self.snapshot.header.outcome {
             Some(Outcome::Succeeded { output }) => (Status::Succeeded, Some(output.into_value()), None, None),
-            Some(Outcome::Failed { error, cause }) => (Status::Failed, None, Some(error), Some(cause)),
+            Some(failed @ Outcome::Failed { .. }) => {
+                let (error, cause) = failed.failure();
+                (Status::Failed, None, error, cause)
+            }
             Some(Outcome::Cancelled { reason }) => (Status::Failed, None, None, Some(reason)),
             None => {
                 let attention = self.snapshot.frames.into_values().find_map(|frame| match frame.phase {

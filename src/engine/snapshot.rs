@@ -50,7 +50,7 @@ pub enum Outcome {
     Succeeded {
         output: Payload,
     },
-    /// An ASL Fail state was reached (or the run's own TimeoutSeconds passed).
+    /// An ASL Fail state was reached (or the run's own TimeoutSeconds passed). What its Fail state does not name is empty.
     Failed {
         error: String,
         cause: String,
@@ -58,6 +58,17 @@ pub enum Outcome {
     Cancelled {
         reason: String,
     },
+}
+
+impl Outcome {
+    /// The error and the cause of a failure, each where it has one.
+    pub fn failure(&self) -> (Option<String>, Option<String>) {
+        let named = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        match self {
+            Self::Failed { error, cause } => (named(error), named(cause)),
+            Self::Succeeded { .. } | Self::Cancelled { .. } => (None, None),
+        }
+    }
 }
 
 /// The place where one branch of a run stands.

@@ -397,14 +397,17 @@ fn ended(matter: &Matter<'_>, outcome: &Outcome) -> Vec<Letter> {
             format!("{name}: {workflow} is complete"),
             vec![Block::Paragraph(format!("The run {workflow} for {name} has ended well."))],
         ),
-        Outcome::Failed { error, cause } => (
-            &["csm", "engineer"],
-            format!("{name}: {workflow} failed: {error}"),
-            vec![
-                Block::Paragraph(format!("The run {workflow} for {name} has ended without success.")),
-                Block::Facts(vec![("error".to_owned(), error.clone()), ("cause".to_owned(), cause.clone())]),
-            ],
-        ),
+        Outcome::Failed { error, cause } => {
+            let of = if error.is_empty() { String::new() } else { format!(": {error}") };
+            let facts = [("error", error), ("cause", cause)].into_iter().filter(|(_, text)| !text.is_empty());
+            let facts: Vec<(String, String)> = facts.map(|(name, text)| (name.to_owned(), text.clone())).collect();
+            let mut blocks =
+                vec![Block::Paragraph(format!("The run {workflow} for {name} has ended without success."))];
+            if !facts.is_empty() {
+                blocks.push(Block::Facts(facts));
+            }
+            (&["csm", "engineer"], format!("{name}: {workflow} failed{of}"), blocks)
+        }
         Outcome::Cancelled { reason } => (
             &["csm", "engineer"],
             format!("{name}: {workflow} was cancelled"),

@@ -151,7 +151,11 @@ impl Core {
         let cause = match &header.outcome {
             None => return Ok(None),
             Some(Outcome::Succeeded { .. }) => "ended with a system out of service".to_owned(),
-            Some(Outcome::Failed { error, cause }) => format!("failed with {error}: {cause}"),
+            Some(failed @ Outcome::Failed { .. }) => {
+                let (error, cause) = failed.failure();
+                let why = [error, cause].into_iter().flatten().map(|text| format!(": {text}"));
+                format!("failed{}", why.collect::<String>())
+            }
             Some(Outcome::Cancelled { reason }) => format!("was cancelled: {reason}"),
         };
         let open = self.outages(&header.enterprise).await?;

@@ -391,7 +391,10 @@ impl Sight<'_> {
         };
         let (output, error, cause) = match &header.outcome {
             Some(Outcome::Succeeded { output }) => (Some(Value::clone(output)), None, None),
-            Some(Outcome::Failed { error, cause }) => (None, Some(error.clone()), Some(cause.clone())),
+            Some(failed @ Outcome::Failed { .. }) => {
+                let (error, cause) = failed.failure();
+                (None, error, cause)
+            }
             Some(Outcome::Cancelled { reason }) => (None, None, Some(reason.clone())),
             None => (None, None, None),
         };
@@ -490,11 +493,10 @@ fn summary(view: &RunView) -> String {
     let ended = view.ended_at.map(|at| format!(" at {}", stamp(at))).unwrap_or_default();
     match view.status {
         Standing::Succeeded => format!("succeeded{ended}"),
-        Standing::Failed => format!(
-            "failed{ended}: {}: {}",
-            view.error.as_deref().unwrap_or_default(),
-            view.cause.as_deref().unwrap_or_default()
-        ),
+        Standing::Failed => {
+            let why = [&view.error, &view.cause].into_iter().flatten().map(|text| format!(": {text}"));
+            format!("failed{ended}{}", why.collect::<String>())
+        }
         Standing::Cancelled => format!("was cancelled{ended}: {}", view.cause.as_deref().unwrap_or_default()),
         Standing::Paused => "is paused: an engineer has to resume or cancel it".to_owned(),
         Standing::Attention => view.attention.first().map_or_else(String::new, |first| {

@@ -271,6 +271,45 @@ fn timeouts_and_limits_come_from_the_effective_input() {
     assert_eq!(ended.output, Some(json!([{"Error": "E", "Cause": "c"}, 2, 3])));
 }
 
+/// Recorded on AWS.
+#[test]
+fn a_map_is_refused_for_its_numbers_when_it_is_entered_and_no_items_error_is_hidden() {
+    let map = json!({"Type": "Map", "ItemsPath": "$.items", "End": true, "ItemProcessor": machine("T", json!({"T": task(json!({}))}))});
+    let ended = |more: Value, input: Value, script: Value| {
+        run(machine("M", json!({"M": with(map.clone(), more)})), input, script)
+    };
+    for (field, bad) in [
+        ("ToleratedFailureCountPath", json!(-1)),
+        ("ToleratedFailureCountPath", json!("NoNumber")),
+        ("ToleratedFailurePercentagePath", json!(101)),
+        ("MaxConcurrencyPath", json!("many")),
+    ] {
+        let more = with(json!({}), json!({ (field): "$.t" }));
+        let ended = ended(more, json!({"items": [1], "t": bad}), json!({"T": [{"succeed": 1}]}));
+        assert_eq!(
+            (ended.status, ended.error.as_deref()),
+            (Status::Attention, Some("States.Runtime")),
+            "{field} {bad}"
+        );
+    }
+    let text = ended(json!({"MaxConcurrencyPath": "$.c"}), json!({"items": [1, 2], "c": "1"}), json!({}));
+    assert_eq!(text.status, Status::Succeeded);
+}
+
+#[test]
+fn a_fail_state_that_names_no_error_has_none() {
+    let ended = run(machine("F", json!({"F": {"Type": "Fail"}})), json!({}), json!({}));
+    assert_eq!((ended.status, ended.error, ended.cause), (Status::Failed, None, None));
+}
+
+#[test]
+fn nothing_takes_the_error_states_runtime() {
+    let state = task(json!({"InputPath": "$.missing", "Catch": [{"ErrorEquals": ["States.Runtime"], "Next": "C"}],
+        "Retry": [{"ErrorEquals": ["States.Runtime"]}]}));
+    let ended = run(machine("T", json!({"T": state, "C": pass(json!({}))})), json!({}), json!({}));
+    assert_eq!((ended.status, ended.error.as_deref()), (Status::Attention, Some("States.Runtime")));
+}
+
 #[test]
 fn maps_take_their_items_from_anywhere_and_nested_ones_count_for_themselves() {
     let map =

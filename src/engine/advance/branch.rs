@@ -116,21 +116,30 @@ impl Draft<'_> {
         found
     }
 
-    /// Whether a Map goes on after this many of its items have failed.
-    pub fn tolerates(&self, parent: FrameId, map: &MapState, failed: u64, total: u64) -> Result<bool, Failure> {
-        let (Some(frame), Some(state)) = (self.frame(parent), self.state_of(parent)) else { return Ok(false) };
-        let input = self.select(parent, &state.input_path, &frame.input)?;
-        let count = map.tolerated_count.as_ref().map(|amount| self.amount(parent, amount, &input)).transpose()?;
+    /// How many items of a Map may fail, and what share of them in percent.
+    ///
+    /// # Errors
+    /// `States.Runtime`: a path leads to no such number.
+    pub fn tolerance(&self, id: FrameId, map: &MapState, input: &Value) -> Result<(Option<u64>, Option<f64>), Failure> {
+        let count = map.tolerated_count.as_ref().map(|amount| self.amount(id, amount, input)).transpose()?;
         let percentage = match &map.tolerated_percentage {
             None => None,
             Some(Percentage::Fixed(number)) => Some(*number),
             Some(Percentage::Path(path)) => {
-                let value = self.refer(parent, path, &input)?;
+                let value = self.refer(id, path, input)?;
                 let number = value.as_f64().filter(|number| (0.0..=100.0).contains(number));
                 let no_percentage = || format!("`{}` is {value}, no percentage from 0 to 100", path.text());
                 Some(number.ok_or_else(|| Failure::new("States.Runtime", no_percentage()))?)
             }
         };
+        Ok((count, percentage))
+    }
+
+    /// Whether a Map goes on after this many of its items have failed.
+    pub fn tolerates(&self, parent: FrameId, map: &MapState, failed: u64, total: u64) -> Result<bool, Failure> {
+        let (Some(frame), Some(state)) = (self.frame(parent), self.state_of(parent)) else { return Ok(false) };
+        let input = self.select(parent, &state.input_path, &frame.input)?;
+        let (count, percentage) = self.tolerance(parent, map, &input)?;
         let within_count = count.is_none_or(|count| failed <= count);
         // No Map has more items than a turn may open, which a 32-bit number holds.
         let as_float = |count: u64| u32::try_from(count).map_or(f64::INFINITY, f64::from);

@@ -229,7 +229,8 @@ impl Draft<'_> {
                 format!("a Map state needs an array at `{where_}`, here is {found:.200}", found = found.to_string()),
             ));
         };
-        let limit = self.amount(id, &map.max_concurrency, input)?;
+        let limit = self.concurrency(id, &map.max_concurrency, input)?;
+        self.tolerance(id, map, input)?;
         if items.is_empty() {
             return self.complete(id, state, Payload::from(Value::Array(Vec::new())));
         }
@@ -301,6 +302,15 @@ impl Draft<'_> {
             }
             None => Ok(selected),
         }
+    }
+
+    /// MaxConcurrency, which a path may give as a text too (recorded on AWS).
+    fn concurrency(&self, id: FrameId, limit: &Amount, input: &Value) -> Result<u64, Failure> {
+        let text = match limit {
+            Amount::Path(path) => self.refer(id, path, input)?.as_str().and_then(|text| text.parse().ok()),
+            Amount::Fixed(_) => None,
+        };
+        text.map_or_else(|| self.amount(id, limit, input), Ok)
     }
 
     pub fn amount(&self, id: FrameId, amount: &Amount, input: &Value) -> Result<u64, Failure> {

@@ -93,7 +93,8 @@ impl Draft<'_> {
                         );
                         "States.ExceedToleratedFailureThreshold".clone_into(&mut error);
                     }
-                    Err(failure) => (error, cause) = (failure.error, failure.cause),
+                    // It was read when the Map was entered; what goes wrong now hides no item's error.
+                    Err(_) => {}
                 }
             }
             at = parent;
@@ -186,12 +187,13 @@ impl Draft<'_> {
 /// Whether an ErrorEquals takes an error.
 ///
 /// `States.ALL` takes any but `States.DataLimitExceeded` and `States.Runtime`, `States.TaskFailed` any but those and
-/// `States.Timeout`; `States.Timeout` takes a missed heartbeat too. A branch's error is also `States.BranchFailed`.
+/// `States.Timeout`; `States.Timeout` takes a missed heartbeat too. A branch's error is also `States.BranchFailed`. Nothing takes
+/// `States.Runtime`, not even its own name (recorded on AWS).
 /// Source: <https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>, "Error names".
 fn matches(error_equals: &[String], error: &str, from_branch: bool) -> bool {
     let terminal = matches!(error, "States.DataLimitExceeded" | "States.Runtime");
     error_equals.iter().any(|wanted| match wanted.as_str() {
-        wanted if wanted == error => true,
+        wanted if wanted == error => error != "States.Runtime",
         "States.ALL" => !terminal,
         "States.TaskFailed" => !terminal && error != "States.Timeout",
         "States.Timeout" => error == "States.HeartbeatTimeout",

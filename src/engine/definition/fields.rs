@@ -65,6 +65,13 @@ impl Resource {
                 return Ok(make(name.to_owned()));
             }
         }
+        if let Some((_, rest)) = text.split_once("${")
+            && let Some((name, _)) = rest.split_once('}')
+        {
+            return Err(format!(
+                "`${{{name}}}` is a template's parameter that nobody has filled in: put what it stands for in its place"
+            ));
+        }
         let scheme_fits = text.split_once(':').is_some_and(|(scheme, rest)| {
             scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
                 && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.'))

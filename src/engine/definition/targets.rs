@@ -61,10 +61,26 @@ pub(super) fn check(
                 open.extend(leads.get(name).into_iter().flatten());
             }
         }
+        if !own.iter().any(|state| reached.contains(state.name.as_str()) && ends(document, state)) {
+            warnings.push(Problem::new(machine_of(&own), "no state that can be reached ends it: it runs for ever"));
+        }
         for state in own.iter().filter(|state| !reached.contains(state.name.as_str())) {
             warnings.push(Problem::new(&state.pointer, format!("nothing leads to the state `{}`", state.name)));
         }
     }
+}
+
+/// Whether a machine can end in a state.
+fn ends(document: &Value, state: &Declared) -> bool {
+    let member = |name: &str| document.pointer(&state.pointer).and_then(|members| members.get(name));
+    matches!(member("Type").and_then(Value::as_str), Some("Succeed" | "Fail"))
+        || member("End").and_then(Value::as_bool) == Some(true)
+}
+
+/// The pointer of the machine that these states are in.
+fn machine_of(own: &[&Declared]) -> String {
+    let states = own.first().and_then(|state| state.pointer.rsplit_once('/')).map_or("", |(states, _)| states);
+    states.strip_suffix("/States").unwrap_or_default().to_owned()
 }
 
 /// What a state's text names as the next one, each with its pointer. A field that its type does not have is refused

@@ -176,6 +176,49 @@ fn warnings_do_not_refuse() {
     assert_eq!(load(&value).unwrap().warnings.first().unwrap().pointer, "/States/Lonely");
 }
 
+#[test]
+fn what_leads_nowhere_is_warned_of() {
+    let warned = |value: Value| -> Vec<String> {
+        let warnings = load(&value).unwrap().warnings;
+        warnings.into_iter().map(|problem| format!("{}: {}", problem.pointer, problem.reason)).collect()
+    };
+    let reads = |path: &str| {
+        let parameters = json!({"a": [{"x.$": path}]});
+        warned(json!({"StartAt": "S", "States": {"S": {"Type": "Pass", "Parameters": parameters, "End": true}}}))
+    };
+    let here = "/States/S/Parameters/a/0/x.$";
+    for (path, said) in [
+        ("$$.Exection.Id", "no `Exection`: it has Execution"),
+        ("$$.Execution.RoleArn", "`$$.Execution` has no `RoleArn`: it has Id, Input"),
+        ("States.Format('{}', $$.State.Nmae)", "`$$.State` has no `Nmae`"),
+    ] {
+        let found = reads(path);
+        assert!(found.len() == 1 && found[0].starts_with(here) && found[0].contains(said), "{path}: {found:?}");
+    }
+    for path in
+        ["$$", "$$.Execution", "$$.Execution.Input.a.b", "$$.Map.Item.Value.x", "$$.Task.Token", "$$['Execution']"]
+    {
+        assert_eq!(reads(path), Vec::<String>::new(), "{path}");
+    }
+    let round = warned(json!({"StartAt": "A", "States": {
+        "A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}, "C": {"Type": "Succeed"}}}));
+    assert!(round[0].starts_with(": no state that can be reached ends it"), "{round:?}");
+    let inner = json!({"StartAt": "I", "States": {"I": {"Type": "Pass", "Next": "I"}}});
+    let inner = warned(json!({"StartAt": "M", "States": {"M": {"Type": "Map", "ItemProcessor": inner, "End": true}}}));
+    assert_eq!(inner.len(), 1, "{inner:?}");
+    assert!(inner[0].starts_with("/States/M/ItemProcessor: no state"), "{inner:?}");
+}
+
+#[test]
+fn what_other_tools_leave_in_a_text_is_called_by_its_name() {
+    let resource = one(json!({"Type": "Task", "Resource": "${FunctionArn}", "End": true}));
+    let found = problems(&resource);
+    assert!(found[0].1.contains("`${FunctionArn}` is a template's parameter"), "{found:?}");
+    let length = one(json!({"Type": "Pass", "Parameters": {"r.$": "$.arr.length()"}, "End": true}));
+    let found = problems(&length);
+    assert!(found[0].1.contains("States.ArrayLength"), "{found:?}");
+}
+
 /// A state with a mistake in it is neither missing to the others nor excused from anything else.
 #[test]
 fn one_mistake_hides_no_other_and_makes_none() {

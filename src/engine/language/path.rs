@@ -233,6 +233,9 @@ struct Reader<'a> {
     rest: &'a str,
 }
 
+/// Functions that Jayway's JSONPath has behind a path.
+const FUNCTIONS: [&str; 10] = ["length", "size", "min", "max", "avg", "sum", "stddev", "keys", "first", "last"];
+
 impl Reader<'_> {
     fn step(&mut self) -> Result<Step, String> {
         if let Some(rest) = self.rest.strip_prefix("..") {
@@ -286,6 +289,14 @@ impl Reader<'_> {
                 '.' | '[' => {
                     end = at;
                     break;
+                }
+                '(' if FUNCTIONS.contains(&name.as_str()) => {
+                    let instead = if name == "length" {
+                        ": write States.ArrayLength($.path) where an intrinsic function may stand"
+                    } else {
+                        ""
+                    };
+                    return Err(format!("`{name}()` is a function of another JSONPath{instead}"));
                 }
                 '@' | ',' | ':' | '?' | '*' | '(' | ')' | ']' | '\'' | '"' | ' ' => {
                     return Err(format!(
