@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     core::Core,
+    reading::why,
     turns::{self, Begin, Beginning},
 };
 use crate::{
@@ -153,8 +154,7 @@ impl Core {
             Some(Outcome::Succeeded { .. }) => "ended with a system out of service".to_owned(),
             Some(failed @ Outcome::Failed { .. }) => {
                 let (error, cause) = failed.failure();
-                let why = [error, cause].into_iter().flatten().map(|text| format!(": {text}"));
-                format!("failed{}", why.collect::<String>())
+                format!("failed{}", why(&error, &cause))
             }
             Some(Outcome::Cancelled { reason }) => format!("was cancelled: {reason}"),
         };

@@ -487,16 +487,18 @@ fn stamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
+/// `: ERROR: CAUSE`, each where there is one.
+pub(super) fn why(error: &Option<String>, cause: &Option<String>) -> String {
+    [error, cause].into_iter().flatten().map(|text| format!(": {text}")).collect()
+}
+
 /// One line behind "the run".
 fn summary(view: &RunView) -> String {
     let more = |rest: usize| if rest > 1 { format!(" (and {} more)", rest - 1) } else { String::new() };
     let ended = view.ended_at.map(|at| format!(" at {}", stamp(at))).unwrap_or_default();
     match view.status {
         Standing::Succeeded => format!("succeeded{ended}"),
-        Standing::Failed => {
-            let why = [&view.error, &view.cause].into_iter().flatten().map(|text| format!(": {text}"));
-            format!("failed{ended}{}", why.collect::<String>())
-        }
+        Standing::Failed => format!("failed{ended}{}", why(&view.error, &view.cause)),
         Standing::Cancelled => format!("was cancelled{ended}: {}", view.cause.as_deref().unwrap_or_default()),
         Standing::Paused => "is paused: an engineer has to resume or cancel it".to_owned(),
         Standing::Attention => view.attention.first().map_or_else(String::new, |first| {
