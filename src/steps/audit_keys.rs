@@ -135,7 +135,7 @@ impl Domain {
         let owner = self.owner(context);
         let before = match saved.canaries.get(arn) {
             Some(now) => {
-                // It is written down: the copy has served.
+                // The result is in the checkpoint: the copy is not needed any more.
                 if let Err(error) = end_canary(&rds, &owner, arn).await {
                     return Ok(unknown(region, arn, &error));
                 }

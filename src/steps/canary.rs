@@ -6,7 +6,7 @@
 
 use aws_sdk_rds::Client;
 
-use super::common::{Copy, Wait, delete_instance, ensure_copy, require_ours, settled};
+use super::common::{Copy, Wait, delete_instance, delete_snapshot, ensure_copy, require_ours, settled};
 use crate::{
     aws::{Failure, failure, once},
     keys::Probe,
@@ -119,7 +119,7 @@ pub async fn canary(
     match systems::snapshot(rds, &name).await? {
         Some(old) if !begun && old.status() == Some("available") => {
             end_canary(rds, owner, key).await?;
-            return Ok(Wait::For(format!("RDS: copy {name} of another look is deleted")));
+            return Ok(Wait::For(format!("RDS: copy {name} of an earlier attempt is deleted")));
         }
         Some(_) => {}
         None => {
@@ -154,9 +154,5 @@ pub async fn end_canary(rds: &Client, owner: &Owner, key: &str) -> Result<(), St
     let name = copy_name(owner, key);
     let Some(copy) = systems::snapshot(rds, &name).await? else { return Ok(()) };
     require_ours(owner, &systems::of_snapshot(&copy), &format!("snapshot {name}"))?;
-    let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&name).send().await;
-    match deleted.map_err(|error| failure(&format!("delete snapshot {name}"), &error)) {
-        Err(failure) if !failure.not_found() => Err(failure.into()),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    delete_snapshot(rds, &name).await
 }

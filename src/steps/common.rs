@@ -416,6 +416,18 @@ pub async fn put_aside(
     rename(rds, &system.id, old).await
 }
 
+/// Deletes a snapshot; one that is gone already is no failure.
+///
+/// # Errors
+/// AWS refused.
+pub async fn delete_snapshot(rds: &aws_sdk_rds::Client, id: &str) -> Result<(), StepError> {
+    let deleted = rds.delete_db_snapshot().db_snapshot_identifier(id).send().await;
+    match deleted.map_err(|error| failure(&format!("delete snapshot {id}"), &error)) {
+        Err(failure) if !failure.not_found() => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Deletes an instance that is ours, its protection and its automated backups included. True when it is gone.
 ///
 /// # Errors

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{Copy, SystemInput, Wait, ensure_copy, ensure_snapshot, input, settled},
+    common::{Copy, SystemInput, Wait, delete_snapshot, ensure_copy, ensure_snapshot, input, settled},
 };
 use crate::{
-    aws::failure,
     systems,
     worker::{Progress, Step, StepContext, StepError},
 };
@@ -61,11 +60,7 @@ impl Step for CopyForRecovery {
         }
         if let Some(left) = systems::snapshot(&rds, &source).await? {
             super::common::require_ours(&owner, &systems::of_snapshot(&left), &format!("snapshot {source}"))?;
-            let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&source).send().await;
-            match deleted.map_err(|error| failure(&format!("delete snapshot {source}"), &error)) {
-                Err(failure) if !failure.not_found() => return Err(failure.into()),
-                Ok(_) | Err(_) => {}
-            }
+            delete_snapshot(&rds, &source).await?;
         }
         Ok(Progress::done(
             json!({ "system": item.system.id, "recovery": { "region": away, "snapshot": name, "key": key } }),

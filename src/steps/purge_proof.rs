@@ -222,7 +222,7 @@ impl Domain {
         let rds = self.aws.rds(region).await?;
         let owner = self.owner(context);
         if canaries.is_fresh(key, context.now()) {
-            // That it passed is written down: the copy has served.
+            // The result is in the checkpoint: the copy is not needed any more.
             end_canary(&rds, &owner, key).await?;
         } else if with_canary || battery.denied() {
             let account = self.config.aws.partitions.get(partition(region)).map(|place| place.account.as_str());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{Wait, delete_instance, input},
+    common::{Wait, delete_instance, delete_snapshot, input},
     purge_proof::{Approval, CHECKS, FRESH, approved, canaries, not_verified},
 };
 use crate::{
@@ -173,11 +173,8 @@ async fn purge_snapshot(rds: &aws_sdk_rds::Client, line: &Line) -> Result<Wait<(
     if found.status() != Some("available") {
         return Ok(Wait::For(format!("RDS: snapshot {} is {}", line.id, found.status().unwrap_or("busy"))));
     }
-    let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&line.id).send().await;
-    match deleted.map_err(|error| failure(&format!("delete snapshot {}", line.id), &error)) {
-        Err(failure) if !failure.not_found() => Err(failure.into()),
-        Ok(_) | Err(_) => Ok(Wait::Ready(())),
-    }
+    delete_snapshot(rds, &line.id).await?;
+    Ok(Wait::Ready(()))
 }
 
 async fn purge_backup(rds: &aws_sdk_rds::Client, line: &Line) -> Result<Wait<()>, StepError> {

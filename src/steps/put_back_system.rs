@@ -14,7 +14,7 @@ use super::{
     Domain,
     common::{CutOver, input},
     outage,
-    thaw_system::{Thawed, passes},
+    thaw_system::{Thawed, is_retried},
 };
 use crate::{
     schedule::text,
@@ -58,7 +58,7 @@ impl Step for PutBackSystem {
                 records.push(outage::record(&found.ended(served, context.now())));
                 Ok(Progress::recorded(output, records))
             }
-            Err(error) if passes(&error) => Err(error),
+            Err(error) if is_retried(&error) => Err(error),
             Err(error) => Err(stands(context, &found, &error)),
         }
     }

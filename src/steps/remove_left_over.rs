@@ -9,9 +9,12 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Domain, common::input, list_left_overs::SNAPSHOTS};
+use super::{
+    Domain,
+    common::{delete_snapshot, input},
+    list_left_overs::SNAPSHOTS,
+};
 use crate::{
-    aws::failure,
     systems::{self, Owner, read},
     worker::{Progress, Step, StepContext, StepError},
 };
@@ -74,10 +77,7 @@ impl Step for RemoveLeftOver {
         if found.status() != Some("available") {
             return Ok(self.0.pending(format!("RDS: snapshot {id} is {}", found.status().unwrap_or("busy"))));
         }
-        let deleted = rds.delete_db_snapshot().db_snapshot_identifier(&id).send().await;
-        match deleted.map_err(|error| failure(&format!("delete snapshot {id}"), &error)) {
-            Err(failure) if !failure.not_found() => Err(failure.into()),
-            Ok(_) | Err(_) => Ok(Progress::done(json!({ "id": id, "removed": true }))),
-        }
+        delete_snapshot(&rds, &id).await?;
+        Ok(Progress::done(json!({ "id": id, "removed": true })))
     }
 }

@@ -100,7 +100,7 @@ impl Domain {
             match delete_instance(&rds, &new).await {
                 Ok(Wait::For(what)) => return Ok(Thawed::Waits(self.pending(what))),
                 Ok(Wait::Ready(())) => {}
-                Err(error) if passes(&error) => return Err(error),
+                Err(error) if is_retried(&error) => return Err(error),
                 // The original serves, and what never served is no outage: it is left over, and listed as that.
                 Err(error) => tracing::warn!(error = error.error, "not deleted: {}", error.cause),
             }
@@ -131,8 +131,8 @@ impl Domain {
 }
 
 /// Errors after which the definitions try again.
-pub(super) fn passes(error: &StepError) -> bool {
-    const PASSES: [&str; 6] = [
+pub(super) fn is_retried(error: &StepError) -> bool {
+    const RETRIED: [&str; 6] = [
         "Keyferry.Throttled",
         "Keyferry.Unavailable",
         "Keyferry.NotReady",
@@ -140,7 +140,7 @@ pub(super) fn passes(error: &StepError) -> bool {
         "Keyferry.StoreUnavailable",
         "Keyferry.LeaseLost",
     ];
-    PASSES.contains(&error.error.as_str())
+    RETRIED.contains(&error.error.as_str())
 }
 
 /// Gives a system that was closed to its clients the security groups back that were recorded before.

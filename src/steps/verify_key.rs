@@ -76,7 +76,7 @@ impl Step for VerifyKey {
         let rds = self.0.aws.rds(&region).await?;
         let owner = self.0.owner(context);
         if let Some(used) = proven {
-            // That RDS used the key is written down: the copy has served.
+            // The result is in the checkpoint: the copy is not needed any more.
             end_canary(&rds, &owner, &arn).await?;
             let canary = Probe::passed("rds-canary", used.seen.clone());
             let told = told(&region, &arn, battery, canary, self.vendor(&region));
