@@ -1,5 +1,5 @@
-//! One estate for each thing that makes estates awkward, onboarded in peace. Whether it is migrated or refused: no law of the
-//! judge is broken, and the audit says compliant of those alone of which it is true.
+//! Onboards one estate for each kind of resource that is hard to migrate, without fault injection. The judge's invariants hold
+//! whether the estate is migrated or refused, and the audit concludes compliant only where that is true.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -175,7 +175,7 @@ async fn many(estate: &Estate, count: usize, shape: &Shape) {
     }
 }
 
-/// How an onboarding of it ends, in one line, after the laws were looked at.
+/// How an onboarding of it ends, in one line, after the invariants were looked at.
 fn onboard(which: Awkward) -> (String, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let mut play = runtime().block_on(async { Play::in_peace(build(which).await, folder.path().to_owned()).await });
@@ -206,7 +206,7 @@ fn ends(which: Awkward) -> &'static str {
     }
 }
 
-/// What broke a law, and what did not end as it has to, over all cores.
+/// What broke an invariant, and what did not end as it has to, over all cores.
 fn broken_in(estates: &[Awkward]) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let share = || {

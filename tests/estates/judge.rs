@@ -8,7 +8,7 @@ use keyferry::sandbox::{Deletion, Holding, HoldingKind, Sandbox};
 
 /// What must hold at each moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Law {
+pub enum Invariant {
     /// What keyferry deletes is somewhere else, at least as new, whole, and can be decrypted now.
     Kept,
     /// And in the same region, where there was a copy.
@@ -25,7 +25,7 @@ pub enum Law {
 
 #[derive(Debug, Clone)]
 pub struct Violation {
-    pub law: Law,
+    pub invariant: Invariant,
     pub at: DateTime<Utc>,
     pub what: String,
 }
@@ -40,8 +40,8 @@ struct Name {
     out_since: Option<DateTime<Utc>>,
     /// Until when it is out of service by its key's owner.
     excused: Option<DateTime<Utc>>,
-    /// The laws that this outage or this loss was already reported under.
-    reported: BTreeSet<Law>,
+    /// The invariants that this outage or this loss was already reported under.
+    reported: BTreeSet<Invariant>,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Judge {
                 Some(bearer) => {
                     name.out_since = None;
                     name.excused = None;
-                    name.reported.remove(&Law::Outage);
+                    name.reported.remove(&Invariant::Outage);
                     found.extend(lacking(name, bearer, address));
                 }
                 None => {
@@ -122,14 +122,14 @@ impl Judge {
                     }
                     let by_key = name.excused.is_some_and(|until| now <= until);
                     let planned = self.windows.iter().any(|(start, end)| *start <= since && now <= *end);
-                    if !planned && !by_key && name.reported.insert(Law::Outage) {
+                    if !planned && !by_key && name.reported.insert(Invariant::Outage) {
                         let state = bearer.map_or("nothing bears the name", |bearer| bearer.status.as_str());
-                        found.push((Law::Outage, format!("{address} is out of service since {since}: {state}")));
+                        found.push((Invariant::Outage, format!("{address} is out of service since {since}: {state}")));
                     }
                 }
             }
         }
-        self.violations.extend(found.into_iter().map(|(law, what)| Violation { law, at: now, what }));
+        self.violations.extend(found.into_iter().map(|(invariant, what)| Violation { invariant, at: now, what }));
     }
 
     /// Judges one deletion.
@@ -148,10 +148,10 @@ impl Judge {
         for lost in gone {
             self.judged += 1;
             let holds = |holding: &&&Holding| holding.content.at_least_as_new_as(&lost.content);
-            let law = if kept.iter().find(holds).is_none() {
-                Law::Kept
+            let invariant = if kept.iter().find(holds).is_none() {
+                Invariant::Kept
             } else if kept.iter().filter(|holding| holding.region == lost.region).find(holds).is_none() {
-                Law::KeptInRegion
+                Invariant::KeptInRegion
             } else {
                 continue;
             };
@@ -161,7 +161,7 @@ impl Judge {
                 lost.arn,
                 lost.content.counter()
             );
-            found.push(Violation { law, at: deletion.entry.at, what });
+            found.push(Violation { invariant, at: deletion.entry.at, what });
         }
         self.violations.extend(found);
     }
@@ -184,7 +184,7 @@ impl Judge {
                     "said compliant, but {} is under {:?}, usable: {}",
                     holding.arn, holding.key, holding.decryptable
                 );
-                Violation { law: Law::Compliant, at, what }
+                Violation { invariant: Invariant::Compliant, at, what }
             })
             .collect();
         self.violations.extend(found);
@@ -192,17 +192,17 @@ impl Judge {
 }
 
 /// What a name lacks that its users were promised.
-fn lacking(name: &mut Name, bearer: &Holding, address: &str) -> Vec<(Law, String)> {
+fn lacking(name: &mut Name, bearer: &Holding, address: &str) -> Vec<(Invariant, String)> {
     let mut found = Vec::new();
     if bearer.kind != HoldingKind::Instance {
         return found;
     }
-    for (law, writes) in [(Law::Written, &name.promised), (Law::LateWritten, &name.late)] {
+    for (invariant, writes) in [(Invariant::Written, &name.promised), (Invariant::LateWritten, &name.late)] {
         let lacks: Vec<&u64> = writes.iter().filter(|write| !bearer.content.holds(**write)).collect();
         if lacks.is_empty() {
-            name.reported.remove(&law);
-        } else if name.reported.insert(law) {
-            found.push((law, format!("{address} serves without the writes {lacks:?}")));
+            name.reported.remove(&invariant);
+        } else if name.reported.insert(invariant) {
+            found.push((invariant, format!("{address} serves without the writes {lacks:?}")));
         }
     }
     found
@@ -210,6 +210,6 @@ fn lacking(name: &mut Name, bearer: &Holding, address: &str) -> Vec<(Law, String
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} at {}: {}", self.law, self.at, self.what)
+        write!(f, "{:?} at {}: {}", self.invariant, self.at, self.what)
     }
 }

@@ -1,10 +1,10 @@
-//! That the judge can fail: each law, broken by hand, is reported, and what is right is not.
+//! That the judge can fail: each invariant, broken by hand, is reported, and what is right is not.
 
 use keyferry::sandbox::{Holding, HoldingKind};
 
 use super::{
     build::{EAST, Estate, Shape, WEST, policy_without_vendor},
-    judge::{Judge, Law},
+    judge::{Invariant, Judge},
 };
 
 /// An estate with one system in it, under a key of the vendor's, and a judge who watches.
@@ -28,15 +28,18 @@ async fn delete(estate: &Estate, id: &str) {
     rds.delete_db_instance().db_instance_identifier(id).skip_final_snapshot(true).send().await.unwrap();
 }
 
-fn broken(judge: &Judge) -> Vec<Law> {
-    judge.violations.iter().map(|violation| violation.law).collect()
+fn broken(judge: &Judge) -> Vec<Invariant> {
+    judge.violations.iter().map(|violation| violation.invariant).collect()
 }
 
 #[tokio::test]
 async fn a_deletion_is_right_only_beside_a_whole_and_as_new_copy_that_can_be_decrypted() {
-    for (spoiled, wanted) in
-        [("nothing", None), ("older", Some(Law::Kept)), ("key", Some(Law::Kept)), ("unfinished", Some(Law::Kept))]
-    {
+    for (spoiled, wanted) in [
+        ("nothing", None),
+        ("older", Some(Invariant::Kept)),
+        ("key", Some(Invariant::Kept)),
+        ("unfinished", Some(Invariant::Kept)),
+    ] {
         let (estate, mut judge, key) = set().await;
         let system = estate.found(WEST, "dave-one").await.unwrap();
         if spoiled == "unfinished" {
@@ -65,8 +68,9 @@ async fn a_deletion_is_right_only_beside_a_whole_and_as_new_copy_that_can_be_dec
         }
         delete(&estate, "dave-one").await;
         judge.look(&estate.sandbox).await;
-        let laws: Vec<Law> = broken(&judge).into_iter().filter(|law| *law != Law::Outage).collect();
-        assert_eq!(laws, wanted.into_iter().collect::<Vec<_>>(), "{spoiled}: {:#?}", judge.violations);
+        let invariants: Vec<Invariant> =
+            broken(&judge).into_iter().filter(|invariant| *invariant != Invariant::Outage).collect();
+        assert_eq!(invariants, wanted.into_iter().collect::<Vec<_>>(), "{spoiled}: {:#?}", judge.violations);
     }
 }
 
@@ -82,7 +86,7 @@ async fn a_copy_in_another_region_alone_does_not_make_up_for_one_here() {
     assert_eq!(broken(&judge), [], "the system itself is still there");
     delete(&estate, "dave-one").await;
     judge.look(&estate.sandbox).await;
-    assert!(broken(&judge).contains(&Law::KeptInRegion), "{:#?} {key}", judge.violations);
+    assert!(broken(&judge).contains(&Invariant::KeptInRegion), "{:#?} {key}", judge.violations);
 }
 
 #[tokio::test]
@@ -98,7 +102,7 @@ async fn who_takes_the_vendor_out_of_the_keys_policy_takes_the_copy_away() {
     delete(&estate, "dave-one").await;
     let mut judge = Judge::default();
     judge.look(&estate.sandbox).await;
-    assert_eq!(broken(&judge), [Law::Kept]);
+    assert_eq!(broken(&judge), [Invariant::Kept]);
 }
 
 #[tokio::test]
@@ -119,12 +123,12 @@ async fn a_system_is_out_of_service_within_a_window_only_and_serves_what_it_was_
     estate.clock.pass(3 * 3_600);
     judge.look(&estate.sandbox).await;
     judge.look(&estate.sandbox).await;
-    assert_eq!(broken(&judge), [Law::Outage], "reported once");
+    assert_eq!(broken(&judge), [Invariant::Outage], "reported once");
     let restore = rds.restore_db_instance_from_db_snapshot().db_instance_identifier("dave-one");
     restore.db_snapshot_identifier("s").send().await.unwrap();
     estate.until(WEST, "dave-one", "available").await;
     judge.look(&estate.sandbox).await;
-    assert_eq!(broken(&judge), [Law::Outage, Law::Written], "what serves lacks the second write");
+    assert_eq!(broken(&judge), [Invariant::Outage, Invariant::Written], "what serves lacks the second write");
 }
 
 #[tokio::test]
@@ -135,5 +139,5 @@ async fn compliant_is_a_word_about_every_copy() {
     assert_eq!(broken(&judge), []);
     estate.aws.kms(WEST).await.unwrap().disable_key().key_id(&key).send().await.unwrap();
     judge.said_compliant(&estate.sandbox, &keys).await;
-    assert!(broken(&judge).iter().all(|law| *law == Law::Compliant) && !judge.violations.is_empty());
+    assert!(broken(&judge).iter().all(|invariant| *invariant == Invariant::Compliant) && !judge.violations.is_empty());
 }

@@ -22,7 +22,7 @@ pub struct Play {
     pub estate: Estate,
     pub judge: Judge,
     pub counts: BTreeMap<&'static str, u64>,
-    /// What was done, for whoever looks at a seed that broke a law.
+    /// What was done, for whoever looks at a seed that broke an invariant.
     pub lines: Vec<String>,
     pub(super) dice: Dice,
     pub(super) store: PathBuf,

@@ -2,14 +2,14 @@
 
 use super::{
     build::{Estate, Shape, WEST},
-    judge::Law,
+    judge::Invariant,
     life::Rogue,
     play::Play,
     torture::{lives, runtime},
 };
 
 /// Onboards a system of each kind of storage with `rogues` in the place of steps; answers what the judge saw.
-fn judged(rogues: &[Rogue], keys_off_at_approval: bool) -> Vec<Law> {
+fn judged(rogues: &[Rogue], keys_off_at_approval: bool) -> Vec<Invariant> {
     let folder = tempfile::tempdir().unwrap();
     let mut play = runtime().block_on(async {
         let estate = Estate::new(1).await;
@@ -21,14 +21,14 @@ fn judged(rogues: &[Rogue], keys_off_at_approval: bool) -> Vec<Law> {
     play.rogues = rogues.to_vec();
     play.keys_off_at_approval = keys_off_at_approval;
     lives(&mut play);
-    let mut laws: Vec<Law> = play.judge.violations.iter().map(|violation| violation.law).collect();
-    laws.sort_unstable();
-    laws.dedup();
-    laws
+    let mut invariants: Vec<Invariant> = play.judge.violations.iter().map(|violation| violation.invariant).collect();
+    invariants.sort_unstable();
+    invariants.dedup();
+    invariants
 }
 
 #[test]
-fn with_every_guard_in_place_no_law_is_broken() {
+fn with_every_guard_in_place_no_invariant_is_broken() {
     assert_eq!(judged(&[], false), []);
 }
 
@@ -41,7 +41,7 @@ fn a_swap_that_gives_nothing_its_name_is_seen() {
     out.push(Rogue::NothingIsConfirmed);
     assert_eq!(judged(&out, false), []);
     out.push(Rogue::PutBackWaits);
-    assert!(judged(&out, false).contains(&Law::Outage));
+    assert!(judged(&out, false).contains(&Invariant::Outage));
 }
 
 #[test]
@@ -49,9 +49,9 @@ fn a_system_that_is_not_put_back_is_seen() {
     let mut out = vec![Rogue::NothingMatches, Rogue::ThawDoesNothing];
     assert_eq!(judged(&out, false), []);
     out.push(Rogue::PutBackWaits);
-    let laws = judged(&out, false);
+    let invariants = judged(&out, false);
     // Or something else takes its name, without the writes.
-    assert!(laws.contains(&Law::Outage) || laws.contains(&Law::Written), "{laws:?}");
+    assert!(invariants.contains(&Invariant::Outage) || invariants.contains(&Invariant::Written), "{invariants:?}");
 }
 
 #[test]
@@ -59,5 +59,5 @@ fn a_purge_that_looks_at_nothing_is_seen() {
     let mut out = vec![Rogue::PurgeLooksAtNothing];
     assert_eq!(judged(&out, true), [], "the list is not proven");
     out.push(Rogue::NothingIsProven);
-    assert!(judged(&out, true).contains(&Law::Kept));
+    assert!(judged(&out, true).contains(&Invariant::Kept));
 }

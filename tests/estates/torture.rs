@@ -109,7 +109,7 @@ fn nothing_is_lost_in_any_estate() {
         played.lines.iter().for_each(|line| println!("{line}"));
         println!("seed {seed}: {:#?}", played.counts);
         let broken: Vec<String> = played.violations.iter().map(ToString::to_string).collect();
-        assert!(broken.is_empty(), "seed {seed} breaks laws:\n{}", broken.join("\n"));
+        assert!(broken.is_empty(), "seed {seed} breaks invariants:\n{}", broken.join("\n"));
         return;
     }
     let seeds = number("KEYFERRY_ESTATE_SEEDS").unwrap_or(SEEDS);
@@ -117,7 +117,7 @@ fn nothing_is_lost_in_any_estate() {
     println!("{seeds} seeds; met {met:#?}");
     assert!(
         broken.is_empty(),
-        "laws are broken:\n{}\nto see a seed again: KEYFERRY_ESTATE_SEED=N scripts/test --test suite {TEST} -- --nocapture",
+        "invariants are broken:\n{}\nto see a seed again: KEYFERRY_ESTATE_SEED=N scripts/test --test suite {TEST} -- --nocapture",
         broken.join("\n")
     );
     if seeds < SEEDS {
