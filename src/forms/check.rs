@@ -257,15 +257,24 @@ pub(super) fn purge_approval(answer: &Value, context: &FormContext<'_>) -> Check
     findings.or(|| answer.clone())
 }
 
-/// A window that the notice period allows.
+/// A window that the notice period allows. Whether writers are stopped is asked where nothing keeps them out.
 pub(super) fn window(answer: &Value, context: &FormContext<'_>) -> Checked {
     let hours = answer.get("duration_hours").and_then(Value::as_u64).unwrap_or(8);
     match Window::agree(text(answer, "start"), hours, context.now, &context.config.windows) {
         Ok(window) => {
             let mut window = serde_json::to_value(window).unwrap_or_else(|_| Value::Object(Map::new()));
-            let stopped = answer.get("writers_stopped").and_then(Value::as_bool).unwrap_or_default();
+            let stopped = answer.get("writers_stopped").and_then(Value::as_bool);
+            let unfenced = texts(context.input.get("unfenced"));
+            if stopped.is_none() && !unfenced.is_empty() {
+                let message = format!(
+                    "say whether the writers of {} are stopped in the window, true or false: nothing closes these systems to \
+                     their clients, and what is written after the last snapshot is lost",
+                    unfenced.join(", ")
+                );
+                return Err(vec![Finding { pointer: "/writers_stopped".to_owned(), message }]);
+            }
             if let Some(members) = window.as_object_mut() {
-                members.insert("writers_stopped".to_owned(), Value::Bool(stopped));
+                members.insert("writers_stopped".to_owned(), Value::Bool(stopped.unwrap_or_default()));
             }
             Ok(window)
         }

@@ -175,6 +175,21 @@ fn a_window_is_normalised_to_three_instants() {
     );
 }
 
+#[test]
+fn whether_writers_are_stopped_is_asked_where_nothing_keeps_them_out() {
+    let unfenced = json!({ "unfenced": ["dave-production", "dave-sandbox"] });
+    let window = json!({ "start": "now", "duration_hours": 8 });
+    let findings = answer("window", "aws", &unfenced, &window).unwrap_err();
+    assert_eq!(findings[0].pointer, "/writers_stopped");
+    assert!(findings[0].message.contains("dave-production, dave-sandbox"), "{findings:?}");
+    for stopped in [true, false] {
+        let said = json!({ "start": "now", "duration_hours": 8, "writers_stopped": stopped });
+        assert_eq!(answer("window", "aws", &unfenced, &said).unwrap()["writers_stopped"], stopped);
+    }
+    let fenced = answer("window", "aws", &json!({ "unfenced": [] }), &window).unwrap();
+    assert_eq!(fenced["writers_stopped"], false, "what nobody said is not taken for said");
+}
+
 /// What the form `purge-approval` is given.
 fn list(enterprise: &str) -> Value {
     let list = PurgePlan {

@@ -38,6 +38,12 @@ fn refuse<T>(member: &'static str, message: String) -> Result<T, Refusal> {
 }
 
 impl Window {
+    /// The deadlines of exchanging the names of a replica and of the one that stands ready for it, which takes two renames and
+    /// nobody's agreement: twice that to begin, and once more to go back.
+    pub fn of_replica(now: DateTime<Utc>) -> Self {
+        Self { start: now, cutoff: now + RENAME * 4, end: now + RENAME * 6, duration_hours: 1 }
+    }
+
     /// A window from what a person asked for: `start` is RFC 3339 or `now`.
     ///
     /// # Errors

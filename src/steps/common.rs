@@ -101,8 +101,8 @@ pub struct SystemInput {
     pub attempt: u64,
 }
 
-/// The input of every step that takes a system out of service, works on it meanwhile, or puts it back. There is none without
-/// a window: what has no cutoff is not frozen.
+/// The input of every step that takes a system out of service or works on it meanwhile. There is none without a window: what
+/// has no cutoff is not frozen. What puts a system back needs none.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CutOver {
     #[serde(flatten)]

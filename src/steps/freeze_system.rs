@@ -100,6 +100,7 @@ impl FreezeSystem {
             None => record.replications = self.0.replications(frozen).await?,
         }
         record.writers = match (&record.closing_group, said_stopped) {
+            _ if item.system.replica_of.is_some() => Writers::ReadOnly,
             (Some(_), _) => Writers::Fenced,
             (None, true) => Writers::SaidToBeStopped,
             (None, false) => Writers::NotProven,

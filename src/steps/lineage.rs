@@ -114,7 +114,7 @@ pub async fn swapped(context: &StepContext, system: &System, serving: &DbInstanc
     Ok(record(&lineage))
 }
 
-/// A replica of the system `of` (a resource id) has taken the place of one under another key.
+/// A replica of the system `of` (a resource id) stands ready for the place of one under another key.
 pub fn replicated(context: &StepContext, replica: &System, found: &DbInstance, of: &str) -> Vec<Record> {
     let from = found.read_replica_source_db_instance_identifier().unwrap_or_default().to_owned();
     let lineage = Lineage {
@@ -123,7 +123,7 @@ pub fn replicated(context: &StepContext, replica: &System, found: &DbInstance, o
         source: source(replica),
         way: Way::Replica { of: of.to_owned() },
         successor: Some(successor(context, replica, found, from)),
-        swapped_at: Some(context.now()),
+        swapped_at: None,
     };
     record(&lineage)
 }

@@ -14,6 +14,7 @@ mod confirm_cut_over;
 mod copy_for_recovery;
 mod copy_snapshot;
 mod create_import_key;
+mod create_replica;
 mod fence;
 mod freeze_system;
 mod key_loss;
@@ -34,10 +35,8 @@ mod put_back_system;
 mod record_settings;
 mod remove_left_over;
 mod render_key_policies;
-mod replace_replica;
 mod replicate_backups;
 mod restore_system;
-mod return_replica;
 mod review_import;
 mod review_keys;
 mod review_migration;
@@ -122,8 +121,7 @@ pub fn register(domain: &Domain) -> Vec<Arc<dyn Step>> {
         Arc::new(review_migration::ReviewMigration),
         Arc::new(copy_for_recovery::CopyForRecovery(domain())),
         Arc::new(replicate_backups::ReplicateBackups(domain())),
-        Arc::new(replace_replica::ReplaceReplica(domain())),
-        Arc::new(return_replica::ReturnReplica(domain())),
+        Arc::new(create_replica::CreateReplica(domain())),
         Arc::new(plan_purge::PlanPurge(domain())),
         Arc::new(check_purge::CheckPurge(domain())),
         Arc::new(purge_resource::PurgeResource(domain())),

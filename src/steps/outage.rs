@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::common::CutOver;
+use super::common::{CutOver, SystemInput};
 use crate::worker::{OUTAGES, Outage, OutageState, Record, Served, StepContext, StepError};
 
 /// The outage of an original, whether it has ended or not.
@@ -43,7 +43,7 @@ pub fn frozen(outage: Outage) -> Record {
 ///
 /// # Errors
 /// The store could not be read.
-pub async fn ended(context: &StepContext, item: &CutOver, served: Served) -> Result<Vec<Record>, StepError> {
+pub async fn ended(context: &StepContext, item: &SystemInput, served: Served) -> Result<Vec<Record>, StepError> {
     let found = of(context, &item.system.resource_id).await?;
     let own = found.filter(|outage| outage.is_open() && outage.run == context.run);
     Ok(own.map(|outage| record(&outage.ended(served, context.now()))).into_iter().collect())

@@ -1,7 +1,8 @@
 //! Copies a system under its new key before the window, while it serves.
 //!
 //! Takes a system. The first copy under a key is full and slow, the next one under the same key takes only what changed,
-//! as long as the first exists: so this makes the downtime short, and shows before it whether RDS can use the key.
+//! as long as the first exists: so this makes the downtime short, and shows before it whether RDS can use the key. A copy that
+//! an earlier run has left serves as well; `reused` says so.
 //! Effect: a snapshot and its copy, purged later. Again: both are found by name.
 
 use async_trait::async_trait;
@@ -33,18 +34,22 @@ impl Step for PreCopySystem {
             let Some(instance) = systems::instance(&rds, &item.system.id).await? else {
                 return self.0.missing(context, &format!("instance {}", item.system.id));
             };
+            if let Some(left) = systems::early_copy(&rds, &owner, &item.system.resource_id, &key).await? {
+                let id = left.db_snapshot_identifier().unwrap_or_default();
+                return Ok(Progress::done(json!({ "copy": id, "reused": true })));
+            }
             if let Wait::For(what) = settled(&instance)? {
                 return Ok(self.0.pending(what));
             }
         }
-        if let Wait::For(what) = ensure_snapshot(&rds, &owner, &item.system.id, &snapshot, "early").await? {
+        if let Wait::For(what) = ensure_snapshot(&rds, &owner, &item.system.id, &snapshot, systems::EARLY).await? {
             return Ok(self.0.pending(what));
         }
         let name = names.early_copy();
-        let copy = Copy { source: &snapshot, name: &name, key: &key, role: "early", tags: Tags::new() };
+        let copy = Copy { source: &snapshot, name: &name, key: &key, role: systems::EARLY, tags: Tags::new() };
         match ensure_copy(&rds, &owner, &copy).await? {
             Wait::For(what) => Ok(self.0.pending(what)),
-            Wait::Ready(_) => Ok(Progress::done(json!({ "copy": name }))),
+            Wait::Ready(_) => Ok(Progress::done(json!({ "copy": name, "reused": false }))),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Finds out, while everything serves, which systems can be migrated in this window and which cannot.
 //!
 //! Takes the inventory's `systems` and `replicas`, and the window once it is agreed. Gives `systems`, which fit into what
-//! the account may have and whose checks found nothing, `kept` with the reason for every other, and `notices` for the
-//! people who agree on the window. A system that is kept is not frozen. Effect: none. Again: what has changed meanwhile
+//! the account may have and whose checks found nothing, `kept` with the reason for every other, `notices` for the people who
+//! agree on the window, and `unfenced`: the systems of whose writers these people are asked. A system that is kept is not frozen. Effect: none. Again: what has changed meanwhile
 //! is found, and room that was used by what this run has made counts as there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +60,7 @@ impl Step for Preflight {
         let Input { systems, replicas, mut kept, keys, plan, generation, window, attempt } = input(self.name(), value)?;
         let mut rooms = Rooms::new(&self.0);
         let mut health = KeyHealth::default();
-        let (mut ready, mut notices) = (Vec::new(), Vec::new());
+        let (mut ready, mut notices, mut unfenced) = (Vec::new(), Vec::new(), Vec::new());
         for system in systems {
             let item = SystemInput { system, keys: keys.clone(), plan: plan.clone(), generation, attempt };
             let fits = window.as_ref().map_or(Ok(()), |window| before_freeze(window, &item.system.id, context));
@@ -69,12 +69,18 @@ impl Step for Preflight {
                 Err(error) => Err(error),
             };
             let looked = match looked {
-                Ok(told) => rooms.take(&need(context, &item, &replicas)?).await.map(|()| told),
+                Ok(made) => {
+                    let early = self.has_early_copy(context, &item).await?;
+                    rooms.take(&need(context, &item, &replicas, early)?).await.map(|()| made)
+                }
                 Err(error) => Err(error),
             };
             match looked {
-                Ok(told) => {
-                    notices.extend(told);
+                Ok(made) => {
+                    notices.extend(self::notices(&item.system, &made, &replicas));
+                    if made.closing_group.is_none() {
+                        unfenced.push(item.system.id.clone());
+                    }
                     ready.push(item.system);
                 }
                 // Nothing is known about the system: the definition tries again.
@@ -85,7 +91,7 @@ impl Step for Preflight {
                 })),
             }
         }
-        Ok(Progress::done(json!({ "systems": ready, "kept": kept, "notices": notices })))
+        Ok(Progress::done(json!({ "systems": ready, "kept": kept, "notices": notices, "unfenced": unfenced })))
     }
 }
 
@@ -95,13 +101,13 @@ fn transient(error: &StepError) -> bool {
 }
 
 impl Preflight {
-    /// Looks at one system; gives what people have to know of it.
+    /// Looks at one system; gives what it is now.
     async fn look(
         &self,
         context: &StepContext,
         item: &SystemInput,
         health: &mut KeyHealth,
-    ) -> Result<Vec<String>, StepError> {
+    ) -> Result<Frozen, StepError> {
         let system = &item.system;
         let rds = self.0.aws.rds(&system.region).await?;
         let serving = systems::instance(&rds, &system.id).await?;
@@ -121,12 +127,19 @@ impl Preflight {
         for region in regions {
             health.ask(&self.0, context, region, &item.key_in(region)?).await?;
         }
-        Ok(notices(system, &made))
+        Ok(made)
+    }
+
+    /// Whether a copy that an earlier run has left takes the place of the one before the window.
+    async fn has_early_copy(&self, context: &StepContext, item: &SystemInput) -> Result<bool, StepError> {
+        let rds = self.0.aws.rds(&item.system.region).await?;
+        let (owner, key) = (self.0.owner(context), item.key()?);
+        Ok(systems::early_copy(&rds, &owner, &item.system.resource_id, &key).await?.is_some())
     }
 }
 
 /// What people have to know of a system before they agree on its window.
-fn notices(system: &System, made: &Frozen) -> Vec<String> {
+fn notices(system: &System, made: &Frozen, replicas: &[Replica]) -> Vec<String> {
     let mut told = Vec::new();
     if made.closing_group.is_none() {
         told.push(format!(
@@ -147,6 +160,16 @@ fn notices(system: &System, made: &Frozen) -> Vec<String> {
             system.id
         ));
     }
+    told.extend(followers(system, replicas).into_iter().map(|replica| {
+        format!(
+            "{}: its replica {} in {} is replaced after the window, when a new one stands ready: nothing serves under that name \
+             for two renames, for which AWS names about {} minutes",
+            system.id,
+            replica.id,
+            replica.region,
+            (crate::schedule::RENAME * 2).num_minutes()
+        )
+    }));
     told
 }
 
@@ -238,9 +261,17 @@ async fn unusable(
 }
 
 /// What a system's migration adds to what the account has, until the purge.
-fn need(context: &StepContext, item: &SystemInput, replicas: &[Replica]) -> Result<Vec<Need>, StepError> {
+fn need(
+    context: &StepContext,
+    item: &SystemInput,
+    replicas: &[Replica],
+    has_early_copy: bool,
+) -> Result<Vec<Need>, StepError> {
     let (system, names) = (&item.system, item.names(context));
-    let mut snapshots = vec![names.early_snapshot(), names.early_copy(), names.final_snapshot(), names.final_copy()];
+    let mut snapshots = vec![names.final_snapshot(), names.final_copy()];
+    if !has_early_copy {
+        snapshots.extend([names.early_snapshot(), names.early_copy()]);
+    }
     let mut needs = Vec::new();
     if let Some(region) = item.plan.recovery_of(&system.region)?.filter(|_| system.recovery) {
         snapshots.push(names.recovery_source());

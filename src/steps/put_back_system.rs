@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{CutOver, input},
+    common::{SystemInput, input},
     outage,
     thaw_system::{Thawed, is_retried},
 };
@@ -44,7 +44,7 @@ impl Step for PutBackSystem {
         if let Some(served) = found.served.filter(|_| !found.is_open()) {
             return Ok(Progress::done(output(&found, served)));
         }
-        let item: CutOver = input(self.name(), found.input.clone())?;
+        let item: SystemInput = input(self.name(), found.input.clone())?;
         match self.0.thaw(context, &item, &found.run).await {
             Ok(Thawed::Waits(progress)) => Ok(progress),
             Ok(Thawed::Serves(..)) if context.now() < not_before => {

@@ -58,6 +58,7 @@ pub async fn unproven(context: &StepContext) -> Result<Vec<String>, StepError> {
         }
         let (system, region) = (&frozen.system, &frozen.region);
         told.push(match frozen.writers {
+            Writers::ReadOnly => continue,
             Writers::Fenced => format!(
                 "{system} in {region} was closed to its clients before its rename; that no job inside it wrote after its \
                  last snapshot is not proven"

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{CutOver, Wait, delete_instance, input, rename, require_ours, settled},
+    common::{SystemInput, Wait, delete_instance, input, rename, require_ours, settled},
     fence::{give, has_only},
     lineage, outage,
     settings::record,
@@ -39,18 +39,28 @@ impl Step for ThawSystem {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Why { error } = input(self.name(), value.clone())?;
-        let item: CutOver = input(self.name(), value)?;
+        let item: SystemInput = input(self.name(), value)?;
         let (served, mut records) = match self.0.thaw(context, &item, &context.run).await? {
             Thawed::Serves(served, records) => (served, records),
             Thawed::Waits(progress) => return Ok(progress),
         };
         let mut output = json!({ "system": item.system.id, "region": item.system.region, "outcome": served.word() });
         if served == Served::Kept {
-            output["error"] = error;
+            output["error"] = if item.system.replica_of.is_some() { beside_a_replica(&error) } else { error };
         }
         records.extend(outage::ended(context, &item, served).await?);
         Ok(Progress::recorded(output, records))
     }
+}
+
+/// Why a replica was not replaced, and what the one that serves shows: what the replaced system held at its freeze.
+fn beside_a_replica(error: &Value) -> Value {
+    let text = |member: &str| error.get(member).and_then(Value::as_str).unwrap_or_default();
+    let cause = format!(
+        "{} (the old replica serves under its name; it follows the replaced system, if that was replaced)",
+        text("Cause")
+    );
+    json!({ "Error": text("Error"), "Cause": cause })
 }
 
 /// How far it is.
@@ -65,7 +75,7 @@ impl Domain {
     ///
     /// # Errors
     /// AWS refused; the name, or what bears one of ours, is somebody else's.
-    pub(super) async fn thaw(&self, context: &StepContext, item: &CutOver, run: &str) -> Result<Thawed, StepError> {
+    pub(super) async fn thaw(&self, context: &StepContext, item: &SystemInput, run: &str) -> Result<Thawed, StepError> {
         let owner = Owner { run: run.to_owned(), ..self.owner(context) };
         let (names, system) = (item.names_of(&context.enterprise, run), &item.system);
         let rds = self.aws.rds(&system.region).await?;
@@ -112,7 +122,7 @@ impl Domain {
         &self,
         context: &StepContext,
         rds: &aws_sdk_rds::Client,
-        item: &CutOver,
+        item: &SystemInput,
         old: &str,
     ) -> Result<Progress, StepError> {
         let id = &item.system.id;

@@ -5,6 +5,7 @@ use aws_sdk_rds::{
     types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot, Filter},
 };
 
+use super::tags::{EARLY, Owner, of_snapshot, read};
 use crate::aws::{Failure, failure};
 
 /// What an instance's state allows.
@@ -68,6 +69,40 @@ pub async fn snapshot(rds: &Client, id: &str) -> Result<Option<DbSnapshot>, Fail
         Ok(output) => Ok(output.db_snapshots.unwrap_or_default().into_iter().next()),
         Err(error) => absent(failure(&format!("describe snapshot {id}"), &error)),
     }
+}
+
+/// A copy that a run of the enterprise has made of a system under `key` before a window, and that is whole. As long as it is
+/// there, RDS copies the next snapshot of the system under that key by what has changed since
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_CopySnapshot.html#USER_CopySnapshot.Incremental>).
+///
+/// # Errors
+/// AWS could not be asked.
+pub async fn early_copy(
+    rds: &Client,
+    owner: &Owner,
+    resource_id: &str,
+    key: &str,
+) -> Result<Option<DbSnapshot>, Failure> {
+    let filter = Filter::builder().name("dbi-resource-id").values(resource_id).build();
+    let mut pages = rds.describe_db_snapshots().snapshot_type("manual").filters(filter).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let tried = format!("describe the snapshots of the instance with the resource id {resource_id}");
+        let page = page.map_err(|error| failure(&tried, &error))?;
+        let found = page.db_snapshots.unwrap_or_default().into_iter().find(|found| {
+            let tags = of_snapshot(found);
+            let is_theirs = tags.get(&owner.enterprise_tag) == Some(&owner.enterprise);
+            let is_copy = found.source_db_snapshot_identifier().is_some_and(|source| !source.is_empty());
+            is_theirs
+                && is_copy
+                && read::role(&tags) == Some(EARLY)
+                && found.kms_key_id() == Some(key)
+                && found.status() == Some("available")
+        });
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// Automated backups by their ARN; `None` when there are none.

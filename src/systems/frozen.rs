@@ -54,6 +54,8 @@ pub enum Writers {
     Fenced,
     /// Whoever agreed on the window said that they are stopped.
     SaidToBeStopped,
+    /// It is a read replica: what it holds comes from its source.
+    ReadOnly,
     #[default]
     NotProven,
 }

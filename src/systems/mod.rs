@@ -22,7 +22,7 @@ mod survey;
 mod tags;
 
 pub use beside::Export;
-pub use cloud::{Readiness, backup, instance, instance_arn, instance_of, readiness, short_name, snapshot};
+pub use cloud::{Readiness, backup, early_copy, instance, instance_arn, instance_of, readiness, short_name, snapshot};
 pub use differences::{adjustable, differences};
 pub use frozen::{FREEZE, Frozen, Writers, secret, unsupported, waiting_changes};
 pub use listing::{Kind, Listings, Resource, time};
@@ -33,4 +33,4 @@ pub use placement::{Lacking, Misplaced, Placement};
 pub use residency::{Homes, Recovery, Residency};
 pub use scan::{Scan, Wanted, scan};
 pub use survey::{Survey, Unread, survey};
-pub use tags::{Owner, Tags, of_instance, of_snapshot, read, sdk, tag_list};
+pub use tags::{EARLY, Owner, Tags, of_instance, of_snapshot, read, sdk, tag_list};

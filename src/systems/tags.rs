@@ -16,6 +16,9 @@ const FROM: &str = "keyferry:restored-from";
 /// Put on by a person: an archive, which is left alone for good.
 const ARCHIVE: &str = "keyferry:archive";
 
+/// The role of a snapshot that is taken before a window, and of its copy under the enterprise's key.
+pub const EARLY: &str = "early";
+
 /// Who makes something.
 #[derive(Debug, Clone)]
 pub struct Owner {

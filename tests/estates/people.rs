@@ -154,7 +154,15 @@ impl Play {
         // It is agreed to even if the answer's echo is lost.
         self.judge.agreed(start, end);
         let text = if ahead == 0 { "now".to_owned() } else { start.to_rfc3339() };
-        if !self.answer_form(life, "window", json!({ "start": text, "duration_hours": hours }), "csm").await {
+        if !self
+            .answer_form(
+                life,
+                "window",
+                json!({ "start": text, "duration_hours": hours, "writers_stopped": false }),
+                "csm",
+            )
+            .await
+        {
             return false;
         }
         self.count("windows");

@@ -269,7 +269,7 @@ impl People {
                     Some(keys) => ("customer", json!({ "keys": keys })),
                     None => continue,
                 },
-                "window" => ("csm", json!({ "start": "now", "duration_hours": 72 })),
+                "window" => ("csm", json!({ "start": "now", "duration_hours": 72, "writers_stopped": true })),
                 "purge-approval" => match self.listed(view).await {
                     Some(plan) => {
                         ("engineer", json!({ "approve": true, "plan": plan, "reason": "the successors serve" }))

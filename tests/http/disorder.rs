@@ -142,7 +142,8 @@ async fn an_approval_that_comes_thrice_too_early_or_too_late_has_one_effect() {
         };
         // A refusal: an approval is of a list, and this form was given none.
         let approve = |visit| answer("purge-approval", visit, json!({ "approve": false, "reason": "not yet" }));
-        let window = |visit| answer("window", visit, json!({ "start": "now", "duration_hours": 8 }));
+        let window =
+            |visit| answer("window", visit, json!({ "start": "now", "duration_hours": 8, "writers_stopped": true }));
         let refused = |code: &str, (status, problem): (u16, Value)| {
             assert_eq!((status, problem["code"].as_str()), (409, Some(code)), "{}: {problem}", scene.name);
         };

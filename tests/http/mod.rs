@@ -187,8 +187,9 @@ async fn a_form_is_answered_in_its_role_alone() {
     let server = start().await;
     let answer = |role: &'static str| {
         let post = server.ask(Method::POST, "/api/v1/runs/r/forms/window").header("keyferry-actor", role);
-        post.header("content-type", "application/json")
-            .body(r#"{"visit": "00000000-0-1", "answer": {"start": "now", "duration_hours": 8}}"#)
+        post.header("content-type", "application/json").body(
+            r#"{"visit": "00000000-0-1", "answer": {"start": "now", "duration_hours": 8, "writers_stopped": true}}"#,
+        )
     };
     assert_eq!(code(answer("customer; Jane Doe")).await, is(403, "wrong-role"));
     for role in ["csm", "admin"] {

@@ -126,7 +126,10 @@ async fn a_key_that_fails_in_the_window_leaves_the_originals_serving_until_a_sec
 async fn a_window_that_is_too_short_freezes_nothing_and_asks_for_another() {
     let stage = Stage::set().await;
     let mut answers = answers(vec![json!({ "keys": stage.keys["keys"] })]);
-    let windows = [json!({ "start": "now", "duration_hours": 2 }), json!({ "start": "now", "duration_hours": 8 })];
+    let windows = [
+        json!({ "start": "now", "duration_hours": 2, "writers_stopped": true }),
+        json!({ "start": "now", "duration_hours": 8, "writers_stopped": true }),
+    ];
     answers.insert("window", windows.into());
     let mut runner = Runner::new(&stage.world, answers);
     let output = runner.drive("customer-managed", json!({})).await;

@@ -167,7 +167,7 @@ pub fn answers(keys: Vec<Value>) -> Answers {
             ]),
         ),
         ("key-arns", keys.into()),
-        ("window", VecDeque::from([json!({ "start": "now", "duration_hours": 8 })])),
+        ("window", VecDeque::from([json!({ "start": "now", "duration_hours": 8, "writers_stopped": true })])),
         ("migration-review", VecDeque::from([json!({ "reason": "the key was enabled again" })])),
         (
             "purge-approval",

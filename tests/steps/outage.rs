@@ -121,7 +121,7 @@ async fn what_puts_a_system_back_may_itself_be_cut_off_at_any_wait() {
 #[tokio::test]
 async fn nothing_is_frozen_without_a_window_or_without_a_record_that_says_how_it_comes_back() {
     let (stage, _, item) = before_the_window().await;
-    for step in WINDOW.into_iter().chain(["thaw-system"]) {
+    for step in WINDOW {
         let mut without = item.clone();
         without.as_object_mut().unwrap().remove("window");
         let error = stage.world.once(step, &without).await.unwrap_err();

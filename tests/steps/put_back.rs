@@ -174,7 +174,7 @@ impl House {
                 view.waiting_for.iter().find_map(|wait| Some((wait.form.as_ref()?, &wait.visit)))
             {
                 assert_eq!(form, "window", "{view:#?}");
-                let answer = json!({ "start": "now", "duration_hours": 8 });
+                let answer = json!({ "start": "now", "duration_hours": 8, "writers_stopped": true });
                 self.service.answer(run, "window", visit, answer, actor()).await.unwrap();
                 continue;
             }

@@ -1,7 +1,10 @@
 //! Replicas and replicas of replicas: everything they were, or the old ones back.
 
 use aws_sdk_rds::types::Tag;
-use keyferry::sandbox::{FaultKind, FaultRule};
+use keyferry::{
+    sandbox::{FaultKind, FaultRule},
+    worker::OUTAGES,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -101,4 +104,86 @@ async fn a_replica_that_cannot_be_replaced_is_put_back_with_those_behind_it() {
     let count = |state: &str| runner.entered.iter().filter(|entered| *entered == state).count();
     assert_eq!((count("Put replica back"), count("Review replica failures")), (2, 1), "{:?}", runner.entered);
     are_whole(&stage).await;
+}
+
+/// The states of one replica, in order.
+const EXCHANGE: [&str; 5] = ["create-replica", "plan-outage", "freeze-system", "swap-system", "confirm-cut-over"];
+
+/// A migrated system whose replica waits to be replaced, and the first input of its states.
+async fn waiting() -> (Stage, Value) {
+    let stage = Stage::set().await;
+    let rds = stage.world.aws.rds(WEST).await.unwrap();
+    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+    let create = rds.create_db_instance_read_replica().db_instance_identifier("dave-reports");
+    let create = create.tags(tag("keyferry:enterprise", "dave")).tags(tag("keyferry:instance", "production"));
+    create.source_db_instance_identifier("dave-production").send().await.unwrap();
+    stage.world.pass(24 * 3600);
+    stage.migrate(&stage.inventory().await["systems"][0]).await;
+    let stock = stage.inventory().await;
+    let mut item = stock["replicas"][0].clone();
+    item.as_object_mut().unwrap().extend(stage.with(json!({ "generation": 1 })).as_object().unwrap().clone());
+    (stage, item)
+}
+
+/// The window of the exchange comes from its first state.
+async fn run_state(stage: &Stage, step: &str, item: &mut Value) {
+    let output = stage.world.to_its_end(step, item).await;
+    let output = output.unwrap_or_else(|error| panic!("{step}: {}: {error}", error.error));
+    if step == "create-replica" {
+        item["window"] = output;
+    }
+}
+
+/// Nothing serves under the name only while a record says by when something has to.
+async fn is_planned_for(stage: &Stage, item: &Value, place: &str) -> bool {
+    let outage = stage.world.record(OUTAGES, item["system"]["resource_id"].as_str().unwrap());
+    let is_open = outage.as_ref().is_some_and(|outage| outage["state"] != "serving");
+    if !stage.world.names(WEST).await.iter().any(|name| name == "dave-reports") {
+        let outage = outage.unwrap_or_else(|| panic!("{place}: out of service without a record"));
+        assert!(is_open && outage["end"].is_string(), "{place}: {outage:#}");
+    }
+    is_open
+}
+
+#[tokio::test]
+async fn a_replica_serves_until_the_new_one_stands_ready_and_comes_back_wherever_it_is_cut_off() {
+    let (mut cuts, mut put_back) = (0, 0);
+    for (index, step) in EXCHANGE.into_iter().enumerate() {
+        let mut waits = 0;
+        loop {
+            let place = format!("{step} cut off after {waits} waits");
+            let (stage, mut item) = waiting().await;
+            for earlier in &EXCHANGE[..index] {
+                run_state(&stage, earlier, &mut item).await;
+            }
+            let was_cut = stage.world.cut_off(step, &item, waits).await;
+            let is_open = is_planned_for(&stage, &item, &place).await;
+            if step == "create-replica" {
+                assert!(!is_open && stage.world.names(WEST).await.contains(&"dave-reports".to_owned()), "{place}");
+            }
+            cuts += 1;
+            if is_open && cuts % 2 == 0 {
+                let now = keyferry::worker::StepHost::now(&*stage.world.memory);
+                let asked = json!({ "resource": item["system"]["resource_id"], "not_before": now });
+                let outcome = stage.world.run("put-back-system", &asked).await;
+                outcome.unwrap_or_else(|error| panic!("{place}: {}: {error}", error.error));
+                put_back += 1;
+            } else {
+                for state in &EXCHANGE[index.saturating_sub(usize::from(was_cut && index > 1))..] {
+                    run_state(&stage, state, &mut item).await;
+                }
+                let found = instance(&stage.world, WEST, "dave-reports").await;
+                assert_eq!(found.kms_key_id(), stage.keys["keys"][WEST].as_str(), "{place}");
+            }
+            assert!(!is_planned_for(&stage, &item, &place).await, "{place}: its outage has ended");
+            let found = instance(&stage.world, WEST, "dave-reports").await;
+            assert_eq!(found.db_instance_status(), Some("available"), "{place}");
+            if !was_cut {
+                break;
+            }
+            // The calls of one execution are near the beginning; later executions only look.
+            waits = waits * 2 + 1;
+        }
+    }
+    assert!(put_back >= 4, "{put_back} of {cuts}");
 }

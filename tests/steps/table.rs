@@ -78,7 +78,7 @@ impl Scene {
     fn odd(self) -> Option<&'static str> {
         match self {
             Self::Mismatch => Some("verify-system"),
-            Self::Replica => Some("replace-replica"),
+            Self::Replica => Some("create-replica"),
             Self::Cancelled => Some("restore-system"),
             Self::Systems | Self::NoSystems | Self::Imports | Self::Drill => None,
         }
@@ -263,7 +263,7 @@ async fn onboard(scene: Scene, how: Disturbance) -> Outcome {
         let how = if scene.odd() == Some(inner.name()) { Disturbance::None } else { how };
         let inner: Arc<dyn Step> = match (scene, inner.name()) {
             (Scene::Mismatch, "verify-system") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
-            (Scene::Replica, "replace-replica") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
+            (Scene::Replica, "create-replica") => Arc::new(FindsMismatch { inner, found: AtomicBool::new(false) }),
             (Scene::Cancelled, "restore-system") => Arc::new(HoldsBack { inner, holds: Arc::clone(&holds) }),
             (
                 Scene::Systems
@@ -456,7 +456,7 @@ async fn people(
                     }
                     ("customer", keys.clone().unwrap())
                 }
-                "window" => ("csm", json!({ "start": "now", "duration_hours": 72 })),
+                "window" => ("csm", json!({ "start": "now", "duration_hours": 72, "writers_stopped": true })),
                 "migration-review" => ("engineer", json!({ "reason": "the difference was made up" })),
                 "left-overs" => {
                     on_approval();

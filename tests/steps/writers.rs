@@ -125,6 +125,7 @@ async fn people_are_told_before_the_window_whose_writers_are_not_fenced() {
         let count = |what: &str| notices.iter().filter(|notice| notice.as_str().unwrap().contains(what)).count();
         assert_eq!(count("writers are not fenced"), wanted, "{notices:#?}");
         assert_eq!(count("not proven"), 2, "{notices:#?}");
+        assert_eq!(found["unfenced"].as_array().unwrap().len(), wanted, "whoever agrees on the window is asked");
     }
 }
 

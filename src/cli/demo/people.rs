@@ -45,9 +45,11 @@ pub(super) async fn answer(
                 "makes a key in each region, under the policy it was sent".to_owned(),
                 keys(service, aws).await?,
             ),
-            "window" => {
-                ("csm", "the window is now, for 8 hours".to_owned(), json!({ "start": "now", "duration_hours": 8 }))
-            }
+            "window" => (
+                "csm",
+                "the window is now, for 8 hours".to_owned(),
+                json!({ "start": "now", "duration_hours": 8, "writers_stopped": true }),
+            ),
             "purge-approval" => {
                 // The form may have been answered between the look and now.
                 let Ok(input) = service.form_input(&view.id, form).await else { continue };

@@ -1,11 +1,11 @@
-//! Replaces a read replica by one of the migrated system, under the key of the replica's region.
+//! Creates a read replica of the migrated system beside the one that it replaces, under the key of the replica's region.
 //!
-//! Takes the replica as `system`, and `source` with `source_region`. A replica's key cannot be changed, and the old one
-//! follows the old system; so it is put aside under another name and kept until the purge. It is described when it is
-//! put aside, and the new one is given everything that it was: what the call that makes a replica does not take (retention,
-//! windows) comes by a change after it, at most three times, and is then compared. A source that is not under its key yet
-//! leaves its replicas as they are. Leaves `lineage`. Effect: a rename, a new replica under the old name, changes. Again: both
-//! are looked for first, the old one by its resource id. Fails with `Keyferry.Mismatch` and the list of differences.
+//! Takes the replica as `system`, and `source` with `source_region`. A replica's key cannot be changed, and the old one follows
+//! the old system. The new one is made under another name while the old one serves, and given everything that the old one is:
+//! what the call that makes a replica does not take (retention, windows) comes by a change after it, at most three times, and is
+//! then compared. A source that is not under its key yet leaves its replicas as they are. Gives the deadlines of the outage that
+//! follows, as a window: the steps of a cut-over exchange the names. Leaves `lineage`. Effect: a new replica, changes. Again: it
+//! is looked for first. Fails with `Keyferry.Mismatch` and the list of differences.
 
 use async_trait::async_trait;
 use aws_sdk_rds::types::{DatabaseInsightsMode, DbInstance, ReplicaMode};
@@ -14,17 +14,18 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{SystemInput, Wait, input, put_aside, require_ours, settled},
+    common::{SystemInput, Wait, input, require_ours, settled},
     lineage,
     settings::{change, features, refuse, some},
 };
 use crate::{
     aws::{failure, once},
+    schedule::Window,
     systems::{self, Settings, adjustable, differences},
     worker::{Progress, Step, StepContext, StepError},
 };
 
-pub struct ReplaceReplica(pub Domain);
+pub struct CreateReplica(pub Domain);
 
 const CHANGES: u64 = 3;
 
@@ -39,44 +40,35 @@ struct Source {
 }
 
 #[async_trait]
-impl Step for ReplaceReplica {
+impl Step for CreateReplica {
     fn name(&self) -> &'static str {
-        "replace-replica"
+        "create-replica"
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let source: Source = input(self.name(), value.clone())?;
         let item: SystemInput = input(self.name(), value)?;
-        let (owner, replica, old) = (self.0.owner(context), &item.system, item.names(context).old());
+        let (replica, new) = (&item.system, item.names(context).new_system());
         let rds = self.0.aws.rds(&replica.region).await?;
-        let there = systems::instance(&rds, &replica.id).await?;
-        if let Some(found) = there.as_ref().filter(|found| found.dbi_resource_id() == Some(&replica.resource_id)) {
-            if let Wait::For(what) = settled(found)? {
-                return Ok(self.0.pending(what));
-            }
-            refuse(found)?;
-            if let Wait::For(what) = self.migrated(&item, &source).await?.1 {
-                return Ok(self.0.pending(what));
-            }
-            context.save_checkpoint(json!({ "intent": "put aside", "rename": [replica.id, old] })).await?;
-            put_aside(&rds, &owner, replica, found, &old).await?;
-            return Ok(self.0.pending(format!("RDS: replica {} is put aside", replica.id)));
-        }
-        let Some(aside) = systems::instance(&rds, &old).await? else {
-            return self.0.missing(context, &format!("instance {} or {old}", replica.id));
+        // Under any name: an earlier execution may have put it aside.
+        let Some(original) = systems::instance_of(&rds, &replica.resource_id).await? else {
+            return self.0.missing(context, &format!("replica {} ({})", replica.id, replica.resource_id));
         };
-        if aside.dbi_resource_id() != Some(&replica.resource_id) {
-            let cause = format!("instance {old} exists and is not what {} was: it was not touched", replica.id);
-            return Err(StepError::new("Keyferry.Foreign", cause));
-        }
-        let had = Settings::of(&aside);
-        if let Some(found) = there {
-            require_ours(&owner, &systems::of_instance(&found), &format!("instance {}", replica.id))?;
+        let bearer = systems::instance(&rds, &replica.id).await?;
+        let successor = match bearer.filter(|bearer| bearer.dbi_resource_id() != Some(&replica.resource_id)) {
+            Some(bearer) => Some(bearer),
+            None => systems::instance(&rds, &new).await?,
+        };
+        let had = Settings::of(&original);
+        if let Some(found) = successor {
+            let name = found.db_instance_identifier().unwrap_or_default();
+            require_ours(&self.0.owner(context), &systems::of_instance(&found), &format!("instance {name}"))?;
             return self.complete(context, (&item, &source), &had, &found).await;
         }
-        if let Wait::For(what) = settled(&aside)? {
+        if let Wait::For(what) = settled(&original)? {
             return Ok(self.0.pending(what));
         }
+        refuse(&original)?;
         let (serving, ready) = self.migrated(&item, &source).await?;
         if let Wait::For(what) = ready {
             return Ok(self.0.pending(what));
@@ -86,12 +78,12 @@ impl Step for ReplaceReplica {
         } else {
             serving.db_instance_arn().map(str::to_owned)
         };
-        create(&rds, &item, &had, from, &owner).await?;
-        Ok(self.0.pending(format!("RDS: replica {} is created", replica.id)))
+        create(&rds, &item, (&new, &had), from, &self.0.owner(context)).await?;
+        Ok(self.0.pending(format!("RDS: replica {new} is created, which will be {}", replica.id)))
     }
 }
 
-impl ReplaceReplica {
+impl CreateReplica {
     /// The source, and whether a replica can be made of it: it is under its key and has backups on.
     ///
     /// # Errors
@@ -129,6 +121,7 @@ impl ReplaceReplica {
         found: &DbInstance,
     ) -> Result<Progress, StepError> {
         let (replica, key) = (&item.system, item.key()?);
+        let name = found.db_instance_identifier().unwrap_or_default();
         let rds = self.0.aws.rds(&replica.region).await?;
         let changes = context.checkpoint.as_ref().and_then(|saved| saved.get("changes")?.as_u64()).unwrap_or_default();
         if let Wait::For(what) = settled(found)? {
@@ -138,8 +131,8 @@ impl ReplaceReplica {
         if changes < CHANGES && lacking.iter().any(|(name, ..)| adjustable(name)) {
             let names: Vec<&str> = lacking.iter().map(|(name, ..)| name.as_str()).collect();
             context.save_checkpoint(json!({ "changes": changes + 1, "intent": "change", "lacking": names })).await?;
-            change(&rds, &replica.id, &reachable(had, found), found, &key).await?;
-            let waiting = format!("RDS: {} is given {}", replica.id, names.join(", "));
+            change(&rds, name, &reachable(had, found), found, &key).await?;
+            let waiting = format!("RDS: {name} is given {}", names.join(", "));
             return Ok(self.0.pending_with(waiting, json!({ "changes": changes + 1 })));
         }
         let mut wrong: Vec<String> =
@@ -151,10 +144,10 @@ impl ReplaceReplica {
             let home = self.0.aws.rds(&source.source_region).await?;
             let of = systems::instance(&home, &source.source).await?;
             let of = of.as_ref().and_then(|of| of.dbi_resource_id()).unwrap_or_default();
-            let output = json!({ "system": replica.id, "region": replica.region, "outcome": "migrated", "key": key });
+            let output = json!(Window::of_replica(context.now()));
             return Ok(Progress::recorded(output, lineage::replicated(context, replica, found, of)));
         }
-        let cause = format!("replica {} is not what it was: {}. The old one is put back", replica.id, wrong.join("; "));
+        let cause = format!("replica {} is not what it was: {}. The old one serves on", replica.id, wrong.join("; "));
         Err(StepError::new("Keyferry.Mismatch", cause))
     }
 }
@@ -174,7 +167,7 @@ fn reachable(had: &Settings, found: &DbInstance) -> Settings {
 async fn create(
     rds: &aws_sdk_rds::Client,
     item: &SystemInput,
-    had: &Settings,
+    (new, had): (&str, &Settings),
     from: Option<String>,
     owner: &systems::Owner,
 ) -> Result<(), StepError> {
@@ -184,7 +177,7 @@ async fn create(
     let tunable = had.tunable_storage();
     let call = rds
         .create_db_instance_read_replica()
-        .db_instance_identifier(&replica.id)
+        .db_instance_identifier(new)
         .set_source_db_instance_identifier(from)
         .kms_key_id(&key)
         .db_instance_class(&had.class)
@@ -216,7 +209,7 @@ async fn create(
         .set_performance_insights_retention_period(had.performance_insights_days)
         .set_max_allocated_storage(had.max_storage_gb)
         .set_tags(Some(systems::sdk(&tags)));
-    let tried = format!("create replica {} in {}", replica.id, replica.region);
+    let tried = format!("create replica {new} in {}", replica.region);
     match call.customize().config_override(once()).send().await.map_err(|error| failure(&tried, &error)) {
         Err(failure) if failure.error != "Keyferry.Foreign" => Err(failure.into()),
         Ok(_) | Err(_) => Ok(()),
