@@ -76,6 +76,8 @@ pub struct AppOptions {
     pub sandbox_url: Option<String>,
     /// How many of the sandbox's seconds pass in one of the wall's; the configuration's if not given.
     pub speed: Option<f64>,
+    /// Whether an empty database is begun where traces say that there was another.
+    pub new: bool,
 }
 
 /// keyferry, opened and not yet at work.
@@ -100,7 +102,7 @@ pub struct App {
 
 /// The store, with what it brings.
 enum Database {
-    File(PathBuf),
+    File(SqliteStore),
     /// A server's, by whose clock this process goes.
     Shared(PostgresStore, SteeredClock),
 }
@@ -146,6 +148,9 @@ impl App {
     /// The data directory, a file in it, or the configuration cannot be used.
     pub async fn open(options: AppOptions) -> Result<Self, Failure> {
         make_data_dir(&options.data_dir)?;
+        if options.database.is_none() && !options.new {
+            not_anew(&options.data_dir)?;
+        }
         let config = Arc::new(options.config);
         let transport = Transport::new(&config.mail, &options.data_dir.join("mail")).map_err(failed)?;
         let sandbox = match options.cloud {
@@ -215,7 +220,7 @@ impl App {
     /// Where the database is, without what is secret of its URL.
     pub fn database(&self) -> String {
         match &self.database {
-            Database::File(path) => path.display().to_string(),
+            Database::File(store) => store.path().display().to_string(),
             Database::Shared(store, _) => store.place().to_owned(),
         }
     }
@@ -319,18 +324,28 @@ impl App {
             postman.run(posting).await;
             Ok(())
         });
-        if let Database::Shared(store, clock) = self.database {
-            let steering = stopping.clone();
-            parts.spawn(async move {
-                steer(&store, &clock, steering).await;
-                Ok(())
-            });
-        }
+        let file = match self.database {
+            Database::File(store) => Some(store),
+            Database::Shared(store, clock) => {
+                let steering = stopping.clone();
+                parts.spawn(async move {
+                    steer(&store, &clock, steering).await;
+                    Ok(())
+                });
+                None
+            }
+        };
         if let (Some(sandbox), Some(listener)) = (self.sandbox, listeners.sandbox) {
             let stopped = super::signals::received(stopping);
             parts.spawn(async move { sandbox.listen(listener, stopped).await.map_err(failed) });
         }
-        end_together(parts, stop, shutdown).await
+        let ended = end_together(parts, stop, shutdown).await;
+        if let Some(store) = file
+            && tokio::time::timeout(DRAIN, store.close()).await.is_err()
+        {
+            tracing::warn!("the database could not be closed in time: its log stays beside it and belongs to it");
+        }
+        ended
     }
 }
 
@@ -356,11 +371,39 @@ async fn end_together(
     outcome
 }
 
+/// No empty database takes the place of one that is missing: whoever looks at the enterprises would see none.
+fn not_anew(data_dir: &Path) -> Result<(), Failure> {
+    if data_dir.join("keyferry.db").symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let is_saved = |name: &str| name.starts_with("keyferry.db.saved-");
+    let files = fs::read_dir(data_dir).map_err(failed)?;
+    let mut traces: Vec<String> = files
+        .filter_map(|file| file.ok()?.file_name().into_string().ok())
+        .filter(|name| ["admin-token", "keyferry.db-wal", "keyferry.db-shm"].contains(&name.as_str()) || is_saved(name))
+        .collect();
+    traces.sort_unstable();
+    let Some(newest) = traces.last() else { return Ok(()) };
+    let cure = if is_saved(newest) {
+        format!(
+            "What was acknowledged was saved: mv {0}/{newest} {0}/keyferry.db && rm -f {0}/keyferry.db-wal {0}/keyferry.db-shm",
+            data_dir.display()
+        )
+    } else {
+        "Put the file, its disk or a backup back; name a database that is elsewhere with --database".to_owned()
+    };
+    Err(Failure::Failed(format!(
+        "{} has no keyferry.db, but a keyferry has worked there ({}). {cure}; or begin with an empty database: --new",
+        data_dir.display(),
+        traces.join(", ")
+    )))
+}
+
 async fn open_store(data_dir: &Path, url: Option<&str>) -> Result<(Arc<dyn Store>, Arc<dyn Clock>, Database), Failure> {
     let Some(url) = url else {
         let path = data_dir.join("keyferry.db");
         let store = SqliteStore::open(&path).await.map_err(failed)?;
-        return Ok((Arc::new(store), Arc::new(SystemClock), Database::File(path)));
+        return Ok((Arc::new(store.clone()), Arc::new(SystemClock), Database::File(store)));
     };
     let store = PostgresStore::open(url).await.map_err(failed)?;
     let clock = SteeredClock::default();

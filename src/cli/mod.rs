@@ -7,6 +7,7 @@
 mod api_key;
 mod app;
 mod audit;
+mod backup;
 mod bench;
 mod client;
 mod customer;
@@ -100,6 +101,8 @@ enum Command {
     /// Measure the engine on steps that do nothing
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Copy the SQLite database while keyferry runs; the copy is checked before it gets its name
+    Backup(backup::Command),
     /// Run a worker without an API, beside others on one PostgreSQL
     Worker(worker::Command),
     /// Serve the emulated cloud on HTTP, for boto3, the AWS CLI and other clients of AWS
@@ -158,6 +161,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Demo(command) => command.execute(&common).await,
             Command::Serve(command) => command.execute(&common).await,
             Command::Bench(command) => command.execute(&common).await,
+            Command::Backup(command) => command.execute(&common).await,
             Command::Worker(command) => command.execute(&common).await,
             Command::Sandbox(command) => command.execute(&common).await,
         }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Where everything is kept when nobody says.
-const DATA_DIR: &str = "keyferry-data";
+pub const DATA_DIR: &str = "keyferry-data";
 
 #[derive(Debug, clap::Args)]
 pub struct Place {
@@ -20,6 +20,9 @@ pub struct Place {
     /// kept beside it
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database: Option<String>,
+    /// Begin with an empty database although a keyferry has worked in the data directory before
+    #[arg(long)]
+    new: bool,
     /// What stands behind the AWS SDK
     #[arg(long, value_enum, default_value_t)]
     aws: Cloud,
@@ -54,7 +57,7 @@ impl Place {
         };
         let config = common.load_config()?;
         let (cloud, sandbox_url) = (self.aws, self.sandbox_url);
-        Ok(AppOptions { config, data_dir, database, cloud, customers, sandbox_url, speed: self.speed })
+        Ok(AppOptions { config, data_dir, database, cloud, customers, sandbox_url, speed: self.speed, new: self.new })
     }
 
     pub fn is_live(&self) -> bool {

@@ -33,7 +33,7 @@ pub enum StoreError {
     /// A row cannot be what keyferry wrote.
     #[error("the stored {what} cannot be read: {reason}")]
     Corrupt { what: String, reason: String },
-    #[error("another process has the database open: it holds the lock file {}", path.display())]
+    #[error("another process has the database {} open", path.display())]
     Locked { path: PathBuf },
     /// The database is not fit for use.
     #[error("the database {} cannot be used: {reason}", path.display())]
@@ -64,4 +64,12 @@ impl StoreError {
     pub(crate) fn corrupt(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Corrupt { what: what.into(), reason: reason.to_string() }
     }
+}
+
+/// What is said of tables that a migration has made which this program does not know.
+pub(super) fn newer(version: i64) -> String {
+    format!(
+        "its tables were brought up to date by a newer keyferry (migration {version}), which this one cannot read: start that \
+         version. The way back to this one is the backup from before the upgrade"
+    )
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod customers;
+mod files;
 mod fleet;
 mod over_http;
 mod verbs;

@@ -135,6 +135,48 @@ async fn what_the_loss_stopped_is_started_when_the_key_is_back_and_what_people_s
 }
 
 #[tokio::test]
+async fn a_cluster_is_started_as_a_whole_and_one_that_people_stopped_is_not() {
+    let estate = Estate::set().await;
+    let rds = estate.rds().await;
+    let enterprise = Tag::builder().key("keyferry:enterprise").value("dave").build();
+    for id in ["dave-ledger", "dave-archive"] {
+        let call = rds.create_db_cluster().db_cluster_identifier(id).engine("aurora-postgresql");
+        let call = call.master_username("admin_user").master_user_password("long-enough-for-RDS");
+        let call = call.storage_encrypted(true).kms_key_id(&estate.key).tags(enterprise.clone());
+        call.send().await.unwrap();
+        for number in 1..=2 {
+            let call = rds.create_db_instance().db_instance_identifier(format!("{id}-{number}"));
+            let call = call.db_cluster_identifier(id).engine("aurora-postgresql").db_instance_class("db.r6g.large");
+            call.tags(enterprise.clone()).send().await.unwrap();
+        }
+    }
+    estate.world.pass(3600);
+    rds.stop_db_cluster().db_cluster_identifier("dave-archive").send().await.unwrap();
+    estate.world.pass(3600);
+    estate.lose().await;
+    assert_eq!(estate.status("dave-ledger-2").await, "inaccessible-encryption-credentials-recoverable");
+    assert_eq!(estate.status("dave-archive-2").await, "stopped");
+    estate.restore().await;
+    let followed = estate.follow().await;
+    let before = estate.world.sandbox.ledger().len();
+    let back = estate.input(json!({ "systems": followed["systems"] }));
+    let back = estate.world.run("start-lost-systems", &back).await.unwrap();
+    let mut serving: Vec<&str> = back["serving"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    serving.sort_unstable();
+    let named = |id: &str| format!("{id} in {WEST}");
+    let wanted = ["dave-ledger", "dave-ledger-1", "dave-ledger-2", "dave-production"].map(named);
+    assert_eq!(serving, wanted, "{back:#}");
+    for id in ["dave-ledger-1", "dave-ledger-2", "dave-production"] {
+        assert_eq!(estate.status(id).await, "available", "{id}");
+    }
+    assert_eq!(estate.status("dave-archive-1").await, "stopped");
+    let ledger = estate.world.sandbox.ledger();
+    let mut starts: Vec<&str> = ledger[before..].iter().map(|entry| entry.action.as_str()).collect();
+    starts.sort_unstable();
+    assert_eq!(starts, ["StartDBCluster", "StartDBInstance"], "members start with their cluster");
+}
+
+#[tokio::test]
 async fn what_is_not_brought_back_within_seven_days_is_said_to_be_restored_from_a_backup() {
     let estate = Estate::set().await;
     estate.lose().await;

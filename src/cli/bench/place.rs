@@ -135,7 +135,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 fn clear_files(path: &Path) -> Result<(), Failure> {
-    for ending in ["", "-wal", "-shm", ".lock"] {
+    for ending in ["", "-wal", "-shm"] {
         match fs::remove_file(beside(path, ending)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(()) | Err(_) => {}

@@ -113,6 +113,7 @@ impl Command {
             customers: Some(TestEnvironment::Own),
             sandbox_url: None,
             speed: Some(self.speed),
+            new: false,
         };
         let app = App::open(options).await?;
         let Some(cloud) = app.sandbox.clone() else {

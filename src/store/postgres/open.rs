@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use super::{Inner, PostgresStore, pool::in_time};
-use crate::store::StoreError;
+use crate::store::{StoreError, error::newer};
 
 /// Server versions that are known to do: `server_version_num`.
 const OLDEST: i64 = 140_000;
@@ -91,7 +91,10 @@ impl PostgresStore {
         check_sessions(one, &mut connection).await?.map_err(unfit)?;
         check_server(&mut connection).await?.map_err(unfit)?;
         sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut connection).await?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| unfit(error.to_string()))?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => unfit(newer(version)),
+            other => unfit(other.to_string()),
+        })?;
         settle(&mut connection).await?;
         check_settings(&mut connection).await?.map_err(unfit)?;
         // No error of a goodbye changes what was found.

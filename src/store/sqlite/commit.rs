@@ -41,7 +41,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn claim_alone(&self, claim: &Claim) -> Result<Vec<SqliteRow>, StoreError> {
-        self.inner.checkup.passed()?;
+        self.may_write()?;
         let mut command = Together::default();
         command.say("BEGIN IMMEDIATE");
         command.claim(claim)?;
@@ -55,7 +55,7 @@ impl SqliteStore {
         batch: &[Write],
         claim: Option<&Claim>,
     ) -> Result<Option<Vec<SqliteRow>>, StoreError> {
-        self.inner.checkup.passed()?;
+        self.may_write()?;
         let Some((commands, lesson)) = self.by_memory(batch, claim)? else { return Ok(None) };
         match Self::lend(&self.inner.writer, |connection| Box::pin(run(connection, commands))).await {
             Ok(mut rows) => {

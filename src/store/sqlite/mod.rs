@@ -1,11 +1,13 @@
 //! The embedded store: one SQLite file, one process.
 //!
 //! One connection writes, in transactions that begin IMMEDIATE (a deferred one that turns into a writer fails at once with
-//! SQLITE_BUSY, whatever the timeout); four read. The lock file beside the database refuses a second process, which is also
+//! SQLITE_BUSY, whatever the timeout); four read. A lock on the file itself refuses a second process, which is also
 //! what makes it right to take back every lease at start: whoever held one is dead.
 
+mod backup;
 mod checkup;
 mod commit;
+mod files;
 mod letters;
 mod open;
 mod read;
@@ -19,7 +21,7 @@ mod write;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -42,21 +44,25 @@ struct Inner {
     readers: Connections,
     known: Known,
     checkup: checkup::Checkup,
-    /// Held until the store is closed or dropped; the system lets it go when the process dies.
-    lock: std::fs::File,
+    files: Arc<files::Files>,
+    /// Set when everything that was acknowledged is being saved, because the files are not where they were.
+    saved: OnceLock<()>,
+    /// Held until the store is closed or dropped.
+    lock: files::Lock,
 }
 
 /// A pool that counts what it lends and how long that took.
 #[derive(Clone)]
 struct Connections {
     pool: SqlitePool,
+    files: Arc<files::Files>,
     lent: Arc<AtomicU64>,
     waited_us: Arc<AtomicU64>,
 }
 
 impl Connections {
-    fn new(pool: SqlitePool) -> Self {
-        Self { pool, lent: Arc::default(), waited_us: Arc::default() }
+    fn new(pool: SqlitePool, files: &Arc<files::Files>) -> Self {
+        Self { pool, files: Arc::clone(files), lent: Arc::default(), waited_us: Arc::default() }
     }
 
     async fn lend(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
@@ -65,6 +71,7 @@ impl Connections {
         let waited = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.waited_us.fetch_add(waited, Ordering::Relaxed);
         self.lent.fetch_add(1, Ordering::Relaxed);
+        self.files.are_there()?;
         Ok(lent?)
     }
 
@@ -98,9 +105,7 @@ impl SqliteStore {
         self.inner.checkup.stop();
         self.inner.readers.pool.close().await;
         self.inner.writer.pool.close().await;
-        if let Err(error) = self.inner.lock.unlock() {
-            tracing::warn!(%error, "the lock file could not be let go before the end of the process");
-        }
+        self.inner.lock.let_go();
     }
 
     fn state(&self) -> Vitals {
@@ -121,13 +126,40 @@ impl SqliteStore {
         self.inner.readers.lend().await
     }
 
+    /// Whether the store may be written to: no damage is known, and its files are where they were.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: why not.
+    fn may_write(&self) -> Result<(), StoreError> {
+        self.inner.checkup.passed()?;
+        self.inner.files.are_there().inspect_err(|error| self.save(error))
+    }
+
+    /// Saves everything that was acknowledged, once: SQLite still has the files open that no path leads to.
+    fn save(&self, why: &StoreError) {
+        if self.inner.saved.set(()).is_err() {
+            return;
+        }
+        tracing::error!(%why, "the database is not where it was");
+        let name = self.inner.lock.path().file_name().unwrap_or_default().to_string_lossy();
+        let Some(path) = self.inner.files.rescue(&format!("{name}.saved-{}", std::process::id())) else { return };
+        let pool = self.inner.writer.pool.clone();
+        tokio::spawn(async move {
+            let into = sqlx::query("VACUUM INTO ?").bind(path.to_string_lossy().into_owned());
+            match into.execute(&pool).await {
+                Ok(_) => tracing::error!(saved = %path.display(), "everything that was acknowledged is saved"),
+                Err(error) => tracing::error!(%error, "what was acknowledged could not be saved"),
+            }
+        });
+    }
+
     /// Runs `body` in a transaction that has the write lock from its beginning. A damaged file takes none.
     async fn write<T, F>(&self, body: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        self.inner.checkup.passed()?;
+        self.may_write()?;
         Self::transact(&self.inner.writer, "BEGIN IMMEDIATE", body).await
     }
 
@@ -173,6 +205,10 @@ impl SqliteStore {
             let mut lent = Lent { connection: pool.lend().await?, in_transaction: true };
             let outcome = body(&mut lent.connection).await;
             lent.in_transaction = false;
+            if outcome.is_ok() {
+                // What was committed meanwhile into files that no path leads to is not acknowledged.
+                pool.files.are_there()?;
+            }
             if outcome.is_err()
                 && let Err(failure) = sqlx::query("ROLLBACK").execute(&mut *lent.connection).await
                 && !failure.to_string().contains("no transaction is active")

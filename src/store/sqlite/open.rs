@@ -1,19 +1,23 @@
 //! Opening: the lock, the pragmas and their check, the migrations.
 
 use std::{
-    fs::{File, TryLockError},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use sqlx::{
     SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Connections, Inner, SqliteStore, checkup::Checkup};
-use crate::store::{StoreError, known::Known};
+use super::{
+    Connections, Inner, SqliteStore,
+    checkup::Checkup,
+    files::{Files, Lock},
+};
+use crate::store::{StoreError, error::newer, known::Known};
 
 /// Bytes to which the write-ahead log is cut back after a checkpoint.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
@@ -27,14 +31,15 @@ impl SqliteStore {
     /// Opens the database at `path`, making it if it is not there, and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process has it open; [`StoreError::Unfit`] when a pragma did not take or
-    /// SQLite is too old; [`StoreError::Unavailable`] for everything of the system. Damage is looked for after the opening:
-    /// when there is some, `probe` and `claim` say so.
+    /// [`StoreError::Locked`] when another process has it open; [`StoreError::Unfit`] when a pragma did not take, SQLite is
+    /// too old, the file has further names, is damaged so that it cannot be opened, or is of a newer keyferry;
+    /// [`StoreError::Unavailable`] for everything of the system. Damage is looked for after the opening too: when there is
+    /// some, `probe` and `claim` say so.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
         let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
+            .filename(lock.path())
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -49,19 +54,26 @@ impl SqliteStore {
                 .max_lifetime(None)
                 .test_before_acquire(false)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let unfit = |reason: String| StoreError::Unfit { path: path.to_owned(), reason };
+        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| damaged(path, error))?;
         check(path, &writer).await?;
-        MIGRATIONS
-            .run(&writer)
-            .await
-            .map_err(|error| StoreError::Unfit { path: path.to_owned(), reason: error.to_string() })?;
+        MIGRATIONS.run(&writer).await.map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => damaged(path, error),
+            MigrateError::VersionMissing(version) => unfit(newer(version)),
+            other => unfit(other.to_string()),
+        })?;
+        // The log and its index are made by the first transaction.
+        sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&writer).await?;
+        let files = Arc::new(Files::of(path, &lock)?);
         let reading = options.pragma("query_only", "on");
         let readers = pool(READERS).connect_with(reading.clone()).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
-                writer: Connections::new(writer),
-                readers: Connections::new(readers),
+                writer: Connections::new(writer, &files),
+                readers: Connections::new(readers, &files),
+                files,
+                saved: OnceLock::new(),
                 known: Known::default(),
                 checkup: Checkup::start(reading),
                 lock,
@@ -70,17 +82,19 @@ impl SqliteStore {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let beside = PathBuf::from(name);
-    let unavailable =
-        |error: std::io::Error| StoreError::Unavailable { reason: format!("{}: {error}", beside.display()) };
-    let file = File::options().create(true).truncate(false).write(true).open(&beside).map_err(unavailable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: beside }),
-        Err(TryLockError::Error(error)) => Err(unavailable(error)),
+/// A file that SQLite cannot make sense of.
+fn damaged(path: &Path, error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|refused| refused.code().map(std::borrow::Cow::into_owned));
+    match code.as_deref() {
+        Some("11" | "26") => {
+            let (reason, file) = (error.to_string(), path.display());
+            let reason = format!(
+                "{reason}. If a backup was put in its place, {file}-wal and {file}-shm are of the file before: stop keyferry, delete \
+                 these two, put the backup in its place once more, and start. Otherwise the file is damaged: restore a backup"
+            );
+            StoreError::Unfit { path: path.to_owned(), reason }
+        }
+        _ => error.into(),
     }
 }
 
