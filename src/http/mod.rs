@@ -11,6 +11,7 @@ mod auth;
 mod layers;
 mod problem;
 mod server;
+pub mod strict;
 
 pub use api::{Api, Machines, Workflow, machines_router, router};
 pub use auth::{AdminToken, TokenError};

@@ -159,6 +159,13 @@ async fn a_body_is_read_strictly() {
     assert_eq!(code(post().body("{}")).await, is(415, "unsupported-media-type"));
     assert_eq!(code(json().body("{")).await, is(400, "malformed-json"));
     assert_eq!(code(json().body(format!("\"{}\"", "x".repeat(300_000)))).await, is(413, "too-large"));
+    let deep = format!("{{\"input\": {}1{}}}", "[".repeat(120), "]".repeat(120));
+    assert_eq!(code(json().body(deep)).await, is(422, "json-not-exact"));
+    let twice = problem(json().body(r#"{"id": "dave", "name": "Dave", "name": "Erin"}"#)).await;
+    assert_eq!((twice.0, twice.1.as_str()), (422, "json-not-exact"));
+    assert!(twice.2["findings"][0]["message"].as_str().expect("a message").contains("`name` is there twice"));
+    let large = problem(json().body(r#"{"id": "dave", "name": 18446744073709551616}"#)).await;
+    assert_eq!((large.1.as_str(), &large.2["findings"][0]["pointer"]), ("json-not-exact", &serde_json::json!("/name")));
     let (status, code, body) = problem(json().body(r#"{"id": "dave", "nmae": "Dave"}"#)).await;
     assert_eq!((status, code.as_str()), (422, "invalid-body"));
     assert!(body["detail"].as_str().expect("a detail").contains("`nmae`"), "{body}");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Api, LARGEST_BODY, Reply};
 use crate::{
     engine::Actor,
-    http::problem::Problem,
+    http::{problem::Problem, strict},
     worker::{By, RunView, ServiceError, Visit},
 };
 
@@ -51,6 +51,11 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
             } else {
                 Problem::new(StatusCode::BAD_REQUEST, "body-lost", "The body did not arrive whole.")
             }
+        })?;
+        strict::check(&bytes).map_err(|inexact| {
+            let findings = json!([{ "pointer": inexact.pointer, "message": inexact.what }]);
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "json-not-exact", inexact.to_string())
+                .with("findings", findings)
         })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             if error.is_data() {
