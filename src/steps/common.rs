@@ -166,6 +166,17 @@ impl SystemInput {
 }
 
 impl CutOver {
+    /// Whether it is about the same system, in the same window and try, under the same keys.
+    pub fn is(&self, other: &Self) -> bool {
+        let which = |item: &Self| {
+            let System { id, arn, region, instance, resource_id, .. } = &item.system;
+            (id.clone(), arn.clone(), region.clone(), instance.clone(), resource_id.clone())
+        };
+        which(self) == which(other)
+            && (self.generation, self.attempt) == (other.generation, other.attempt)
+            && (&self.keys, &self.window) == (&other.keys, &other.window)
+    }
+
     /// # Errors
     /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
     pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {

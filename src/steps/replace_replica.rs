@@ -16,6 +16,7 @@ use super::{
     Domain,
     common::{SystemInput, Wait, input, put_aside, require_ours, settled},
     lineage,
+    recorded::{no_plan, replica_in_inventory},
     settings::{change, features, refuse, some},
 };
 use crate::{
@@ -48,6 +49,7 @@ impl Step for ReplaceReplica {
         let source: Source = input(self.name(), value.clone())?;
         let item: SystemInput = input(self.name(), value)?;
         let (owner, replica, old) = (self.0.owner(context), &item.system, item.names(context).old());
+        replica_in_inventory(context, &item, (&source.source, &source.source_region)).await?;
         let rds = self.0.aws.rds(&replica.region).await?;
         let there = systems::instance(&rds, &replica.id).await?;
         if let Some(found) = there.as_ref().filter(|found| found.dbi_resource_id() == Some(&replica.resource_id)) {
@@ -55,6 +57,7 @@ impl Step for ReplaceReplica {
                 return Ok(self.0.pending(what));
             }
             refuse(found)?;
+            is_replica(found)?;
             if let Wait::For(what) = self.migrated(&item, &source).await?.1 {
                 return Ok(self.0.pending(what));
             }
@@ -157,6 +160,21 @@ impl ReplaceReplica {
         let cause = format!("replica {} is not what it was: {}. The old one is put back", replica.id, wrong.join("; "));
         Err(StepError::new("Keyferry.Mismatch", cause))
     }
+}
+
+/// What replicates nothing may hold what nothing else does.
+///
+/// # Errors
+/// `Keyferry.NoPlan`: it is no replica.
+pub(super) fn is_replica(found: &DbInstance) -> Result<(), StepError> {
+    if found.read_replica_source_db_instance_identifier().is_some_and(|source| !source.is_empty()) {
+        return Ok(());
+    }
+    let id = found.db_instance_identifier().unwrap_or_default();
+    Err(no_plan(format!(
+        "instance {id} replicates nothing, so what it holds may be nowhere else: it was not touched. If it was promoted, cancel \
+         the run and start another, whose inventory finds it as a system of its own"
+    )))
 }
 
 fn lacking(had: &Settings, found: &DbInstance) -> Vec<(String, Value, Value)> {

@@ -2,7 +2,7 @@
 //!
 //! Takes the replica as `system`, and the `error` that made it necessary. Gives `outcome`: `kept`. The old
 //! replica follows the replaced system, so it shows what that held at its freeze: that is said to the engineer who removes
-//! the cause. Effect: deletion
+//! the cause. Fails with `Keyferry.NoPlan` where one of the two replicates nothing. Effect: deletion
 //! of a new replica that is not what the old one was, a rename, marks off. Again: each is looked for first.
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, delete_instance, input, rename, require_ours, settled},
+    replace_replica::is_replica,
     thaw_system::unmark,
 };
 use crate::{
@@ -59,8 +60,10 @@ impl Step for ReturnReplica {
             let cause = format!("instance {old} is not what {} was: it was not touched", replica.id);
             return Err(StepError::new("Keyferry.Foreign", cause));
         }
+        // Both replicate: neither holds anything that its source does not.
+        is_replica(&aside)?;
         if let Some(found) = &there {
-            // It holds nothing that its source does not.
+            is_replica(found)?;
             if let Wait::For(what) = delete_instance(&rds, found).await? {
                 return Ok(self.0.pending(what));
             }

@@ -1,7 +1,8 @@
 //! Puts the original back into service: the undo of `freeze-system` and of what came after it.
 //!
-//! Takes a system, and the `error` that made it necessary. Gives `outcome`: `kept` when the original serves, `migrated`
-//! when the swap had happened after all (then nothing is undone). Tolerates that nothing, half or all of it happened.
+//! Takes a system, and the `error` that made it necessary; what is renamed to what is read from the record of the outage. Gives
+//! `outcome`: `kept` when the original serves, `migrated` when the swap had happened after all (then nothing is undone). Fails
+//! with `Keyferry.NoPlan` when it does not serve and this run has not taken it out of service. Tolerates that nothing, half or all of it happened.
 //! Effect: rename, the recorded security groups, marks off, deletion of the restored system that never served. Again: each is looked for first.
 //! Snapshots stay for the purge.
 
@@ -15,6 +16,7 @@ use super::{
     common::{CutOver, Wait, delete_instance, input, rename, require_ours, settled},
     fence::{give, has_only},
     lineage, outage,
+    recorded::no_plan,
     settings::record,
 };
 use crate::{
@@ -40,7 +42,22 @@ impl Step for ThawSystem {
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Why { error } = input(self.name(), value.clone())?;
         let item: CutOver = input(self.name(), value)?;
-        let (served, mut records) = match self.0.thaw(context, &item, &context.run).await? {
+        let planned = outage::of(context, &item.system.resource_id).await?.filter(|found| found.run == context.run);
+        let (item, thawed) = match planned {
+            None => {
+                let thawed = self.0.untouched(context, &item).await?;
+                (item, thawed)
+            }
+            Some(found) => {
+                let item: CutOver = input(self.name(), found.input.clone())?;
+                let thawed = match found.served.filter(|_| !found.is_open()) {
+                    Some(served) => Thawed::Serves(served, Vec::new()),
+                    None => self.0.thaw(context, &item, &context.run).await?,
+                };
+                (item, thawed)
+            }
+        };
+        let (served, mut records) = match thawed {
             Thawed::Serves(served, records) => (served, records),
             Thawed::Waits(progress) => return Ok(progress),
         };
@@ -61,6 +78,26 @@ pub enum Thawed {
 }
 
 impl Domain {
+    /// What a run has not taken out of service serves, or is not its to put back.
+    async fn untouched(&self, context: &StepContext, item: &CutOver) -> Result<Thawed, StepError> {
+        let system = &item.system;
+        let rds = self.aws.rds(&system.region).await?;
+        let Some(serving) = systems::instance(&rds, &system.id).await? else {
+            return self.missing(context, &format!("instance {}", system.id)).map(Thawed::Waits);
+        };
+        if serving.dbi_resource_id() != Some(&system.resource_id) {
+            return Err(no_plan(format!(
+                "{} ({}) does not serve in {}, and no record says that the run {} has taken it out of service: nothing was \
+                 touched",
+                system.id, system.resource_id, system.region, context.run
+            )));
+        }
+        Ok(match settled(&serving)? {
+            Wait::For(what) => Thawed::Waits(self.pending(what)),
+            Wait::Ready(()) => Thawed::Serves(Served::Kept, Vec::new()),
+        })
+    }
+
     /// Puts the original of a system back that `run` has taken out of service, unless its successor serves.
     ///
     /// # Errors
