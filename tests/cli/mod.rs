@@ -4,7 +4,7 @@ mod bench;
 mod customers;
 mod fleet;
 mod over_http;
-mod verbs;
+pub mod verbs;
 mod workflow;
 
 use std::{
