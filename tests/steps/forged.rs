@@ -255,7 +255,6 @@ async fn nobody_forges_an_approval_a_plan_or_a_window() {
     assert_eq!(harm(&house), before, "nothing was deleted, moved or made");
     hold("plan-purge", true);
     by_what_a_skip_and_a_retry_say(&house, &real).await;
-    assert_eq!(harm(&house)[before.len()..], Vec::<String>::new(), "nothing was deleted, moved or made");
     let ledger = house.service.records("dave", "purge-ledger", 10, None).await.unwrap().items;
     assert_eq!(ledger.len(), 0, "what was skipped is not in the ledger");
     assert_eq!(house.serving().await.as_deref(), Some(serving.as_str()));
@@ -303,6 +302,8 @@ async fn by_a_definition_of_ones_own(house: &House, approved: &str, left_overs: 
 async fn by_what_a_skip_and_a_retry_say(house: &House, real: &Value) {
     let (approved, fake) = (&real["plan"], made_up(house, real).await);
     let theft = Theft::begin(house, "dave", "onboarding", &house.input).await;
+    theft.stands("Plan purge").await;
+    let before = harm(house);
     theft.skip("Plan purge", fake.clone()).await;
     theft.approve().await;
     theft.refused("Check purge", "Keyferry.NotApproved").await;
@@ -327,6 +328,7 @@ async fn by_what_a_skip_and_a_retry_say(house: &House, real: &Value) {
     theft.skip(resource, json!({ "purged": fake["list"]["lines"][0]["arn"], "how": "deleted" })).await;
     let summary = theft.over().await.output.unwrap()["summary"].clone();
     assert_ne!(summary["conclusion"], "compliant", "{summary:#}");
+    assert_eq!(harm(house), before, "nothing was deleted, moved or made");
 }
 
 fn erin() -> NewEnterprise {
