@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::desk::{REPORTS, WORKFLOW};
 use crate::{
     engine::{Actor, Standing},
-    worker::{Clock, ErrorKind, RecordPut, RunFilter, RunView, Service, ServiceError, StartRun},
+    worker::{Act, By, Clock, ErrorKind, RecordPut, RunFilter, RunView, Service, ServiceError, StartRun},
 };
 
 /// Records of the schedules.
@@ -28,6 +28,8 @@ const JITTER_HOURS: i64 = 24;
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(300);
 const PAGE: u32 = 100;
+/// How often a change of the schedule is tried while others change it.
+const TRIES: u32 = 5;
 /// Runs of an enterprise that are looked at for changes that were not audited.
 const RUNS: u32 = 20;
 /// Workflows after which nothing has changed, or which write a report themselves.
@@ -192,17 +194,20 @@ async fn write(
     version: u64,
     at: DateTime<Utc>,
 ) -> Result<(), ServiceError> {
-    let put = RecordPut {
+    match service.put_records(vec![put(enterprise, schedule, version, at)]).await {
+        Err(error) if error.code != "record-changed" => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn put(enterprise: &str, schedule: &Schedule, version: u64, at: DateTime<Utc>) -> RecordPut {
+    RecordPut {
         enterprise: enterprise.to_owned(),
         collection: SCHEDULE.to_owned(),
         key: CURRENT.to_owned(),
         expected: version,
         body: json!(schedule),
         at,
-    };
-    match service.put_records(vec![put]).await {
-        Err(error) if error.code != "record-changed" => Err(error),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -218,23 +223,40 @@ pub async fn schedule(service: &Service, enterprise: &str) -> Result<Option<Valu
 /// Changes how often an enterprise is audited. The next audit is that many days from now, or earlier if it was due earlier.
 ///
 /// # Errors
-/// Fewer than one day or more than a year; no such enterprise.
+/// Fewer than one day or more than a year; no such enterprise; `wrong-role`; an idempotency key that was used for another request;
+/// `record-changed`: it is being changed all the time.
 pub async fn reschedule(
     service: &Service,
     enterprise: &str,
     every_days: u32,
-    now: DateTime<Utc>,
+    (by, now): (&By, DateTime<Utc>),
 ) -> Result<Schedule, ServiceError> {
+    service.authorize(&by.actor, Act::Administer)?;
     service.enterprise(enterprise).await?;
     if !(1..=LONGEST_DAYS).contains(&every_days) {
         let message = format!("every_days: {every_days} is not within 1 to {LONGEST_DAYS}");
         return Err(ServiceError::new(ErrorKind::Invalid, "invalid-schedule", message));
     }
-    let (before, version) =
-        read(service, enterprise).await?.map_or((None, 0), |(found, version)| (Some(found), version));
-    let at = next(enterprise, now, every_days);
-    let next_at = before.as_ref().map_or(at, |before| before.next_at.min(at));
-    let schedule = Schedule { every_days, next_at, last: before.and_then(|before| before.last) };
-    write(service, enterprise, &schedule, version, now).await?;
-    Ok(schedule)
+    let once = by.once(&json!(["audit-schedule", enterprise, every_days]));
+    let mut tries = 0;
+    loop {
+        if let Some(done) = service.done_before(once.as_ref()).await? {
+            return serde_json::from_value(done.answer).map_err(|error| {
+                ServiceError::new(ErrorKind::Unavailable, "store-corrupt", format!("the answer of a request: {error}"))
+            });
+        }
+        let (before, version) =
+            read(service, enterprise).await?.map_or((None, 0), |(found, version)| (Some(found), version));
+        let at = next(enterprise, now, every_days);
+        let next_at = before.as_ref().map_or(at, |before| before.next_at.min(at));
+        let schedule = Schedule { every_days, next_at, last: before.and_then(|before| before.last) };
+        let key = once.clone().map(|once| once.kept(json!(schedule)));
+        tries += 1;
+        match service.put_records_once(vec![put(enterprise, &schedule, version, now)], key).await {
+            Ok(()) => return Ok(schedule),
+            // An audit was started meanwhile, or the same request was sent twice at once: it is looked at anew.
+            Err(error) if tries < TRIES && ["record-changed", "already-started"].contains(&error.code) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -1,13 +1,10 @@
 //! What people ask of audits: a report by its name, a decision about a doubt, and whether there is anything to audit.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::report::{Decision, Report};
-use crate::{
-    engine::Actor,
-    worker::{ErrorKind, Page, RecordPut, Service, ServiceError, StoredRecord},
-};
+use super::report::{Decision, Doubt, Report};
+use crate::worker::{Act, By, ErrorKind, Page, RecordPut, Service, ServiceError, StoredRecord};
 
 /// The collection in which runs leave their reports, by run; `latest` is the newest one again.
 pub const REPORTS: &str = "report";
@@ -75,30 +72,31 @@ pub async fn find(service: &Service, enterprise: &str, wanted: &str) -> Result<O
 ///
 /// # Errors
 /// `doubt-not-found`: the newest report has no such doubt; `not-decidable`: it is about what AWS did not answer;
-/// `reason-missing`.
+/// `reason-missing`; `wrong-role`; an idempotency key that was used for another request.
 pub async fn decide(
     service: &Service,
     enterprise: &str,
     doubt: &str,
     reason: &str,
-    (actor, at): (&Actor, DateTime<Utc>),
+    (by, at): (&By, DateTime<Utc>),
 ) -> Result<Decision, ServiceError> {
+    service.authorize(&by.actor, Act::Administer)?;
+    let once = by.once(&json!(["audit-decision", enterprise, doubt, reason]));
+    if let Some(done) = service.done_before(once.as_ref()).await? {
+        return read(&done.answer);
+    }
+    service.enterprise(enterprise).await?;
     let refused = |code: &'static str, message: String| Err(ServiceError::new(ErrorKind::Refused, code, message));
     if reason.trim().is_empty() {
         return refused("reason-missing", "say why it is nothing: the reason stands in every report".to_owned());
     }
     if let Some(known) = service.record(enterprise, DECISIONS, doubt).await? {
+        if let Some(once) = once {
+            service.keep_key(once.kept(known.body.clone())).await?;
+        }
         return read(&known.body);
     }
-    let latest = service.record(enterprise, REPORTS, LATEST).await?;
-    let latest: Option<Report> = latest.and_then(|record| serde_json::from_value(record.body).ok());
-    let found = latest.and_then(|report| report.not_proven.into_iter().find(|found| found.id == doubt));
-    let Some(found) = found else {
-        let message = format!(
-            "the newest report of {enterprise} has no doubt {doubt}: keyferry audit show {enterprise} lists them with their ids"
-        );
-        return Err(ServiceError::new(ErrorKind::NotFound, "doubt-not-found", message));
-    };
+    let found = doubted(service, enterprise, doubt).await?;
     if !found.decidable {
         return refused("not-decidable", format!("this cannot be decided: {}. {}", found.why, found.cure));
     }
@@ -106,7 +104,7 @@ pub async fn decide(
         doubt: found.id,
         why: found.why,
         reason: reason.trim().to_owned(),
-        by: format!("{} ({})", actor.name, actor.role),
+        by: format!("{} ({})", by.actor.name, by.actor.role),
         at,
     };
     let body = serde_json::to_value(&decision).map_err(|error| unreadable(&error))?;
@@ -118,13 +116,30 @@ pub async fn decide(
         body,
         at,
     };
-    match service.put_records(vec![put]).await {
-        Err(error) if error.code == "record-changed" => match service.record(enterprise, DECISIONS, doubt).await? {
-            Some(known) => read(&known.body),
-            None => Err(error),
-        },
+    let key = once.map(|once| once.kept(put.body.clone()));
+    match service.put_records_once(vec![put], key).await {
+        // The same request came twice at once, or another decided it: that was the first.
+        Err(error) if ["record-changed", "already-started"].contains(&error.code) => {
+            match service.record(enterprise, DECISIONS, doubt).await? {
+                Some(known) => read(&known.body),
+                None => Err(error),
+            }
+        }
         outcome => outcome.map(|()| decision),
     }
+}
+
+/// A doubt of the newest report.
+async fn doubted(service: &Service, enterprise: &str, doubt: &str) -> Result<Doubt, ServiceError> {
+    let latest = service.record(enterprise, REPORTS, LATEST).await?;
+    let latest: Option<Report> = latest.and_then(|record| serde_json::from_value(record.body).ok());
+    let found = latest.and_then(|report| report.not_proven.into_iter().find(|found| found.id == doubt));
+    found.ok_or_else(|| {
+        let message = format!(
+            "the newest report of {enterprise} has no doubt {doubt}: keyferry audit show {enterprise} lists them with their ids"
+        );
+        ServiceError::new(ErrorKind::NotFound, "doubt-not-found", message)
+    })
 }
 
 fn read(body: &Value) -> Result<Decision, ServiceError> {

@@ -257,6 +257,16 @@ pub(super) fn purge_approval(answer: &Value, context: &FormContext<'_>) -> Check
     findings.or(|| answer.clone())
 }
 
+/// An approval names the list that was shown.
+pub(super) fn left_overs(answer: &Value, context: &FormContext<'_>) -> Checked {
+    let mut findings = Findings(Vec::new());
+    let (named, list) = (text(answer, "list"), text(context.input, "list"));
+    if answer.get("approve").and_then(Value::as_bool) == Some(true) && (named != list || list.is_empty()) {
+        findings.add("/list", format!("name the list that is approved, as it is shown: \"list\": \"{list}\""));
+    }
+    findings.or(|| answer.clone())
+}
+
 /// A window that the notice period allows. Whether writers are stopped is asked where nothing keeps them out.
 pub(super) fn window(answer: &Value, context: &FormContext<'_>) -> Checked {
     let hours = answer.get("duration_hours").and_then(Value::as_u64).unwrap_or(8);

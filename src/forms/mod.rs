@@ -134,6 +134,7 @@ impl Form {
             "key-arns" => check::key_arns(answer, context),
             "window" => check::window(answer, context),
             "purge-approval" => check::purge_approval(answer, context),
+            "left-overs" => check::left_overs(answer, context),
             _ => Ok(answer.clone()),
         }
     }

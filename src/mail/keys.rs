@@ -51,7 +51,11 @@ pub fn state(enterprise: &str, about: &Value) -> Vec<Block> {
     if !stopped.is_empty() {
         blocks.extend([Block::Paragraph("Stopped so far:".to_owned()), Block::List(stopped)]);
     }
-    blocks.push(Block::Paragraph(format!("To come back: {}", cure(text(about, "state"), text(about, "key")))));
+    let (said, commands) = cure(text(about, "state"), (text(about, "key"), text(about, "region")));
+    blocks.push(Block::Paragraph(format!("To come back: {said}")));
+    if !commands.is_empty() {
+        blocks.push(Block::Code(commands.join("\n")));
+    }
     blocks.push(Block::Paragraph(
         "As soon as the key can be used again, what the loss stopped is started and looked at by itself, and you are told. \
          If you have taken the key away on purpose, nothing else has to be done: what is encrypted under it cannot be read."
@@ -60,15 +64,18 @@ pub fn state(enterprise: &str, about: &Value) -> Vec<Block> {
     blocks
 }
 
-fn cure(state: &str, key: &str) -> String {
+/// What brings a key back, and the commands that do it: in the key's region, which need not be the one that a shell is set to.
+fn cure(state: &str, (key, region): (&str, &str)) -> (String, Vec<String>) {
+    let kms = |verb: &str| format!("aws kms {verb} --key-id {key} --region {region}");
     match state {
-        "disabled" => format!("aws kms enable-key --key-id {key}"),
+        "disabled" => ("enable the key:".to_owned(), vec![kms("enable-key")]),
         "pending-deletion" => {
-            format!("aws kms cancel-key-deletion --key-id {key}, then aws kms enable-key --key-id {key}")
+            let commands = vec![kms("cancel-key-deletion"), kms("enable-key")];
+            ("cancel the deletion of the key, and enable it:".to_owned(), commands)
         }
-        "without-material" => format!("import the same key material into {key} again"),
-        "denied" => format!("put the key policy that you were given back on {key}, unchanged"),
-        _ => format!("make {key} available again; aws kms describe-key --key-id {key} says what it lacks"),
+        "without-material" => (format!("import the same key material into {key} again"), Vec::new()),
+        "denied" => (format!("put the key policy that you were given back on {key}, unchanged"), Vec::new()),
+        _ => (format!("make {key} available again; this says what it lacks:"), vec![kms("describe-key")]),
     }
 }
 

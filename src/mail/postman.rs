@@ -2,6 +2,8 @@
 //!
 //! A letter is a row of its own: what its reader's mail server says is about it alone. A refusal that trying again cannot change
 //! makes it dead at once, and one that may pass is tried again for [`GIVE_UP`]. The engineer is told of a dead letter, once.
+//! A letter that is being delivered is held by a lease that is renewed, as a step's is: of a process that has died, the others
+//! take it over when that has passed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,8 +28,6 @@ const AT_ONCE: usize = 8;
 /// Pause between two looks at an outbox that had nothing due; longer the longer it has nothing, up to [`LONGEST`] times this.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: u32 = 5;
-/// How long a letter is this process's alone: longer than a whole conversation with a mail server may take.
-const HOLD: TimeDelta = TimeDelta::minutes(20);
 /// How long a letter is tried, from its first failure (RFC 5321, 4.5.4.1: four to five days).
 pub const GIVE_UP: TimeDelta = TimeDelta::days(4);
 /// How long letters that are being sent may go on after the signal.
@@ -111,11 +111,11 @@ impl Postman {
         if room == 0 {
             return Ok(notices.len());
         }
-        let held = office.service.hold_letters(HOLD, room).await?;
+        let held = office.service.hold_letters(room).await?;
         let begun = notices.len() + held.len();
-        for row in held {
+        for (row, until) in held {
             let office = Arc::clone(office);
-            sending.spawn(async move { office.deliver(row).await });
+            sending.spawn(async move { office.deliver(row, until).await });
         }
         Ok(begun)
     }
@@ -175,12 +175,17 @@ impl Office {
         Ok(Gathered { enterprise, run, form, key_policies, reports })
     }
 
-    /// One attempt. What came of it is kept; if it cannot be, the letter is due again when its hold has passed.
-    async fn deliver(&self, row: LetterRow) {
-        let delivery = match self.attempt(&row).await {
-            Ok(delivery) => delivery,
+    /// One attempt, as long as the letter is held. What came of it is kept; if it cannot be, the letter is due again when its hold
+    /// has passed.
+    async fn deliver(&self, row: LetterRow, until: DateTime<Utc>) {
+        let delivery = match self.service.while_held(row.id, until, self.attempt(&row)).await {
+            None => {
+                tracing::warn!(mail.id = row.id, run.id = %row.run, "a letter was given up while it was sent: another process may have it");
+                return;
+            }
+            Some(Ok(delivery)) => delivery,
             // Nothing was said to anybody.
-            Err(error) => self.failed(&row, row.address.clone().unwrap_or_default(), error.to_string(), None),
+            Some(Err(error)) => self.failed(&row, row.address.clone().unwrap_or_default(), error.to_string(), None),
         };
         self.log(&row, &delivery);
         if let Err(error) = self.service.letter_done(row.id, delivery).await {

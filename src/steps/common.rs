@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_rds::types::{DbInstance, DbSnapshot};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::Domain;
@@ -22,7 +22,7 @@ pub enum Wait<T> {
 }
 
 /// The regions that were chosen, as the form `regions` normalises them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
     pub primary: String,
     pub disaster_recovery: String,
@@ -166,6 +166,17 @@ impl SystemInput {
 }
 
 impl CutOver {
+    /// Whether it is about the same system, in the same window and try, under the same keys.
+    pub fn is(&self, other: &Self) -> bool {
+        let which = |item: &Self| {
+            let System { id, arn, region, instance, resource_id, .. } = &item.system;
+            (id.clone(), arn.clone(), region.clone(), instance.clone(), resource_id.clone())
+        };
+        which(self) == which(other)
+            && (self.generation, self.attempt) == (other.generation, other.attempt)
+            && (&self.keys, &self.window) == (&other.keys, &other.window)
+    }
+
     /// # Errors
     /// `Keyferry.WindowPassed`: it is too late to start a cut-over.
     pub fn before_cutoff(&self, context: &StepContext) -> Result<(), StepError> {

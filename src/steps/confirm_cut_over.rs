@@ -2,7 +2,8 @@
 //!
 //! Takes a system and the window. It follows `swap-system` and does not believe that one's result, which a person may have
 //! given in its place. Gives `outcome`: `migrated`. Effect: none in AWS. Again: the same. Fails with `Keyferry.Outage` when the
-//! original's name is not served by what this run restored: the original is put back.
+//! original's name is not served by what this run restored: the original is put back; with `Keyferry.NoPlan` for what the run has
+//! not planned.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ impl Step for ConfirmCutOver {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let item: CutOver = input(self.name(), value)?;
+        // Else one system's successor would end another's outage.
+        outage::known(context, &item).await?;
         let (owner, system) = (self.0.owner(context), &item.system);
         let rds = self.0.aws.rds(&system.region).await?;
         let serving = systems::instance(&rds, &system.id).await?;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Copy, SystemInput, Wait, delete_snapshot, ensure_copy, ensure_snapshot, input, settled},
+    recorded::in_inventory,
 };
 use crate::{
     systems,
@@ -26,6 +27,7 @@ impl Step for CopyForRecovery {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let item: SystemInput = input(self.name(), value)?;
+        in_inventory(context, &item).await?;
         let home = &item.system.region;
         let away = if item.system.recovery { item.plan.recovery_of(home)? } else { None };
         let Some(away) = away else {

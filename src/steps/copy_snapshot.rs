@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{Copy, CutOver, Wait, ensure_copy, input},
+    common::{Copy, Wait, ensure_copy},
     lineage,
+    recorded::cut_over,
 };
 use crate::{
     systems::Tags,
@@ -24,7 +25,7 @@ impl Step for CopySnapshot {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: CutOver = input(self.name(), value)?;
+        let item = cut_over(context, self.name(), value).await?;
         item.before_cutoff(context)?;
         let (key, names) = (item.key()?, item.names(context));
         let rds = self.0.aws.rds(&item.system.region).await?;

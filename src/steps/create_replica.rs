@@ -3,8 +3,8 @@
 //! Takes the replica as `system`, and `source` with `source_region`. A replica's key cannot be changed, and the old one follows
 //! the old system. The new one is made under another name while the old one serves, and given everything that the old one is:
 //! what the call that makes a replica does not take (retention, windows) comes by a change after it, at most three times, and is
-//! then compared. A source that is not under its key yet leaves its replicas as they are. Gives the deadlines of the outage that
-//! follows, as a window: the steps of a cut-over exchange the names. Leaves `lineage`. Effect: a new replica, changes. Again: it
+//! then compared. A source that is not under its key yet leaves its replicas as they are. Gives the window of the outage that
+//! follows and leaves its record: the steps of a cut-over exchange the names. Leaves `lineage`. Effect: a new replica, changes. Again: it
 //! is looked for first. Fails with `Keyferry.Mismatch` and the list of differences.
 
 use async_trait::async_trait;
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, input, require_ours, settled},
-    lineage,
+    lineage, outage,
+    recorded::{no_plan, replica_in_inventory},
     settings::{change, features, refuse, some},
 };
 use crate::{
@@ -49,6 +50,7 @@ impl Step for CreateReplica {
         let source: Source = input(self.name(), value.clone())?;
         let item: SystemInput = input(self.name(), value)?;
         let (replica, new) = (&item.system, item.names(context).new_system());
+        replica_in_inventory(context, &item, (&source.source, &source.source_region)).await?;
         let rds = self.0.aws.rds(&replica.region).await?;
         // Under any name: an earlier execution may have put it aside.
         let Some(original) = systems::instance_of(&rds, &replica.resource_id).await? else {
@@ -69,6 +71,7 @@ impl Step for CreateReplica {
             return Ok(self.0.pending(what));
         }
         refuse(&original)?;
+        is_replica(&original)?;
         let (serving, ready) = self.migrated(&item, &source).await?;
         if let Wait::For(what) = ready {
             return Ok(self.0.pending(what));
@@ -112,6 +115,28 @@ impl CreateReplica {
         Ok((serving, ready))
     }
 
+    /// The new replica is what the old one was: what is to follow is written down.
+    async fn ready(
+        &self,
+        context: &StepContext,
+        (item, source): (&SystemInput, &Source),
+        found: &DbInstance,
+    ) -> Result<Progress, StepError> {
+        outage::of_no_other(context, &item.system).await?;
+        let home = self.0.aws.rds(&source.source_region).await?;
+        let of = systems::instance(&home, &source.source).await?;
+        let of = of.as_ref().and_then(|of| of.dbi_resource_id()).unwrap_or_default();
+        let window = Window::of_replica(context.now());
+        let (system, keys, plan) = (&item.system, &item.keys, &item.plan);
+        let input = json!({
+            "system": system, "keys": keys, "plan": plan, "generation": item.generation, "attempt": item.attempt,
+            "window": window,
+        });
+        let mut records = lineage::replicated(context, system, found, of);
+        records.push(outage::record(&outage::plan(context, item, &window, input)));
+        Ok(Progress::recorded(json!(window), records))
+    }
+
     /// Gives the new replica what it lacks and compares it with the old one.
     async fn complete(
         &self,
@@ -141,15 +166,26 @@ impl CreateReplica {
             wrong.push(format!("the key is {}, has to be {key}", found.kms_key_id().unwrap_or("none")));
         }
         if wrong.is_empty() {
-            let home = self.0.aws.rds(&source.source_region).await?;
-            let of = systems::instance(&home, &source.source).await?;
-            let of = of.as_ref().and_then(|of| of.dbi_resource_id()).unwrap_or_default();
-            let output = json!(Window::of_replica(context.now()));
-            return Ok(Progress::recorded(output, lineage::replicated(context, replica, found, of)));
+            return self.ready(context, (item, source), found).await;
         }
         let cause = format!("replica {} is not what it was: {}. The old one serves on", replica.id, wrong.join("; "));
         Err(StepError::new("Keyferry.Mismatch", cause))
     }
+}
+
+/// What replicates nothing may hold what nothing else does.
+///
+/// # Errors
+/// `Keyferry.NoPlan`: it is no replica.
+pub(super) fn is_replica(found: &DbInstance) -> Result<(), StepError> {
+    if found.read_replica_source_db_instance_identifier().is_some_and(|source| !source.is_empty()) {
+        return Ok(());
+    }
+    let id = found.db_instance_identifier().unwrap_or_default();
+    Err(no_plan(format!(
+        "instance {id} replicates nothing, so what it holds may be nowhere else: it was not touched. If it was promoted, cancel \
+         the run and start another, whose inventory finds it as a system of its own"
+    )))
 }
 
 fn lacking(had: &Settings, found: &DbInstance) -> Vec<(String, Value, Value)> {

@@ -1,18 +1,20 @@
 //! Lists what runs that have ended have made for a migration and left: snapshots, copies, systems that never served.
 //!
-//! Takes nothing. Gives `left_overs`, each with the run that made it and whether it may be removed without a purge: only while
+//! Takes nothing. Gives `list`, the hash of what is listed, and `left_overs`, each with the run that made it and whether it may be removed without a purge: only while
 //! the system that it was made of is there itself. An original that was replaced is listed and is never one of those: it goes by
-//! a purge. Effect: none. Again: what is gone is not listed any more.
+//! a purge. Leaves `left-over-list`/hash: the removal reads the list there and nowhere else. Effect: none. Again: what is gone is
+//! not listed any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Domain;
 use crate::{
     systems::{Kind, Resource, Scan, read},
-    worker::{Progress, Step, StepContext, StepError},
+    worker::{Progress, Record, Step, StepContext, StepError},
 };
 
 pub struct ListLeftOvers(pub Domain);
@@ -37,9 +39,20 @@ impl Step for ListLeftOvers {
                 left_overs.push(row(resource, &run, &scan));
             }
         }
-        let count = left_overs.len();
-        Ok(Progress::done(json!({ "left_overs": left_overs, "count": count })))
+        let (count, hash) = (left_overs.len(), hash(&left_overs));
+        let body = json!({ "run": context.run, "left_overs": left_overs });
+        let record = Record { collection: LISTS, key: hash.clone(), body };
+        Ok(Progress::recorded(json!({ "list": hash, "left_overs": left_overs, "count": count }), vec![record]))
     }
+}
+
+/// The collection of the lists; a record's key is the list's hash.
+pub(super) const LISTS: &str = "left-over-list";
+
+/// The hash that an approval names: over every word of every row.
+pub(super) fn hash(left_overs: &[Value]) -> String {
+    // Members are written in the order of their names: the same list gives the same text.
+    hex::encode(Sha256::digest(serde_json::to_vec(left_overs).unwrap_or_default()))
 }
 
 /// Made for a migration and not to stay.

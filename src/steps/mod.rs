@@ -33,6 +33,7 @@ mod purge_proof;
 mod purge_resource;
 mod put_back_system;
 mod record_settings;
+mod recorded;
 mod remove_left_over;
 mod render_key_policies;
 mod replicate_backups;

@@ -3,7 +3,8 @@
 //! Takes the plan, the keys and the generation. Gives `plan` (the hash), `list` (all that the hash is over), `count`, `kept`
 //! (what is left for a person to decide), `made_at`, `shown` (a line each) and `notices` of what is not proven about the
 //! writers of systems that this run has frozen. Leaves `purge-plan`/hash: the purge reads the list there and nowhere else.
-//! Fails with `Keyferry.NotVerified` when nothing serves in an old system's place. Effect: none. Again: what is gone is not
+//! Fails with `Keyferry.NotVerified` when nothing serves in an old system's place, with `Keyferry.NoPlan` when the run's
+//! inventory was taken with other keys or regions. Effect: none. Again: what is gone is not
 //! listed any more.
 
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use super::{
     Domain,
     common::{Plan, input},
     lineage,
+    recorded::{INVENTORY, same_basis, stated},
     settings::unproven,
     take_inventory::{homes, original_ids},
 };
@@ -46,6 +48,7 @@ impl Step for PlanPurge {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Input { plan, keys, generation } = input(self.name(), value)?;
+        same_basis(context, generation, &keys, &plan.residency()).await?;
         let (list, judged) = self.0.purge_list(context, &plan.partition, keys, generation, plan.residency()).await?;
         if let Some(Unserved { id, original, region }) = judged.unserved.first() {
             let cause = format!(
@@ -78,7 +81,7 @@ impl Domain {
         generation: u64,
         residency: Residency,
     ) -> Result<(PurgePlan, Judged), StepError> {
-        let inventory = context.record("inventory", &format!("g{generation}")).await?.unwrap_or(Value::Null);
+        let inventory = context.record(INVENTORY, &format!("g{generation}")).await?.unwrap_or(Value::Null);
         let lineages = lineage::all(context).await?;
         let mut ids = original_ids(&inventory);
         ids.extend(lineages.resource_ids());
@@ -91,6 +94,7 @@ impl Domain {
             lineages: &lineages,
             keys: &keys,
             residency: &residency,
+            stated: stated(context, &residency).await?,
             homes: &homes,
         };
         let judged = bench.all();

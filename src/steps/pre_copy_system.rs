@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Copy, SystemInput, Wait, ensure_copy, ensure_snapshot, input, settled},
+    recorded::in_inventory,
 };
 use crate::{
     systems::{self, Tags},
@@ -27,6 +28,7 @@ impl Step for PreCopySystem {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let item: SystemInput = input(self.name(), value)?;
+        in_inventory(context, &item).await?;
         let (key, names, owner) = (item.key()?, item.names(context), self.0.owner(context));
         let rds = self.0.aws.rds(&item.system.region).await?;
         let snapshot = names.early_snapshot();

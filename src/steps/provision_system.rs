@@ -2,7 +2,8 @@
 //!
 //! Takes `fresh` (`id`, `instance`, `region`), the keys, the plan and a `template` (`engine`, `class`, `storage_gb`,
 //! `multi_az`, `retention_days`) from the definition. The master password is RDS's own, in a secret under the same key:
-//! none passes through here. Effect: one instance. Again: it is found by name.
+//! none passes through here. Effect: one instance. Again: it is found by name. Fails with `Keyferry.NoPlan` for a system that
+//! the run's inventory does not miss.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{Wait, input, require_ours, settled},
+    recorded::is_missing,
 };
 use crate::{
     aws::{failure, once},
@@ -52,7 +54,8 @@ impl Step for ProvisionSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let Input { fresh, keys, template } = input(self.name(), value)?;
+        let Input { fresh, keys, template } = input(self.name(), value.clone())?;
+        is_missing(context, &value["fresh"]).await?;
         let key = keys.expected(&fresh.instance, &fresh.region).ok_or_else(|| {
             let cause = format!(
                 "{} needs a key in {}: the region was not chosen, or {} has keys of its own and none there",

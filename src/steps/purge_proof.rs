@@ -45,7 +45,8 @@ pub(super) struct Approval {
 #[derive(Debug, Clone, Deserialize)]
 struct Decision {
     approve: bool,
-    #[serde(default)]
+    /// The hash of what was shown, as each form calls it.
+    #[serde(default, alias = "list")]
     plan: String,
     reason: String,
 }
@@ -53,6 +54,10 @@ struct Decision {
 impl Approval {
     pub(super) fn reason(&self) -> &str {
         &self.answer.reason
+    }
+
+    pub(super) fn approves(&self, hash: &str) -> bool {
+        self.answer.approve && self.answer.plan == hash
     }
 }
 
@@ -78,11 +83,8 @@ pub(super) async fn approved(context: &StepContext, hash: &str) -> Result<(Purge
     let Some(list) = list.filter(|list| of_run && list.enterprise == context.enterprise) else {
         return Err(refused(format!("run {} has planned no purge of the hash {hash:?}: {ask_again}", context.run)));
     };
-    let answers = context.records(ANSWERS).await?;
-    let decisions = answers.values().filter_map(|body| Approval::deserialize(body).ok());
-    let own = decisions.filter(|answer| answer.form == "purge-approval" && answer.run == context.run);
-    match own.max_by_key(|answer| answer.at) {
-        Some(approval) if approval.answer.approve && approval.answer.plan == hash => Ok((list, approval)),
+    match last_decision(context, "purge-approval").await? {
+        Some(approval) if approval.approves(hash) => Ok((list, approval)),
         Some(other) => {
             let said = if other.answer.approve { "approves another list" } else { "refuses the purge" };
             Err(refused(format!(
@@ -92,6 +94,17 @@ pub(super) async fn approved(context: &StepContext, hash: &str) -> Result<(Purge
         }
         None => Err(refused(format!("nobody has approved the list {hash} in run {}: {ask_again}", context.run))),
     }
+}
+
+/// What the people of this run have decided last in a form.
+///
+/// # Errors
+/// The store could not be read.
+pub(super) async fn last_decision(context: &StepContext, form: &str) -> Result<Option<Approval>, StepError> {
+    let answers = context.records(ANSWERS).await?;
+    let decisions = answers.values().filter_map(|body| Approval::deserialize(body).ok());
+    let own = decisions.filter(|answer| answer.form == form && answer.run == context.run);
+    Ok(own.max_by_key(|answer| answer.at))
 }
 
 /// Canaries of a visit, as its checkpoint keeps them.

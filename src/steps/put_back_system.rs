@@ -2,7 +2,7 @@
 //!
 //! Takes the resource id of an outage's record and the time before which a step of that run may still act; everything else is
 //! read from the record. Before the swap the original is put back, after it the successor stays, between the two what RDS shows
-//! decides. Gives `outcome`: `kept` or `migrated`. Effect and repetition as `thaw-system`. Fails with `Keyferry.Outage` when it
+//! decides. Before the cutoff it waits while that run is open. Gives `outcome`: `kept` or `migrated`. Effect and repetition as `thaw-system`. Fails with `Keyferry.Outage` when it
 //! does not get on by itself: what is down, since when, and what to do.
 
 use async_trait::async_trait;
@@ -43,6 +43,10 @@ impl Step for PutBackSystem {
         };
         if let Some(served) = found.served.filter(|_| !found.is_open()) {
             return Ok(Progress::done(output(&found, served)));
+        }
+        if context.now() < found.cutoff && context.is_open(&found.run).await? {
+            let (run, until) = (&found.run, text(found.cutoff));
+            return Ok(self.0.pending(format!("{until}: until then the run {run} may cut {} over", found.system)));
         }
         let item: SystemInput = input(self.name(), found.input.clone())?;
         match self.0.thaw(context, &item, &found.run).await {

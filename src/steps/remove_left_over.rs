@@ -1,9 +1,9 @@
 //! Deletes one snapshot that a run which has ended has left.
 //!
-//! Takes `left_over` from `list-left-overs` and the `approval`. It believes neither that the list is current nor that it was
-//! made by that step: the snapshot has to bear the marks of a migration, its run has to have ended, and the system that it was
-//! made of has to be there and available. Effect: one deletion. Again: what is gone is gone. Fails with `Keyferry.NotVerified`
-//! where one of that does not hold.
+//! Takes `list`, the hash of the list that `list-left-overs` has kept, and `number`, the row's place in it from 0; whether
+//! people have approved that list is read from their answer. It does not believe that the list is current: the snapshot has to bear the marks of a migration, its run has to have ended, and the system that it was
+//! made of has to be there and available. Effect: one deletion. Again: what is gone is gone. Fails with `Keyferry.NotApproved`,
+//! and with `Keyferry.NotVerified` where one of that does not hold.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{delete_snapshot, input},
-    list_left_overs::SNAPSHOTS,
+    list_left_overs::{self, LISTS, SNAPSHOTS},
+    purge_proof::last_decision,
 };
 use crate::{
     systems::{self, Owner, read},
@@ -23,8 +24,8 @@ pub struct RemoveLeftOver(pub Domain);
 
 #[derive(Deserialize)]
 struct Input {
-    left_over: LeftOver,
-    approval: Approval,
+    list: String,
+    number: usize,
 }
 
 #[derive(Deserialize)]
@@ -35,10 +36,31 @@ struct LeftOver {
     removable: bool,
 }
 
-#[derive(Deserialize)]
-struct Approval {
-    approve: bool,
+/// The row of a list that this run has made and its people have approved.
+///
+/// # Errors
+/// `Keyferry.NotApproved`: there is no such list or row, or the last decision of this run's people is not its approval.
+async fn approved(context: &StepContext, hash: &str, number: usize) -> Result<LeftOver, StepError> {
+    let stored = context.record(LISTS, hash).await?.unwrap_or(Value::Null);
+    let of_run = stored.get("run").and_then(Value::as_str) == Some(&context.run);
+    let rows =
+        stored.get("left_overs").and_then(Value::as_array).filter(|rows| of_run && list_left_overs::hash(rows) == hash);
+    let row = rows.and_then(|rows| rows.get(number)).and_then(|row| LeftOver::deserialize(row).ok());
+    let Some(row) = row else {
+        let cause =
+            format!("run {} has made no list of the hash {hash:?} with a row {number}: {START_ANOTHER}", context.run);
+        return Err(StepError::new("Keyferry.NotApproved", cause));
+    };
+    let last = last_decision(context, "left-overs").await?;
+    if last.is_some_and(|decision| decision.approves(hash)) {
+        return Ok(row);
+    }
+    let cause =
+        format!("the last decision of people in run {} does not approve the list {hash}: {START_ANOTHER}", context.run);
+    Err(StepError::new("Keyferry.NotApproved", cause))
 }
+
+const START_ANOTHER: &str = "cancel the run and start another, whose list is asked about";
 
 #[async_trait]
 impl Step for RemoveLeftOver {
@@ -47,10 +69,8 @@ impl Step for RemoveLeftOver {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let Input { left_over: LeftOver { id, arn, region, removable }, approval } = input(self.name(), value)?;
-        if !approval.approve {
-            return Err(StepError::new("Keyferry.NotApproved", format!("the removal of {id} was not approved")));
-        }
+        let Input { list, number } = input(self.name(), value)?;
+        let LeftOver { id, arn, region, removable } = approved(context, &list, number).await?;
         let refused =
             |why: &str| StepError::new("Keyferry.NotVerified", format!("snapshot {id} was not deleted: {why}"));
         let rds = self.0.aws.rds(&region).await?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, input, settled},
+    recorded::in_inventory,
     settings::predecessor,
 };
 use crate::{
@@ -29,6 +30,7 @@ impl Step for ReplicateBackups {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let item: SystemInput = input(self.name(), value)?;
+        in_inventory(context, &item).await?;
         let system = &item.system;
         let had = predecessor(context, system).await?.map(|frozen| frozen.replications).unwrap_or_default();
         if had.is_empty() {

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{CutOver, Wait, input, require_ours, settled},
+    common::{Wait, require_ours, settled},
+    recorded::cut_over,
     settings::{change, features, some, wanted},
 };
 use crate::{
@@ -31,7 +32,7 @@ impl Step for RestoreSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: CutOver = input(self.name(), value)?;
+        let item = cut_over(context, self.name(), value).await?;
         item.before_cutoff(context)?;
         let (names, owner) = (item.names(context), self.0.owner(context));
         let rds = self.0.aws.rds(&item.system.region).await?;

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{CutOver, Wait, ensure_snapshot, input},
+    common::{Wait, ensure_snapshot},
     lineage,
+    recorded::cut_over,
 };
 use crate::worker::{Progress, Step, StepContext, StepError};
 
@@ -21,7 +22,7 @@ impl Step for SnapshotSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: CutOver = input(self.name(), value)?;
+        let item = cut_over(context, self.name(), value).await?;
         item.before_cutoff(context)?;
         let names = item.names(context);
         let rds = self.0.aws.rds(&item.system.region).await?;

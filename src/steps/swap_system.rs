@@ -2,7 +2,7 @@
 //!
 //! Takes a system and the window. Goes on with `lineage`. Tells `secret-moved` when its master password is in another secret
 //! since. Effect: one rename. Again: a system of ours under the original's name is the success.
-//! Fails with `Keyferry.WindowPassed` when it is too late to begin.
+//! Fails with `Keyferry.WindowPassed` when it is too late to begin, `Keyferry.NoPlan` for what the run has not planned.
 
 use async_trait::async_trait;
 use aws_sdk_rds::types::DbInstance;
@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{CutOver, SystemInput, Wait, input, rename, require_ours, settled},
+    common::{SystemInput, Wait, rename, require_ours, settled},
     lineage,
+    recorded::cut_over,
     settings::recorded,
 };
 use crate::{
@@ -28,7 +29,7 @@ impl Step for SwapSystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: CutOver = input(self.name(), value)?;
+        let item = cut_over(context, self.name(), value).await?;
         let (owner, system, new) = (self.0.owner(context), &item.system, item.names(context).new_system());
         let rds = self.0.aws.rds(&system.region).await?;
         if let Some(serving) = systems::instance(&rds, &system.id).await? {

@@ -3,7 +3,8 @@
 //! Takes the plan and the keys. Gives `generation`, `systems` (to migrate), `replicas` (to replace), `levels` (those of them
 //! that can be replaced now, sources first), `all` (every primary system, migrated or not), `moved` (those that are) and
 //! `fresh` (to provision: instances that were placed and have no system). Leaves `inventory`/`gGENERATION`: what there was
-//! and where it was at home, so that copies of systems that are gone are still known as theirs. It looks in every supported
+//! and where it was at home, so that copies of systems that are gone are still known as theirs, and what the run's steps may
+//! act on. It looks in every supported
 //! region of the partition, because a system outside the chosen regions would be forgotten. It waits while another run has a
 //! system out of service: under its other name that is not to be seen. What is not as the form `regions` stated it is
 //! refused. Effect: none. Again: what is migrated already is not in `systems` any more.
@@ -19,6 +20,7 @@ use super::{
     Domain,
     common::{Plan, input},
     outage,
+    recorded::{INVENTORY, kept},
 };
 use crate::{
     keys::KeySet,
@@ -49,7 +51,7 @@ impl Step for TakeInventory {
             return Ok(self.0.pending(what));
         }
         let generation = generation(context).await?;
-        let before = context.record("inventory", &format!("g{generation}")).await?.unwrap_or(Value::Null);
+        let before = context.record(INVENTORY, &format!("g{generation}")).await?.unwrap_or(Value::Null);
         let scan = self.0.scan(context, &plan.partition, &original_ids(&before)).await?;
         let residency = plan.residency();
         let homes = Homes::new(&scan.resources, homes(&before));
@@ -88,9 +90,9 @@ impl Step for TakeInventory {
         let listed: Vec<Value> = found.all.iter().map(listed).chain(found.members.iter().cloned()).collect();
         let body = json!({
             "run": context.run, "original_ids": ids, "homes": homes.known(), "systems": listed,
-            "resources": scan.resources,
+            "resources": scan.resources, "may": kept(&keys, &plan, (&found.all, &found.replicas, &fresh)),
         });
-        let record = Record { collection: "inventory", key: format!("g{generation}"), body };
+        let record = Record { collection: INVENTORY, key: format!("g{generation}"), body };
         let output = json!({
             "generation": generation, "systems": found.systems, "replicas": found.replicas, "all": found.all,
             "moved": found.moved(), "levels": found.levels(), "expected": listed, "fresh": fresh,

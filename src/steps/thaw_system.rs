@@ -1,7 +1,8 @@
 //! Puts the original back into service: the undo of `freeze-system` and of what came after it.
 //!
-//! Takes a system, and the `error` that made it necessary. Gives `outcome`: `kept` when the original serves, `migrated`
-//! when the swap had happened after all (then nothing is undone). Tolerates that nothing, half or all of it happened.
+//! Takes a system, and the `error` that made it necessary; what is renamed to what is read from the record of the outage. Gives
+//! `outcome`: `kept` when the original serves, `migrated` when the swap had happened after all (then nothing is undone). Fails
+//! with `Keyferry.NoPlan` when it does not serve and this run has not taken it out of service. Tolerates that nothing, half or all of it happened.
 //! Effect: rename, the recorded security groups, marks off, deletion of the restored system that never served. Again: each is looked for first.
 //! Snapshots stay for the purge.
 
@@ -13,8 +14,10 @@ use serde_json::{Value, json};
 use super::{
     Domain,
     common::{SystemInput, Wait, delete_instance, input, rename, require_ours, settled},
+    create_replica::is_replica,
     fence::{give, has_only},
     lineage, outage,
+    recorded::no_plan,
     settings::record,
 };
 use crate::{
@@ -40,7 +43,22 @@ impl Step for ThawSystem {
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let Why { error } = input(self.name(), value.clone())?;
         let item: SystemInput = input(self.name(), value)?;
-        let (served, mut records) = match self.0.thaw(context, &item, &context.run).await? {
+        let planned = outage::of(context, &item.system.resource_id).await?.filter(|found| found.run == context.run);
+        let (item, thawed) = match planned {
+            None => {
+                let thawed = self.0.untouched(context, &item).await?;
+                (item, thawed)
+            }
+            Some(found) => {
+                let item: SystemInput = input(self.name(), found.input.clone())?;
+                let thawed = match found.served.filter(|_| !found.is_open()) {
+                    Some(served) => Thawed::Serves(served, Vec::new()),
+                    None => self.0.thaw(context, &item, &context.run).await?,
+                };
+                (item, thawed)
+            }
+        };
+        let (served, mut records) = match thawed {
             Thawed::Serves(served, records) => (served, records),
             Thawed::Waits(progress) => return Ok(progress),
         };
@@ -71,6 +89,54 @@ pub enum Thawed {
 }
 
 impl Domain {
+    /// What a run has not taken out of service serves, or is not its to put back.
+    async fn untouched(&self, context: &StepContext, item: &SystemInput) -> Result<Thawed, StepError> {
+        let system = &item.system;
+        let rds = self.aws.rds(&system.region).await?;
+        let Some(serving) = systems::instance(&rds, &system.id).await? else {
+            return self.missing(context, &format!("instance {}", system.id)).map(Thawed::Waits);
+        };
+        if serving.dbi_resource_id() != Some(&system.resource_id) {
+            return Err(no_plan(format!(
+                "{} ({}) does not serve in {}, and no record says that the run {} has taken it out of service: nothing was \
+                 touched",
+                system.id, system.resource_id, system.region, context.run
+            )));
+        }
+        if let Wait::For(what) = settled(&serving)? {
+            return Ok(Thawed::Waits(self.pending(what)));
+        }
+        if system.replica_of.is_some() {
+            // It was made beside the old one and holds nothing that its source does not.
+            let new = systems::instance(&rds, &item.names(context).new_system()).await?;
+            let new = new.filter(|new| is_replica(new).is_ok());
+            if let Some(waits) = self.remove_successor(&rds, &self.owner(context), new).await? {
+                return Ok(waits);
+            }
+        }
+        Ok(Thawed::Serves(Served::Kept, Vec::new()))
+    }
+
+    /// Deletes a successor that never served, if there is one. What cannot be deleted is left over and listed as that: where the
+    /// original serves it is no outage.
+    async fn remove_successor(
+        &self,
+        rds: &aws_sdk_rds::Client,
+        owner: &Owner,
+        new: Option<DbInstance>,
+    ) -> Result<Option<Thawed>, StepError> {
+        let Some(new) = new else { return Ok(None) };
+        let id = new.db_instance_identifier().unwrap_or_default();
+        require_ours(owner, &systems::of_instance(&new), &format!("instance {id}"))?;
+        match delete_instance(rds, &new).await {
+            Ok(Wait::For(what)) => return Ok(Some(Thawed::Waits(self.pending(what)))),
+            Ok(Wait::Ready(())) => {}
+            Err(error) if is_retried(&error) => return Err(error),
+            Err(error) => tracing::warn!(error = error.error, "not deleted: {}", error.cause),
+        }
+        Ok(None)
+    }
+
     /// Puts the original of a system back that `run` has taken out of service, unless its successor serves.
     ///
     /// # Errors
@@ -105,15 +171,8 @@ impl Domain {
         if let Wait::For(what) = settled(&serving)? {
             return Ok(Thawed::Waits(self.pending(what)));
         }
-        if let Some(new) = new {
-            require_ours(&owner, &systems::of_instance(&new), &format!("instance {}", names.new_system()))?;
-            match delete_instance(&rds, &new).await {
-                Ok(Wait::For(what)) => return Ok(Thawed::Waits(self.pending(what))),
-                Ok(Wait::Ready(())) => {}
-                Err(error) if is_retried(&error) => return Err(error),
-                // The original serves, and what never served is no outage: it is left over, and listed as that.
-                Err(error) => tracing::warn!(error = error.error, "not deleted: {}", error.cause),
-            }
+        if let Some(waits) = self.remove_successor(&rds, &owner, new).await? {
+            return Ok(waits);
         }
         Ok(Thawed::Serves(Served::Kept, Vec::new()))
     }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::{
     Domain,
-    common::{CutOver, Wait, input, require_ours, settled},
+    common::{Wait, require_ours, settled},
     lineage,
+    recorded::cut_over,
     settings::wanted,
 };
 use crate::{
@@ -27,7 +28,7 @@ impl Step for VerifySystem {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let item: CutOver = input(self.name(), value)?;
+        let item = cut_over(context, self.name(), value).await?;
         let (key, id) = (item.key()?, item.names(context).new_system());
         let rds = self.0.aws.rds(&item.system.region).await?;
         let Some(restored) = systems::instance(&rds, &id).await? else {

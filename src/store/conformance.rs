@@ -42,6 +42,7 @@ macro_rules! laws {
             a_notice_becomes_letters_once_one_a_reader,
             a_letter_goes_its_own_way_and_what_was_sent_stays_sent,
             one_letter_of_a_reader_is_held_at_a_time,
+            a_hold_is_put_off_by_its_holder_alone,
             a_run_that_is_cancelled_withdraws_what_it_asks,
             a_record_is_deleted_on_the_version_that_was_read_and_another_says_so,
             values_that_look_like_references_are_values,

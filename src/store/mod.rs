@@ -243,7 +243,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Changes name and addresses of an enterprise that stands at version `expected`, and writes the record that says so, in one
     /// transaction: [`StoreError::EnterpriseChanged`] when it does not stand there. A crash before it returns leaves both or none.
-    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError>;
+    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+        self.change_enterprise_once(changed, expected, note, None).await
+    }
+
+    /// The same under an idempotency key, which is kept in the same transaction: [`StoreError::AlreadyStarted`] or
+    /// [`StoreError::KeyReused`] when it was used before, whatever the version is.
+    async fn change_enterprise_once(
+        &self,
+        changed: Enterprise,
+        expected: u64,
+        note: RecordPut,
+        key: Option<KeyUse>,
+    ) -> Result<(), StoreError>;
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError>;
 
@@ -272,7 +284,7 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_records(&self, deletes: Vec<RecordDelete>, note: RecordPut) -> Result<(), StoreError>;
 
     /// What the world has not been told and is due to be, oldest first. On a shared store no other process gets the same rows
-    /// for five minutes.
+    /// for a minute; who takes one again makes no second letters of it.
     async fn outbox(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Makes a notice into letters, one a reader, in one transaction; a notice that is no longer due becomes none. A crash before
@@ -283,6 +295,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Letters that are due, those due longest first, one a reader at most: nobody else gets them until `held_until`, and no other
     /// letter of the same reader. A store that only this process can have open gives them free again at its start.
+    /// [`Store::letter_keep`] puts that off.
     async fn letters_hold(
         &self,
         now: DateTime<Utc>,
@@ -290,12 +303,22 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<LetterRow>, StoreError>;
 
+    /// Holds a letter until `until` that is held until `held_until`; `false` when it is not, because another holds it by now or it
+    /// is over: then it is no longer this process's to deliver.
+    async fn letter_keep(&self, id: i64, held_until: DateTime<Utc>, until: DateTime<Utc>) -> Result<bool, StoreError>;
+
     /// Keeps what came of an attempt. A crash between the delivery and this delivers it again: at least once, under the same
     /// Message-ID. What was sent stays sent, whatever else is said of it.
     async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError>;
 
     /// Makes a dead letter due again, with all its attempts anew, or a due one at once; `false` if it is neither.
-    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.letter_resend_once(id, at, None).await
+    }
+
+    /// The same under an idempotency key, which is kept in the same transaction if the letter is made due:
+    /// [`StoreError::AlreadyStarted`] or [`StoreError::KeyReused`] when it was used before.
+    async fn letter_resend_once(&self, id: i64, at: DateTime<Utc>, key: Option<KeyUse>) -> Result<bool, StoreError>;
 
     async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError>;
 

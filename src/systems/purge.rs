@@ -189,6 +189,8 @@ pub struct Bench<'a> {
     pub lineages: &'a Lineages,
     pub keys: &'a KeySet,
     pub residency: &'a Residency,
+    /// Whether people have stated that residency.
+    pub stated: bool,
     pub homes: &'a Homes,
 }
 
@@ -299,6 +301,11 @@ impl Bench<'_> {
             return None;
         }
         let why = self.residency.outside(copy, self.homes)?;
+        if !self.stated {
+            return Some(Judgement::Kept(format!(
+                "it may not lie there ({why}), but no answer to the form regions says so"
+            )));
+        }
         let good = |other: &&Resource| self.under_key(other) && other.status == "available";
         let held = self.scan.resources.iter().filter(good).find(|other| match self.residency.recovery_of(home) {
             Recovery::In(_) => self.residency.recovers(other, self.homes, (original, home)),

@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Enterprise, ErrorKind, NewEnterprise, Page, RecordPut, Service, ServiceError};
+use super::{Act, By, Enterprise, ErrorKind, NewEnterprise, Once, Page, RecordPut, Service, ServiceError};
 use crate::{
     config::{Config, mail_address},
     engine::Actor,
-    store::RecordsPage,
+    store::{RecordsPage, StoreError},
 };
 
 /// The records that tell what was changed, one a version.
@@ -19,14 +19,19 @@ const LONGEST_NAME: usize = 200;
 const MOST_AUDIT_READERS: usize = 20;
 
 /// What is to be changed of an enterprise. `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct EnterpriseChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `Some(None)` takes the address away.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_email: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub csm_email: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub engineer_email: Option<Option<String>>,
     /// All of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_emails: Option<Vec<String>>,
 }
 
@@ -70,14 +75,21 @@ impl Service {
     /// there. A change that changes nothing is not written. Letters that wait go to the new addresses.
     ///
     /// # Errors
-    /// `enterprise-invalid` (the findings are the details); `enterprise-changed`: it is at none of the versions known.
+    /// `enterprise-invalid` (the findings are the details); `enterprise-changed`: it is at none of the versions known;
+    /// `wrong-role`; an idempotency key that was used for another request.
     pub async fn change_enterprise(
         &self,
         id: &str,
         known: Option<&[u64]>,
         change: EnterpriseChange,
-        actor: Actor,
+        by: impl Into<By>,
     ) -> Result<Enterprise, ServiceError> {
+        let by = by.into();
+        self.authorize(&by.actor, Act::Correct)?;
+        let once = by.once(&json!(["change-enterprise", id, change]));
+        if let Some(done) = self.done_before(once.as_ref()).await? {
+            return as_changed(done.answer);
+        }
         let before = self.enterprise(id).await?;
         if known.is_some_and(|known| !known.contains(&before.version)) {
             let message = format!(
@@ -91,10 +103,13 @@ impl Service {
         refuse(findings(&Checked::of(&after)), "the enterprise cannot be changed to this")?;
         let changes = differences(&before, &after);
         if changes.is_empty() {
+            if let Some(once) = once {
+                self.keep_key(once.kept(json!(before))).await?;
+            }
             return Ok(before);
         }
         let at = self.core.clock.now();
-        let note = EnterpriseNote { version: after.version, at, actor, changes };
+        let note = EnterpriseNote { version: after.version, at, actor: by.actor, changes };
         let put = RecordPut {
             enterprise: id.to_owned(),
             collection: NOTES.to_owned(),
@@ -104,11 +119,31 @@ impl Service {
             body: json!(note),
             at,
         };
-        let store = std::sync::Arc::clone(&self.core.store);
-        let (written, expected) = (after.clone(), before.version);
-        self.core.apart(async move { store.change_enterprise(written, expected, put).await }).await??;
+        if let Some(done) = self.write_change((&after, before.version), put, once).await? {
+            return Ok(done);
+        }
         tracing::info!(enterprise = %id, enterprise.version = after.version, "an enterprise was changed");
         Ok(after)
+    }
+
+    /// Writes a change and the note of it. What came of the same request when it came twice at once and the other was first.
+    async fn write_change(
+        &self,
+        (after, expected): (&Enterprise, u64),
+        note: RecordPut,
+        once: Option<Once>,
+    ) -> Result<Option<Enterprise>, ServiceError> {
+        let (store, written) = (std::sync::Arc::clone(&self.core.store), after.clone());
+        let key = once.clone().map(|once| once.kept(json!(after)));
+        let change = async move { store.change_enterprise_once(written, expected, note, key).await };
+        match self.core.apart(change).await? {
+            Ok(()) => Ok(None),
+            Err(StoreError::AlreadyStarted { .. }) => {
+                let done = self.done_before(once.as_ref()).await?;
+                done.map(|done| as_changed(done.answer)).transpose()
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What was changed of an enterprise, oldest first, `limit` of 1 to 200 at a time.
@@ -131,6 +166,13 @@ impl Service {
         let items = page.items.into_iter().map(|record| serde_json::from_value(record.body).map_err(unreadable));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next: page.next })
     }
+}
+
+/// The enterprise as the same request has left it before.
+fn as_changed(answer: Value) -> Result<Enterprise, ServiceError> {
+    serde_json::from_value(answer).map_err(|error| {
+        ServiceError::new(ErrorKind::Unavailable, "store-corrupt", format!("the answer of a request: {error}"))
+    })
 }
 
 /// Whether an enterprise can be added as it is.

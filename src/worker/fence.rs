@@ -17,6 +17,8 @@ pub enum Act<'a> {
     Steer,
     /// Changes what is known of an enterprise, its API keys among it.
     Administer,
+    /// Corrects an enterprise's name and addresses, or sends a letter again.
+    Correct,
 }
 
 /// The open form of a name.
@@ -37,12 +39,17 @@ impl Service {
     pub fn authorize(&self, actor: &Actor, act: Act<'_>) -> Result<(), ServiceError> {
         let refused = |message: String| Err(ServiceError::new(ErrorKind::Forbidden, "wrong-role", message));
         match (act, actor.role.as_str()) {
-            (_, "admin" | "system") | (Act::Steer | Act::Administer, "engineer") => Ok(()),
+            (_, "admin" | "system")
+            | (Act::Steer | Act::Administer | Act::Correct, "engineer")
+            | (Act::Correct, "csm") => Ok(()),
             (Act::Answer { role, .. }, own) if role == own => Ok(()),
             (Act::Answer { form, role }, own) => {
                 refused(format!("the form {form} is answered in the role {role}, not {own}"))
             }
             (Act::Steer, own) => refused(format!("runs are steered in the role engineer, not {own}")),
+            (Act::Correct, own) => {
+                refused(format!("addresses and letters are looked after in the roles engineer and csm, not {own}"))
+            }
             (Act::Administer, own) => refused(format!("enterprises are administered in the role engineer, not {own}")),
         }
     }
@@ -57,6 +64,17 @@ impl Service {
             Some(kept) if kept.request == once.request => Ok(Some(kept)),
             Some(_) => Err(StoreError::KeyReused { key: once.key.clone() }.into()),
             None => Ok(None),
+        }
+    }
+
+    /// Keeps an idempotency key of a request that had nothing to change.
+    ///
+    /// # Errors
+    /// `idempotency-key-reused`: the key was used for another request meanwhile.
+    pub async fn keep_key(&self, key: KeyUse) -> Result<(), ServiceError> {
+        match self.core.store.put_records_once(Vec::new(), Some(key)).await {
+            Ok(()) | Err(StoreError::AlreadyStarted { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -95,6 +95,16 @@ impl StepHost for Host {
         Ok(family.descendant_is_open)
     }
 
+    async fn ancestors(&self, run: &str) -> Result<Vec<String>, StepError> {
+        let mut all = vec![run.to_owned()];
+        while let Some(last) = all.last() {
+            let loaded = self.core.store.load(last).await.map_err(|error| failed(&error))?;
+            let Some(parent) = loaded.parent else { break };
+            all.push(parent.run);
+        }
+        Ok(all)
+    }
+
     async fn partition(&self, enterprise: &str) -> Result<String, StepError> {
         let found = self.core.store.enterprise(enterprise).await.map_err(|error| failed(&error))?;
         found

@@ -1,10 +1,11 @@
 //! Letters as people see them and as the postman moves them.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{Delivery, ErrorKind, LetterRow, LetterState, LettersPage, Page, Service, ServiceError};
-use crate::engine::Notice;
+use super::{Act, By, Delivery, ErrorKind, LetterRow, LetterState, LettersPage, Page, Service, ServiceError};
+use crate::{engine::Notice, store::StoreError};
 
 /// A letter that is not delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,13 +67,51 @@ impl Service {
         Ok(self.core.store.outbox_spread(id, readers, self.core.clock.now()).await?)
     }
 
-    /// Letters that are due, one a reader at most, for this process alone as long as `hold`.
+    /// Letters that are due, one a reader at most, and until when each is this process's alone: as long as a lease on a step, which
+    /// [`Service::while_held`] renews.
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn hold_letters(&self, hold: TimeDelta, limit: u32) -> Result<Vec<LetterRow>, ServiceError> {
+    pub async fn hold_letters(&self, limit: u32) -> Result<Vec<(LetterRow, DateTime<Utc>)>, ServiceError> {
         let now = self.core.clock.now();
-        Ok(self.core.store.letters_hold(now, now + hold, limit).await?)
+        let until = now + self.core.lease;
+        let held = self.core.store.letters_hold(now, until, limit).await?;
+        Ok(held.into_iter().map(|row| (row, until)).collect())
+    }
+
+    /// Delivers a letter that is held until `until`, and holds it as long as that takes. `None` when it could not be held: another
+    /// process has it by now, or may have, and this one has stopped.
+    pub async fn while_held<T>(&self, id: i64, until: DateTime<Utc>, delivery: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = delivery => Some(done),
+            () = self.hold(id, until) => None,
+        }
+    }
+
+    /// Returns when the letter is no longer held.
+    async fn hold(&self, id: i64, mut until: DateTime<Utc>) {
+        let (clock, lease) = (&self.core.clock, self.core.lease);
+        let mut next = until - lease * 2 / 3;
+        loop {
+            clock.sleep_until(next).await;
+            let now = clock.now();
+            match self.core.store.letter_keep(id, until, now + lease).await {
+                Ok(true) => {
+                    until = now + lease;
+                    next = until - lease * 2 / 3;
+                }
+                Ok(false) => return,
+                // Whatever became of the renewal: when the hold has passed, others may have it.
+                Err(error) => {
+                    tracing::warn!(mail.id = id, error = %error, "a letter that is being delivered could not be held on to");
+                    if now >= until {
+                        return;
+                    }
+                    next = until.min(now + lease / 10);
+                }
+            }
+        }
     }
 
     /// Keeps what came of an attempt.
@@ -125,9 +164,34 @@ impl Service {
     /// has when it is sent.
     ///
     /// # Errors
-    /// `letter-not-found`; `letter-not-waiting`: it was sent or withdrawn.
-    pub async fn resend_letter(&self, id: i64) -> Result<LetterView, ServiceError> {
-        let resent = self.core.store.letter_resend(id, self.core.clock.now()).await?;
+    /// `letter-not-found`; `letter-not-waiting`: it was sent or withdrawn; `wrong-role`; an idempotency key that was used for
+    /// another request.
+    pub async fn resend_letter(&self, id: i64, by: impl Into<By>) -> Result<LetterView, ServiceError> {
+        let by = by.into();
+        self.authorize(&by.actor, Act::Correct)?;
+        let once = by.once(&json!(["resend-letter", id]));
+        if let Some(done) = self.done_before(once.as_ref()).await? {
+            return as_resent(done.answer);
+        }
+        // What is answered is kept with the key, in the commit that makes the letter due.
+        let known = self.core.store.letter(id).await?.map(LetterView::from);
+        let now = self.core.clock.now();
+        let answer = known.map(|known| LetterView {
+            state: LetterState::Due,
+            next_attempt: Some(now),
+            dead_since: None,
+            ..known
+        });
+        let key = once.clone().map(|once| once.kept(json!(answer)));
+        let resent = match self.core.store.letter_resend_once(id, now, key).await {
+            Ok(resent) => resent,
+            // The same request came twice at once, and the other was first.
+            Err(StoreError::AlreadyStarted { .. }) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(done) = self.done_before(once.as_ref()).await? {
+            return as_resent(done.answer);
+        }
         let Some(row) = self.core.store.letter(id).await? else {
             let message = format!("there is no letter {id}; see keyferry mail list");
             return Err(ServiceError::new(ErrorKind::NotFound, "letter-not-found", message));
@@ -140,4 +204,11 @@ impl Service {
         tracing::info!(mail.id = id, run.id = %row.run, mail.reader = %row.reader, "a letter is sent again");
         Ok(row.into())
     }
+}
+
+/// A letter as the same request has left it before.
+fn as_resent(answer: Value) -> Result<LetterView, ServiceError> {
+    serde_json::from_value(answer).map_err(|error| {
+        ServiceError::new(ErrorKind::Unavailable, "store-corrupt", format!("the answer of a request: {error}"))
+    })
 }

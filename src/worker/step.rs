@@ -112,6 +112,10 @@ pub trait StepHost: Send + Sync + 'static {
     async fn is_open(&self, _run: &str) -> Result<bool, StepError> {
         Ok(false)
     }
+    /// The run, the one that has started it, and so on. Outside of a worker there are no others.
+    async fn ancestors(&self, run: &str) -> Result<Vec<String>, StepError> {
+        Ok(vec![run.to_owned()])
+    }
     /// The partition of an enterprise.
     async fn partition(&self, _enterprise: &str) -> Result<String, StepError> {
         Ok("aws".to_owned())
@@ -169,6 +173,14 @@ impl StepContext {
     /// The store could not be read.
     pub async fn is_open(&self, run: &str) -> Result<bool, StepError> {
         self.host.is_open(run).await
+    }
+
+    /// This step's run, the one that has started it, and so on.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn ancestors(&self) -> Result<Vec<String>, StepError> {
+        self.host.ancestors(&self.run).await
     }
 
     /// The partition of this step's enterprise.

@@ -5,7 +5,7 @@ mod customers;
 mod files;
 mod fleet;
 mod over_http;
-mod verbs;
+pub mod verbs;
 mod workflow;
 
 use std::{

@@ -17,7 +17,7 @@ async fn waiting(server: &Serving) -> String {
 }
 
 /// Runs a line as a shell in `folder` does, with the program under its name.
-fn shell(server: &Serving, folder: &Path, line: &str) -> std::process::Output {
+pub fn shell(server: &Serving, folder: &Path, line: &str) -> std::process::Output {
     let program = keyferry(&[]).get_program().to_owned();
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg(format!("keyferry() {{ \"$PROGRAM\" \"$@\"; }}; {line}"));

@@ -45,7 +45,7 @@ fn doubt(id: &str, decidable: bool) -> Doubt {
     }
 }
 
-fn report() -> Report {
+pub fn report() -> Report {
     Report {
         version: 3,
         name: "dave-2026-11-24-120000".to_owned(),

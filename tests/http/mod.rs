@@ -4,6 +4,7 @@ mod audits;
 mod customer;
 mod disorder;
 mod enterprises;
+mod once;
 mod verbs;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};

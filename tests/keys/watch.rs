@@ -127,7 +127,9 @@ async fn an_audit_that_is_due_is_started_once_however_many_dates_were_missed() {
     assert_eq!(schedule["last"]["run"], started[0].as_str());
     let report = it.record("report", "latest").await.unwrap();
     assert!(report["changes"]["since"].as_str().unwrap().starts_with("dave-"), "{report:#}");
-    keyferry::audit::reschedule(&it.vendor.service, "dave", 7, it.clock.now()).await.unwrap();
+    let by =
+        keyferry::worker::By::from(keyferry::engine::Actor { name: "eve".to_owned(), role: "engineer".to_owned() });
+    keyferry::audit::reschedule(&it.vendor.service, "dave", 7, (&by, it.clock.now())).await.unwrap();
     pass(&it, 9 * 24 * 60);
     canaries_of_today(&it).await;
     assert_eq!(calendar().look().await.unwrap().len(), 1, "every seven days from now on");

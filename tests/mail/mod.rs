@@ -12,8 +12,10 @@ use keyferry::worker::{Clock as _, SystemClock};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::cli::verbs::shell;
 use crate::support::{
     import::{EAST, WEST},
+    patience::looks,
     serving::{Serving, serve, serve_with},
 };
 
@@ -23,6 +25,8 @@ struct Heard {
     refused: HashSet<String>,
     /// Reader and Message-ID, in order.
     taken: Vec<(String, String)>,
+    /// Reader and text, in order.
+    texts: Vec<(String, String)>,
 }
 
 /// A mail server on a thread of its own.
@@ -62,8 +66,12 @@ impl Server {
                     continue;
                 }
                 let id = text.lines().find_map(|line| line.strip_prefix("Message-ID: ")).unwrap().to_owned();
+                // Long lines were broken for the way.
+                let whole = text.replace("=\n", "").replace("=3D", "=");
                 letter = None;
-                self.heard.lock().unwrap().taken.push((reader.clone(), id));
+                let mut heard = self.heard.lock().unwrap();
+                heard.taken.push((reader.clone(), id));
+                heard.texts.push((reader.clone(), whole));
                 "250 kept"
             } else if let Some(to) = line.strip_prefix("RCPT TO:<") {
                 to.trim_end_matches('>').clone_into(&mut reader);
@@ -87,6 +95,20 @@ impl Server {
     fn taken_by(&self, reader: &str) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
         heard.taken.iter().filter(|(to, _)| to == reader).map(|(_, id)| id.clone()).collect()
+    }
+
+    /// The commands of the newest letter to `reader` that says `what`, once there is one.
+    async fn commands(&self, reader: &str, what: &str) -> Vec<String> {
+        for _ in looks() {
+            let texts = self.heard.lock().unwrap().texts.clone();
+            if let Some((_, text)) = texts.iter().rev().find(|(to, text)| to == reader && text.contains(what)) {
+                // The text comes before its HTML, which has the same commands.
+                let lines = text.lines().map(str::trim).take_while(|line| !line.contains("text/html"));
+                return lines.filter(|line| line.starts_with("keyferry ")).map(str::to_owned).collect();
+            }
+            SystemClock.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{reader} gets no letter that says {what}: {:#?}", self.heard.lock().unwrap().texts);
     }
 
     async fn until_taken(&self, reader: &str, many: usize) -> Vec<String> {
@@ -173,4 +195,55 @@ async fn a_dead_letter_is_listed_shown_with_its_run_told_and_sent_again_to_the_a
         SystemClock.sleep(Duration::from_millis(50)).await;
     }
     panic!("letters are left: {:#}", serving.command(&["mail", "list"]));
+}
+
+/// As they are printed, in a shell: the words that stand for a reason and a file are taken as they are, the one that stands for an
+/// address is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_a_letter_is_run_as_it_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let server = Server::start(here);
+    server.refuse("old@dave.example");
+    let serving = serve_with(here, &[], &[]);
+    let does = |line: &str| {
+        let output = shell(&serving, here, &line.replace("ADDRESS", "new@dave.example"));
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    };
+    // A form.
+    let run = asking(&serving).await;
+    let regions = json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": "123456789012" });
+    std::fs::write(here.join("FILE"), regions.to_string()).unwrap();
+    let asked = server.commands(ENGINEER, "waits for an answer").await;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with(&format!("keyferry run answer {run} regions --at ")), "{asked:?}");
+    does(&asked[0]);
+    // A letter that cannot be delivered: the customer is asked for the keys at an address that is wrong.
+    let dead = server.commands(ENGINEER, "could not be delivered").await;
+    assert!(
+        matches!(&dead[..], [change, resend] if change.contains("--customer-email") && resend.contains("mail resend")),
+        "{dead:?}"
+    );
+    dead.iter().for_each(|line| drop(does(line)));
+    server.until_taken("new@dave.example", 1).await;
+    // A halt: each verb, for a run of its own.
+    for (number, verb) in ["retry", "skip", "cancel"].into_iter().enumerate() {
+        let broken = json!({ "workflow": "reimport", "input": { "regions": "nonsense" } });
+        let start = serving.operator(Method::POST, "/enterprises/dave/runs", "engineer", &broken).await;
+        let broken = start["id"].as_str().unwrap().to_owned();
+        let halted = server.commands(ENGINEER, &format!("keyferry run retry {broken}")).await;
+        assert_eq!(halted.len(), 3, "{halted:?}");
+        assert!(halted[number].starts_with(&format!("keyferry run {verb} {broken} --at ")), "{halted:?}");
+        does(&halted[number]);
+        let history = serving.operator(Method::GET, &format!("/runs/{broken}/history"), "engineer", &Value::Null).await;
+        let event = ["retried", "skipped", "cancelled"][number];
+        assert!(history["items"].to_string().contains(&format!("\"{event}\"")), "{history:#}");
+        if verb != "cancel" {
+            drop(does(&format!("keyferry run cancel {broken} --at any --reason TEXT")));
+        }
+    }
+    // What an outage's letter says.
+    let shown = does(&format!("keyferry run show {run}"));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains(&run));
 }

@@ -475,6 +475,10 @@ async fn no_input_makes_widens_or_reuses_an_approval() {
     // Another run, of whatever definition, with the first one's approval; and with the list planned by itself.
     world.begin("run-2");
     refused(json!({ "plan": plan, "number": 0 }), "Keyferry.NotApproved").await;
+    // Without an inventory of its own it plans nothing.
+    let basis = stage.with(json!({ "generation": 1 }));
+    assert_eq!(world.once("plan-purge", &basis).await.unwrap_err().error, "Keyferry.NoPlan");
+    stage.inventory().await;
     assert_eq!(stage.plan_purge().await["plan"], plan);
     refused(json!({ "plan": plan, "number": 0 }), "Keyferry.NotApproved").await;
     // A definition that somebody else wrote, which shows another run's list and has it approved.
@@ -546,6 +550,7 @@ async fn what_bears_a_name_that_is_needed_is_kept_and_the_cure_leads_on() {
     let found = rds.describe_db_instances().db_instance_identifier("dave-production").send().await.unwrap();
     let arn = found.db_instances()[0].db_instance_arn().unwrap().to_owned();
     rds.remove_tags_from_resource().resource_name(&arn).tag_keys("keyferry:enterprise").send().await.unwrap();
+    let fresh = others.inventory().await["fresh"][0].clone();
     let input = json!({ "fresh": fresh, "keys": others.keys, "template": template });
     world.once("provision-system", &input).await.unwrap_err();
     let change =

@@ -100,6 +100,7 @@ impl Stage {
         let now = keyferry::worker::StepHost::now(&*self.world.memory);
         let hours = |hours: i64| now + chrono::TimeDelta::hours(hours);
         let window = json!({ "start": now, "end": hours(8), "cutoff": hours(7), "duration_hours": 8 });
+        self.world.answered("window", 1_000, &window);
         self.with(json!({ "system": system, "generation": 1, "attempt": attempt, "window": window }))
     }
 

@@ -5,6 +5,7 @@ mod custody;
 mod faults;
 mod fidelity;
 mod flow;
+mod forged;
 mod key_loss;
 mod keys;
 mod onboarding;

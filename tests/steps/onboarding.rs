@@ -80,7 +80,7 @@ impl<'a> Runner<'a> {
         self.answered += 1;
         // Time passes between two answers of a person.
         self.world.pass(60);
-        if form == "purge-approval" {
+        if Forms::shipped().unwrap().get(form).is_some_and(|form| form.schema["x-keyferry-keeps"] == true) {
             self.world.answered(form, self.answered, &answer);
         }
         answer

@@ -214,31 +214,47 @@ async fn what_a_cancelled_run_left_is_listed_and_removed_only_while_its_source_i
         stage.world.to_its_end(step, &item).await.unwrap();
     }
     stage.world.to_its_end("put-back-system", &put_back(&stage, &system)).await.unwrap();
-    let left = stage.world.run("list-left-overs", &json!({})).await.unwrap()["left_overs"].clone();
-    let left = left.as_array().unwrap();
+    let list = stage.world.run("list-left-overs", &json!({})).await.unwrap();
+    let left = list["left_overs"].as_array().unwrap();
     assert_eq!(left.len(), 4, "early snapshot and copy, final snapshot and copy: {left:#?}");
-    let approval = json!({ "approve": true });
     for left_over in left {
         assert_eq!((&left_over["removable"], &left_over["run"]), (&json!(true), &json!("run-1")), "{left_over:#}");
-        let refused = json!({ "left_over": left_over, "approval": { "approve": false } });
-        assert_eq!(stage.world.once("remove-left-over", &refused).await.unwrap_err().error, "Keyferry.NotApproved");
     }
+    let remove = |list: &Value, number: usize| json!({ "list": list["list"], "number": number });
+    let refused = async |input: Value| {
+        let error = stage.world.once("remove-left-over", &input).await.unwrap_err();
+        assert_eq!(error.error, "Keyferry.NotApproved", "{input}: {error}");
+    };
+    // Neither without an answer, nor by one that refuses or names another list.
+    refused(remove(&list, 0)).await;
+    stage.world.answered("left-overs", 10, &json!({ "approve": false, "list": list["list"], "reason": "no" }));
+    refused(remove(&list, 0)).await;
+    stage.world.answered("left-overs", 10, &json!({ "approve": true, "list": "0".repeat(64), "reason": "yes" }));
+    refused(remove(&list, 0)).await;
+    let approve = |list: &Value| {
+        stage.world.answered("left-overs", 10, &json!({ "approve": true, "list": list["list"], "reason": "yes" }));
+    };
+    approve(&list);
+    refused(remove(&list, 4)).await;
     // Somebody else's snapshot is nobody's left-over, whatever the list says.
     let rds = stage.world.aws.rds(WEST).await.unwrap();
     let snapshot = rds.create_db_snapshot().db_instance_identifier("dave-sandbox").db_snapshot_identifier("archive");
     let arn = snapshot.send().await.unwrap().db_snapshot.unwrap().db_snapshot_arn.unwrap();
     stage.world.pass(3600);
     let forged = json!({ "id": "archive", "arn": arn, "region": WEST, "removable": true });
-    let forged = json!({ "left_over": forged, "approval": approval });
-    assert_eq!(stage.world.once("remove-left-over", &forged).await.unwrap_err().error, "Keyferry.NotVerified");
-    let remove = |left_over: &Value| json!({ "left_over": left_over, "approval": approval });
-    stage.world.run("remove-left-over", &remove(&left[0])).await.unwrap();
+    let mut forged = json!({ "left_over": forged, "list": list["list"], "number": 0 });
+    forged["approval"] = json!({ "approve": true });
+    stage.world.run("remove-left-over", &forged).await.unwrap();
+    let archives = rds.describe_db_snapshots().db_snapshot_identifier("archive").send().await.unwrap();
+    assert_eq!(archives.db_snapshots().len(), 1, "what the input says beside the list counts for nothing");
+    let gone = rds.describe_db_snapshots().db_snapshot_identifier(left[0]["id"].as_str().unwrap()).send().await;
+    assert!(gone.is_err() || gone.unwrap().db_snapshots().is_empty());
     assert_eq!(stage.world.run("list-left-overs", &json!({})).await.unwrap()["count"], 3);
     // Without the system that it was made of it may be the last copy.
     let gone = rds.delete_db_instance().db_instance_identifier("dave-sandbox").skip_final_snapshot(true);
     gone.delete_automated_backups(true).send().await.unwrap();
     stage.world.pass(3600);
-    let error = stage.world.once("remove-left-over", &remove(&left[1])).await.unwrap_err();
+    let error = stage.world.once("remove-left-over", &remove(&list, 1)).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.NotVerified");
     let listed = stage.world.run("list-left-overs", &json!({})).await.unwrap()["left_overs"].clone();
     assert!(listed.as_array().unwrap().iter().all(|left_over| left_over["removable"] == false), "{listed:#}");

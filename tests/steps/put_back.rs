@@ -2,6 +2,7 @@
 //! executed and nothing is due.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -40,7 +41,7 @@ const PARENT: &str = r#"{"StartAt":"Migrate","States":{
 
 /// What is done with the step that a test holds or breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     /// It waits for something that does not come.
     Waits,
     /// It fails with what nothing catches.
@@ -74,26 +75,33 @@ impl Step for Held {
     }
 }
 
-struct House {
-    service: Service,
-    clock: ManualClock,
-    aws: Arc<Aws>,
-    sandbox: Sandbox,
+pub struct House {
+    pub service: Service,
+    pub clock: ManualClock,
+    pub aws: Arc<Aws>,
+    pub sandbox: Sandbox,
     held: Arc<AtomicBool>,
-    original: String,
-    input: Value,
-    stop: watch::Sender<bool>,
+    /// Whether each step that a test holds is held.
+    pub holds: BTreeMap<&'static str, Arc<AtomicBool>>,
+    pub original: String,
+    pub input: Value,
+    pub stop: watch::Sender<bool>,
     told: Mutex<Vec<(String, Notice)>>,
     _folder: tempfile::TempDir,
 }
 
-fn actor() -> Actor {
+pub fn actor() -> Actor {
     Actor { name: "eve".to_owned(), role: "admin".to_owned() }
 }
 
 impl House {
     /// An enterprise with one system, and a service in which `step` goes a way of its own.
     async fn with(step: &'static str, way: Way) -> Self {
+        Self::holding(&[(step, way)], &[]).await
+    }
+
+    /// The same, in which several steps go ways of their own, and with further definitions.
+    pub async fn holding(steps_held: &[(&'static str, Way)], further: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap());
         let wall = clock.clone();
@@ -109,19 +117,19 @@ impl House {
         let config = Arc::new(Config::default());
         let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
         let original = seed(&aws, &clock).await;
-        let held = Arc::new(AtomicBool::new(true));
+        let holds: BTreeMap<&'static str, Arc<AtomicBool>> =
+            steps_held.iter().map(|(step, _)| (*step, Arc::new(AtomicBool::new(true)))).collect();
         let domain =
             Domain::paced(Arc::clone(&aws), Arc::clone(&config), Duration::from_secs(15), Duration::from_secs(300));
         let mut steps = Registry::new();
         for inner in register(&domain) {
-            if inner.name() == step {
-                steps.add(Arc::new(Held { inner, way, on: Arc::clone(&held) }));
-            } else {
-                steps.add(inner);
+            match steps_held.iter().find(|(step, _)| *step == inner.name()) {
+                Some((step, way)) => steps.add(Arc::new(Held { inner, way: *way, on: Arc::clone(&holds[step]) })),
+                None => steps.add(inner),
             }
         }
         let mut definitions = Definitions::new();
-        for (name, source) in DEFINITIONS.into_iter().chain([("onboarding", PARENT)]) {
+        for (name, source) in DEFINITIONS.into_iter().chain([("onboarding", PARENT)]).chain(further.iter().copied()) {
             definitions.add(name, source).unwrap();
         }
         let service = Service::open(ServiceOptions {
@@ -148,14 +156,19 @@ impl House {
         }
         let input = json!({ "plan": World::plan(), "keys": { "keys": keys, "instances": {} } });
         let told = Mutex::default();
-        Self { service, clock, aws, sandbox, held, original, input, stop, told, _folder: folder }
+        let held = Arc::clone(&holds[steps_held[0].0]);
+        Self { service, clock, aws, sandbox, held, holds, original, input, stop, told, _folder: folder }
     }
 
     async fn start(&self) -> Result<RunView, ServiceError> {
+        self.begin("dave", "onboarding", &self.input).await
+    }
+
+    pub async fn begin(&self, enterprise: &str, workflow: &str, input: &Value) -> Result<RunView, ServiceError> {
         let asked = StartRun {
-            enterprise: "dave".to_owned(),
-            workflow: "onboarding".to_owned(),
-            input: self.input.clone(),
+            enterprise: enterprise.to_owned(),
+            workflow: workflow.to_owned(),
+            input: input.clone(),
             actor: actor(),
             idempotency_key: None,
         };
@@ -163,7 +176,7 @@ impl House {
     }
 
     /// Lets time pass until `holds`, at most for `hours`. Each quarter of a minute comes when all that was due has been done.
-    async fn until(&self, hours: u64, what: &str, run: &str, holds: impl Fn(&RunView) -> bool) -> RunView {
+    pub async fn until(&self, hours: u64, what: &str, run: &str, holds: impl Fn(&RunView) -> bool) -> RunView {
         for _ in 0..hours * 240 {
             self.settle().await;
             let view = self.service.run(run).await.unwrap();
@@ -184,7 +197,7 @@ impl House {
     }
 
     /// Waits until nothing is executed and nothing is due, and takes what people are told.
-    async fn settle(&self) {
+    pub async fn settle(&self) {
         for _ in 0..60_000 {
             let stats = self.service.stats().await;
             let due = stats.tally.as_ref().unwrap().oldest_due.is_some_and(|at| at <= stats.now);
@@ -223,7 +236,7 @@ impl House {
     }
 
     /// The resource id of what serves under the original's name.
-    async fn serving(&self) -> Option<String> {
+    pub async fn serving(&self) -> Option<String> {
         let rds = self.aws.rds(WEST).await.unwrap();
         let found = rds.describe_db_instances().send().await.unwrap().db_instances.unwrap_or_default();
         let mut named = found.into_iter().filter(|one| one.db_instance_identifier() == Some("dave-production"));

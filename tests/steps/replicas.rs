@@ -107,7 +107,7 @@ async fn a_replica_that_cannot_be_replaced_is_put_back_with_those_behind_it() {
 }
 
 /// The states of one replica, in order.
-const EXCHANGE: [&str; 5] = ["create-replica", "plan-outage", "freeze-system", "swap-system", "confirm-cut-over"];
+const EXCHANGE: [&str; 4] = ["create-replica", "freeze-system", "swap-system", "confirm-cut-over"];
 
 /// A migrated system whose replica waits to be replaced, and the first input of its states.
 async fn waiting() -> (Stage, Value) {

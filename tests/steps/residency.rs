@@ -297,15 +297,22 @@ async fn a_recovery_copy_outside_of_its_regions_goes_once_another_is_where_it_ha
     let american = plan(&world, &american, "customer");
     let european = plan(&world, &regions(&[FRANKFURT, IRELAND], &json!({})), "customer");
     let template = json!({ "engine": "postgres", "class": "db.m6g.large", "storage_gb": 20, "retention_days": 1 });
-    let fresh = json!({ "id": "dave-production", "instance": "production", "region": FRANKFURT });
+    let placed = regions(&[FRANKFURT, IRELAND], &json!({ "instances": { "production": FRANKFURT } }));
+    let placed = json!({ "plan": plan(&world, &placed, "customer"), "keys": keys });
+    let fresh = world.run("take-inventory", &placed).await.unwrap()["fresh"][0].clone();
     world.run("provision-system", &json!({ "fresh": fresh, "keys": keys, "template": template })).await.unwrap();
     let stock = world.run("take-inventory", &json!({ "plan": american, "keys": keys })).await.unwrap();
     let copy = |plan: &Value| json!({ "system": stock["all"][0], "keys": keys, "plan": plan, "generation": 1 });
     world.run("copy-for-recovery", &copy(&american)).await.unwrap();
     let purge = |plan: &Value| json!({ "plan": plan, "keys": keys, "generation": 1 });
     assert_eq!(world.run("plan-purge", &purge(&american)).await.unwrap()["count"], 0, "it is the valid copy");
+    world.run("take-inventory", &json!({ "plan": european, "keys": keys })).await.unwrap();
     assert_eq!(world.run("plan-purge", &purge(&european)).await.unwrap()["count"], 0, "it is the only copy");
     world.run("copy-for-recovery", &copy(&european)).await.unwrap();
+    // That it may not lie there any more is somebody's word, and not the input's.
+    let unsaid = world.run("plan-purge", &purge(&european)).await.unwrap();
+    assert_eq!((&unsaid["count"], unsaid["kept"].as_array().unwrap().len()), (&json!(0), 1), "{unsaid:#}");
+    world.answered("regions", 1, &european);
     let listed = world.run("plan-purge", &purge(&european)).await.unwrap();
     assert_eq!(listed["count"], 1, "{listed:#}");
     let line = &listed["list"]["lines"][0];

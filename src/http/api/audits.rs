@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
+    extract::{self, Acting, Asking, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
     runs,
 };
 use crate::{audit, http::problem::Problem, worker::StartRun};
@@ -40,6 +40,9 @@ pub async fn start(
         idempotency_key,
     };
     let run = committed(async move {
+        if let Some(run) = api.service.started(&start).await? {
+            return Ok(run);
+        }
         audit::require_custody(&api.service, &start.enterprise).await?;
         api.service.start_run(start).await
     })
@@ -76,16 +79,12 @@ pub async fn decisions(
 pub async fn decide(
     State(api): State<Api>,
     Path(enterprise): Path<String>,
-    acting: Acting,
+    asking: Asking,
     Body(Decide { doubt, reason }): Body<Decide>,
 ) -> Reply {
-    let actor = acting.or("engineer");
-    let now = api.access.now();
-    let decision = committed(async move {
-        api.service.enterprise(&enterprise).await?;
-        audit::decide(&api.service, &enterprise, &doubt, &reason, (&actor, now)).await
-    })
-    .await?;
+    let (by, now) = (asking.by("engineer"), api.access.now());
+    let decide = async move { audit::decide(&api.service, &enterprise, &doubt, &reason, (&by, now)).await };
+    let decision = committed(decide).await?;
     extract::json(StatusCode::OK, &decision)
 }
 
@@ -99,9 +98,11 @@ pub async fn schedule(State(api): State<Api>, Path(enterprise): Path<String>) ->
 pub async fn reschedule(
     State(api): State<Api>,
     Path(enterprise): Path<String>,
+    asking: Asking,
     Body(Reschedule { every_days }): Body<Reschedule>,
 ) -> Reply {
-    let now = api.access.now();
-    let changed = committed(async move { audit::reschedule(&api.service, &enterprise, every_days, now).await }).await?;
+    let (by, now) = (asking.by("engineer"), api.access.now());
+    let change = async move { audit::reschedule(&api.service, &enterprise, every_days, (&by, now)).await };
+    let changed = committed(change).await?;
     extract::json(StatusCode::OK, &changed)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Asking, Body, IfMatch, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
 };
 use crate::{
     http::problem::Problem,
@@ -79,9 +79,8 @@ pub async fn show(State(api): State<Api>, Path(enterprise): Path<String>) -> Rep
 pub async fn change(
     State(api): State<Api>,
     Path(id): Path<String>,
-    acting: Acting,
+    asking: Asking,
     headers: HeaderMap,
-    IfMatch(known): IfMatch,
     Body(change): Body<Change>,
 ) -> Reply {
     if !headers.contains_key(header::IF_MATCH) {
@@ -96,9 +95,10 @@ pub async fn change(
         engineer_email: change.engineer_email,
         audit_emails: change.audit_emails,
     };
-    let actor = acting.or("engineer");
+    let by = asking.by("engineer");
+    let known = by.if_match.clone();
     let changed =
-        committed(async move { api.service.change_enterprise(&id, known.as_deref(), change, actor).await }).await;
+        committed(async move { api.service.change_enterprise(&id, known.as_deref(), change, by).await }).await;
     let changed = changed.map_err(|mut problem| {
         if problem.code == "enterprise-changed" {
             problem.status = StatusCode::PRECONDITION_FAILED;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Api, Reply,
-    extract::{self, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Paging, Parameters, committed, page_size},
 };
 use crate::{http::problem::Problem, worker::LetterState};
 
@@ -36,7 +36,8 @@ pub async fn dead(State(api): State<Api>, Parameters(paging): Parameters<Paging>
 }
 
 /// Sending the same letter again twice is one letter: it is due, once.
-pub async fn resend(State(api): State<Api>, Path(letter): Path<i64>) -> Reply {
-    let resent = committed(async move { api.service.resend_letter(letter).await }).await?;
+pub async fn resend(State(api): State<Api>, Path(letter): Path<i64>, asking: Asking) -> Reply {
+    let by = asking.by("engineer");
+    let resent = committed(async move { api.service.resend_letter(letter, by).await }).await?;
     extract::json(StatusCode::OK, &resent)
 }

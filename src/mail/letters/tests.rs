@@ -402,3 +402,40 @@ fn a_report_is_told_with_what_is_new_gone_and_the_same_and_that_it_proves_nothin
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 }
+
+#[test]
+fn the_correction_of_one_audit_reader_names_the_others_again() {
+    let (config, mut enterprise, run) = (Config::default(), enterprise(), run());
+    enterprise.audit_emails = ["a@dave.example", "b@dave.example", "o'c@dave.example"].map(str::to_owned).into();
+    let notice = Notice::Ended { outcome: Outcome::Cancelled { reason: String::new() } };
+    let matter = Matter {
+        config: &config,
+        enterprise: &enterprise,
+        run: &run,
+        notice: &notice,
+        at: at(),
+        form: None,
+        key_policies: &[],
+        report: None,
+    };
+    let dead = crate::worker::LetterRow {
+        id: 7,
+        enterprise: "dave".to_owned(),
+        run: "run-7".to_owned(),
+        noticed_at: at(),
+        notice: notice.clone(),
+        reader: "audit:b@dave.example".to_owned(),
+        about: None,
+        state: crate::worker::LetterState::Dead,
+        due_at: None,
+        attempts: 1,
+        failing_since: None,
+        address: Some("b@dave.example".to_owned()),
+        error: Some("550".to_owned()),
+        ended_at: Some(at()),
+    };
+    let said = format!("{:?}", undeliverable(&matter, &dead));
+    let change = "keyferry enterprise change dave --audit-email a@dave.example --audit-email 'o'\\\\''c@dave.example' \
+                  --audit-email ADDRESS\\nkeyferry mail resend 7";
+    assert!(said.contains(change), "{said}");
+}

@@ -4,7 +4,7 @@ use super::{Matter, letter, run_facts};
 use crate::{
     engine::Notice,
     mail::letter::{Block, Letter, message_id},
-    worker::LetterRow,
+    worker::{Enterprise, LetterRow},
 };
 
 /// What the engineer is told of a dead letter.
@@ -23,7 +23,7 @@ pub fn undeliverable(matter: &Matter<'_>, dead: &LetterRow) -> Letter {
             "If the address is wrong, correct it. Then send the letter again; it goes to the address that stands then:"
                 .to_owned(),
         ),
-        Block::Code(format!("{}\nkeyferry mail resend {}", correction(&enterprise.id, &dead.reader), dead.id)),
+        Block::Code(format!("{}\nkeyferry mail resend {}", correction(enterprise, &dead.reader), dead.id)),
         Block::Facts(run_facts(matter)),
     ];
     let subject = format!("{}: a letter to {address} could not be delivered", enterprise.name);
@@ -40,12 +40,27 @@ fn about(notice: &Notice) -> String {
     }
 }
 
-fn correction(enterprise: &str, reader: &str) -> String {
-    let option = match reader {
-        "customer" => "--customer-email",
-        "csm" => "--csm-email",
-        "engineer" => "--engineer-email",
-        _ => "--audit-email",
+/// The command that corrects a reader's address. The audit's readers are given as a whole, so the others are named again.
+fn correction(enterprise: &Enterprise, reader: &str) -> String {
+    let options = match reader {
+        "customer" => "--customer-email ADDRESS".to_owned(),
+        "csm" => "--csm-email ADDRESS".to_owned(),
+        "engineer" => "--engineer-email ADDRESS".to_owned(),
+        other => {
+            let dead = other.strip_prefix("audit:").unwrap_or(other);
+            let others = enterprise.audit_emails.iter().map(String::as_str).filter(|address| *address != dead);
+            let all = others.chain(["ADDRESS"]).map(|address| format!("--audit-email {}", quoted(address)));
+            all.collect::<Vec<_>>().join(" ")
+        }
     };
-    format!("keyferry enterprise change {enterprise} {option} ADDRESS")
+    format!("keyferry enterprise change {} {options}", enterprise.id)
+}
+
+/// An address as a shell takes it: its local part may have letters that mean something to one.
+fn quoted(address: &str) -> String {
+    if address.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@.-_+".contains(&byte)) {
+        address.to_owned()
+    } else {
+        format!("'{}'", address.replace('\'', "'\\''"))
+    }
 }

@@ -2,9 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -18,8 +22,8 @@ use crate::{
     engine::Actor,
     store::{PostgresStore, SqliteStore, Store},
     worker::{
-        CheckContext, Clock as _, Definitions, EnterpriseChange, Finding, FormBook, LetterView, ManualClock,
-        NewEnterprise, Registry, ServiceOptions, StartRun,
+        CheckContext, Clock, Definitions, EnterpriseChange, Finding, FormBook, LetterView, ManualClock, NewEnterprise,
+        Registry, ServiceOptions, StartRun,
     },
 };
 
@@ -152,10 +156,40 @@ impl FormBook for AskForm {
     }
 }
 
+/// A clock that counts who has gone to sleep by it.
+#[derive(Clone)]
+struct Counting(ManualClock, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Clock for Counting {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.now()
+    }
+
+    fn new_id(&self) -> String {
+        self.0.new_id()
+    }
+
+    fn chance(&self) -> u64 {
+        self.0.chance()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.sleep(duration).await;
+    }
+
+    async fn sleep_until(&self, time: DateTime<Utc>) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.sleep_until(time).await;
+    }
+}
+
 struct Post {
     service: Service,
     postman: Postman,
     clock: ManualClock,
+    slept: Arc<AtomicUsize>,
     server: Server,
     _folder: tempfile::TempDir,
 }
@@ -176,6 +210,7 @@ impl Post {
         let mail = Mail { smtp_host: Some("127.0.0.1".to_owned()), smtp_port: server.port, ..Config::default().mail };
         let config = Arc::new(Config { mail, ..Config::default() });
         let clock = ManualClock::new(DateTime::from_timestamp(1_700_000_000, 0).unwrap());
+        let slept = Arc::<AtomicUsize>::default();
         let mut definitions = Definitions::new();
         let ask = r#"{"StartAt":"Ask","States":{"Ask":{"Type":"Task","Resource":"urn:keyferry:form:ask","End":true}}}"#;
         definitions.add("ask", ask).unwrap();
@@ -184,7 +219,7 @@ impl Post {
             definitions,
             steps: Registry::new(),
             forms: Arc::new(AskForm),
-            clock: Arc::new(clock.clone()),
+            clock: Arc::new(Counting(clock.clone(), Arc::clone(&slept))),
             config: Arc::clone(&config),
             poll: None,
         })
@@ -205,7 +240,7 @@ impl Post {
         let now = clock.clone();
         let forms = BTreeMap::from([("ask".to_owned(), form)]);
         let postman = Postman::new(service.clone(), transport, config, forms, Arc::new(move || now.now()));
-        Self { service, postman, clock, server, _folder: folder }
+        Self { service, postman, clock, slept, server, _folder: folder }
     }
 
     async fn start(&self) -> String {
@@ -299,14 +334,14 @@ async fn what_may_pass_is_tried_again_further_and_further_apart_and_not_for_ever
     // Resent it goes to the address of now, with all its attempts anew, under the same Message-ID.
     let change = EnterpriseChange { csm_email: Some(Some("cleo@replicon.example".to_owned())), ..Default::default() };
     post.service.change_enterprise("dave", None, change, engineer()).await.unwrap();
-    let resent = post.service.resend_letter(dead[0].id).await.unwrap();
+    let resent = post.service.resend_letter(dead[0].id, engineer()).await.unwrap();
     assert_eq!((resent.state, resent.attempts, resent.failing_since), (LetterState::Due, 0, None));
     post.postman.deliver_due().await.unwrap();
     assert_eq!(post.server.taken_by("cleo@replicon.example").len(), 1);
     assert_eq!(post.letters(LetterState::Dead).await, []);
-    let again = post.service.resend_letter(dead[0].id).await.unwrap_err();
+    let again = post.service.resend_letter(dead[0].id, engineer()).await.unwrap_err();
     assert_eq!(again.code, "letter-not-waiting", "what was sent is not sent again");
-    assert_eq!(post.service.resend_letter(9_999).await.unwrap_err().code, "letter-not-found");
+    assert_eq!(post.service.resend_letter(9_999, engineer()).await.unwrap_err().code, "letter-not-found");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,10 +455,54 @@ async fn letters_are_the_same_on_postgres() {
     assert_eq!((post.server.taken_by(ENGINEER).len(), post.server.asked(CSM)), (2, 1));
     let dead = post.letters(LetterState::Dead).await;
     post.server.mood(CSM, Mood::Takes);
-    post.service.resend_letter(dead[0].id).await.unwrap();
+    post.service.resend_letter(dead[0].id, engineer()).await.unwrap();
     post.postman.deliver_due().await.unwrap();
     assert_eq!(post.server.taken_by(CSM).len(), 1);
     assert_eq!(post.letters(LetterState::Dead).await, []);
+}
+
+/// A process that has died is noticed by the lease on the letter, which it renewed while it lived, however long the server took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_held_as_long_as_it_is_sent_and_taken_over_from_a_process_that_has_died() {
+    is_taken_over(Post::open().await).await;
+    let Some(database) = crate::store::postgres::tests::Database::make().await else { return };
+    let store = PostgresStore::open(database.url()).await.unwrap();
+    is_taken_over(Post::over(Arc::new(store), tempfile::tempdir().unwrap()).await).await;
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waits = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(300), waits)
+        .await
+        .unwrap_or_else(|_| panic!("{what} does not come about"));
+}
+
+async fn is_taken_over(post: Post) {
+    post.server.mood(CSM, Mood::Stalls);
+    post.cancelled().await;
+    let (_stop, stopped) = watch::channel(false);
+    let office = Arc::clone(&post.postman.office);
+    let process = tokio::spawn(async move { Postman { office }.run(stopped).await });
+    until("the conversation", || post.server.asked(CSM) == 1 && post.server.taken_by(ENGINEER).len() == 1).await;
+    // Longer than the lease, which is 60 s.
+    for _ in 0..12 {
+        let before = post.slept.load(Ordering::SeqCst);
+        post.clock.advance(Duration::from_secs(20));
+        until("the renewal", || post.slept.load(Ordering::SeqCst) > before).await;
+    }
+    assert_eq!(post.service.hold_letters(9).await.unwrap(), [], "it is being sent");
+    process.abort();
+    assert!(process.await.unwrap_err().is_cancelled());
+    post.server.mood(CSM, Mood::Takes);
+    post.postman.deliver_due().await.unwrap();
+    assert_eq!(post.server.asked(CSM), 1, "its lease has not passed");
+    post.pass(1).await;
+    assert_eq!(post.server.taken_by(CSM).len(), 1);
+    assert_eq!((post.letters(LetterState::Due).await, post.letters(LetterState::Dead).await), (Vec::new(), Vec::new()));
 }
 
 #[test]

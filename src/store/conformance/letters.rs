@@ -136,6 +136,23 @@ pub async fn one_letter_of_a_reader_is_held_at_a_time(store: &dyn Store) {
     );
 }
 
+pub async fn a_hold_is_put_off_by_its_holder_alone(store: &dyn Store) {
+    told(store, "r1", vec![tells()]).await;
+    let notice = store.outbox(at(1), 9).await.unwrap()[0].id;
+    store.outbox_spread(notice, readers(&["csm"]), at(2)).await.unwrap();
+    let id = store.letters_hold(at(2), at(60), 9).await.unwrap()[0].id;
+    assert!(store.letter_keep(id, at(60), at(100)).await.unwrap());
+    assert!(store.letters_hold(at(99), at(150), 9).await.unwrap().is_empty(), "it is held still");
+    assert!(!store.letter_keep(id, at(60), at(120)).await.unwrap(), "a renewal is known by the hold that it follows");
+    assert_eq!(store.letters_hold(at(100), at(160), 9).await.unwrap().len(), 1, "who held it is dead");
+    assert!(!store.letter_keep(id, at(100), at(200)).await.unwrap(), "another has it");
+    assert!(store.letter_keep(id, at(160), at(200)).await.unwrap());
+    store.letter_done(id, sent(), at(170)).await.unwrap();
+    assert!(
+        !store.letter_keep(id, at(200), at(300)).await.unwrap() && !store.letter_keep(99, at(1), at(2)).await.unwrap()
+    );
+}
+
 pub async fn a_run_that_is_cancelled_withdraws_what_it_asks(store: &dyn Store) {
     let mut hand = told(store, "r1", vec![asks(), asks(), tells(), tells()]).await;
     let other = told(store, "r2", vec![asks()]).await;

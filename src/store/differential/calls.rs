@@ -35,6 +35,7 @@ pub(super) enum Call {
     Outbox(DateTime<Utc>, u32),
     OutboxSpread(i64, Vec<String>, DateTime<Utc>),
     LettersHold(DateTime<Utc>, DateTime<Utc>, u32),
+    LetterKeep(i64, DateTime<Utc>, DateTime<Utc>),
     LetterDone(i64, Delivery, DateTime<Utc>),
     LetterResend(i64, DateTime<Utc>),
     Letter(i64),
@@ -88,6 +89,7 @@ impl Call {
                 | Self::OutboxSpread(..)
                 | Self::OutboxFailed(..)
                 | Self::LettersHold(..)
+                | Self::LetterKeep(..)
                 | Self::LetterDone(..)
                 | Self::LetterResend(..)
                 | Self::Letter(_)
@@ -129,6 +131,7 @@ impl Call {
             Self::Outbox(now, limit) => text(store.outbox(now, limit).await),
             Self::OutboxSpread(id, readers, at) => text(store.outbox_spread(id, readers, at).await),
             Self::LettersHold(now, until, limit) => text(store.letters_hold(now, until, limit).await),
+            Self::LetterKeep(id, held, until) => text(store.letter_keep(id, held, until).await),
             Self::LetterDone(id, delivery, at) => text(store.letter_done(id, delivery, at).await),
             Self::LetterResend(id, at) => text(store.letter_resend(id, at).await),
             Self::Letter(id) => text(store.letter(id).await),

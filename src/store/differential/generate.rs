@@ -75,6 +75,8 @@ impl Author {
                 Call::OutboxSpread(some, all[..many].to_vec(), self.near(dice))
             }
             3 | 4 => Call::LettersHold(now, now + TimeDelta::seconds(2), dice.pick(&[1, 9])),
+            // Now and then by the moment until which it is held.
+            5 if dice.once_in(2) => Call::LetterKeep(some, self.near(dice), now + TimeDelta::seconds(3)),
             5 | 6 => self.letter_done(some, dice),
             7 => Call::LetterResend(some, self.near(dice)),
             8 => Call::Letters(LettersPage {

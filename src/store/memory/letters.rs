@@ -1,7 +1,9 @@
 //! Letters in memory.
 
 use super::{Tables, page};
-use crate::store::{Delivery, LetterRow, LetterState, LettersPage, Page, StoreError, codec, row::LetterChange, time};
+use crate::store::{
+    Delivery, KeyUse, LetterRow, LetterState, LettersPage, Page, StoreError, codec, row::LetterChange, time,
+};
 
 /// A letter; times are microseconds since 1970.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +108,12 @@ impl Tables {
         due.into_iter().map(|(_, place)| self.read_mail(place)).collect()
     }
 
+    pub(super) fn keep_letter(&mut self, id: i64, held_until: i64, until: i64) -> bool {
+        let mail = index(id).and_then(|place| self.letters.get_mut(place));
+        let held = mail.filter(|mail| mail.due_at.is_some() && mail.held_until == Some(held_until));
+        held.map(|mail| mail.held_until = Some(until)).is_some()
+    }
+
     pub(super) fn end_letter(&mut self, id: i64, delivery: Delivery, at: i64) {
         let change = LetterChange::of(delivery, at);
         let Some(mail) = index(id).and_then(|place| self.letters.get_mut(place)) else { return };
@@ -128,7 +136,16 @@ impl Tables {
         }
     }
 
-    pub(super) fn resend_letter(&mut self, id: i64, at: i64) -> bool {
+    pub(super) fn resend_once(&mut self, id: i64, at: i64, key: Option<KeyUse>) -> Result<bool, StoreError> {
+        let waits = index(id).and_then(|place| self.letters.get(place)).is_some_and(is_open);
+        if waits {
+            self.is_unused(key.as_ref())?;
+            self.use_key(key, "");
+        }
+        Ok(self.resend_letter(id, at))
+    }
+
+    fn resend_letter(&mut self, id: i64, at: i64) -> bool {
         let Some(mail) = index(id).and_then(|place| self.letters.get_mut(place)).filter(|mail| is_open(mail)) else {
             return false;
         };

@@ -155,7 +155,7 @@ impl Tables {
     }
 
     /// Whether nobody has used the key before.
-    fn is_unused(&self, key: Option<&KeyUse>) -> Result<(), StoreError> {
+    pub(super) fn is_unused(&self, key: Option<&KeyUse>) -> Result<(), StoreError> {
         let Some((key, found)) = key.and_then(|key| Some((key, self.keys.get(&key.key)?))) else { return Ok(()) };
         Err(if found.request == key.request {
             StoreError::AlreadyStarted { run: found.run.clone() }
@@ -164,7 +164,7 @@ impl Tables {
         })
     }
 
-    fn use_key(&mut self, key: Option<KeyUse>, run: &str) {
+    pub(super) fn use_key(&mut self, key: Option<KeyUse>, run: &str) {
         let Some(KeyUse { key, request, answer }) = key else { return };
         self.keys.insert(key, KeptKey { request, run: run.to_owned(), answer });
     }
@@ -367,8 +367,15 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+    async fn change_enterprise_once(
+        &self,
+        changed: Enterprise,
+        expected: u64,
+        note: RecordPut,
+        key: Option<KeyUse>,
+    ) -> Result<(), StoreError> {
         let mut tables = self.tables();
+        tables.is_unused(key.as_ref())?;
         let kept = tables.enterprises.get(&changed.id).filter(|found| found.version == expected).cloned();
         let Some(kept) = kept else {
             return Err(StoreError::EnterpriseChanged { enterprise: changed.id, expected });
@@ -377,6 +384,7 @@ impl Store for MemoryStore {
         let changed =
             Enterprise { partition: kept.partition, created_at: kept.created_at, version: kept.version + 1, ..changed };
         tables.enterprises.insert(changed.id.clone(), changed);
+        tables.use_key(key, "");
         Ok(())
     }
 
@@ -450,13 +458,17 @@ impl Store for MemoryStore {
         self.tables().hold_letters(now.timestamp_micros(), micros(held_until), limit)
     }
 
+    async fn letter_keep(&self, id: i64, held_until: DateTime<Utc>, until: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.tables().keep_letter(id, micros(held_until), micros(until)))
+    }
+
     async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
         self.tables().end_letter(id, delivery, micros(at));
         Ok(())
     }
 
-    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        Ok(self.tables().resend_letter(id, micros(at)))
+    async fn letter_resend_once(&self, id: i64, at: DateTime<Utc>, key: Option<KeyUse>) -> Result<bool, StoreError> {
+        self.tables().resend_once(id, micros(at), key)
     }
 
     async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {

@@ -36,6 +36,7 @@ pub(super) const INSERT_PAYLOADS: &str = include_str!("queries/insert_payloads.s
 pub(super) const INSERT_RUNS: &str = include_str!("queries/insert_runs.sql");
 pub(super) const LAST_RUN: &str = include_str!("queries/last_run.sql");
 pub(super) const LETTER_DONE: &str = include_str!("queries/letter_done.sql");
+pub(super) const LETTER_KEEP: &str = include_str!("queries/letter_keep.sql");
 pub(super) const LETTER_RESEND: &str = include_str!("queries/letter_resend.sql");
 pub(super) const LETTERS_BY_ID: &str = include_str!("queries/letters_by_id.sql");
 pub(super) const LETTERS_HOLD: &str = include_str!("queries/letters_hold.sql");
@@ -111,6 +112,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("insert_runs", INSERT_RUNS),
     ("last_run", LAST_RUN),
     ("letter_done", LETTER_DONE),
+    ("letter_keep", LETTER_KEEP),
     ("letter_resend", LETTER_RESEND),
     ("letters_by_id", LETTERS_BY_ID),
     ("letters_hold", LETTERS_HOLD),

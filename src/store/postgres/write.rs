@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// How long a row of the outbox is this process's alone. A process that dies with it is not missed before.
-const OUTBOX_HOLD: TimeDelta = TimeDelta::minutes(5);
+const OUTBOX_HOLD: TimeDelta = TimeDelta::minutes(1);
 
 fn owned(text: &str) -> String {
     kept(text).into_owned()
@@ -192,10 +192,17 @@ impl Store for PostgresStore {
         .await
     }
 
-    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+    async fn change_enterprise_once(
+        &self,
+        changed: Enterprise,
+        expected: u64,
+        note: RecordPut,
+        key: Option<KeyUse>,
+    ) -> Result<(), StoreError> {
         self.write(move |connection| {
-            let (changed, note) = (changed.clone(), note.clone());
+            let (changed, note, key) = (changed.clone(), note.clone(), key.clone());
             Box::pin(async move {
+                use_key(connection, key).await?;
                 let query = sqlx::query(sql::CHANGE_ENTERPRISE)
                     .bind(owned(&changed.id))
                     .bind(i64::try_from(expected).unwrap_or(i64::MAX))
@@ -337,12 +344,16 @@ impl Store for PostgresStore {
         self.hold_letters(now, held_until, limit).await
     }
 
+    async fn letter_keep(&self, id: i64, held_until: DateTime<Utc>, until: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.keep_letter(id, held_until, until).await
+    }
+
     async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
         self.end_letter(id, delivery, at).await
     }
 
-    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.resend_letter(id, at).await
+    async fn letter_resend_once(&self, id: i64, at: DateTime<Utc>, key: Option<KeyUse>) -> Result<bool, StoreError> {
+        self.resend_letter(id, at, key).await
     }
 
     async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
@@ -392,7 +403,7 @@ impl Store for PostgresStore {
 
 /// Keeps an idempotency key with the change of its transaction, unless it was used before. Of two transactions that use one key
 /// at once the second fails on the unique index, is tried again, and finds it.
-async fn use_key(connection: &mut PgConnection, key: Option<KeyUse>) -> Result<(), Setback> {
+pub(super) async fn use_key(connection: &mut PgConnection, key: Option<KeyUse>) -> Result<(), Setback> {
     let Some(KeyUse { key, request, answer }) = key else { return Ok(()) };
     let asked = vec![owned(&key)];
     if let Some(found) = sqlx::query(sql::CHECK_KEYS).bind(asked).fetch_optional(&mut *connection).await? {

@@ -5,9 +5,9 @@ use fail::fail_point;
 use serde_json::json;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteStore, read, sql};
+use super::{SqliteStore, read, sql, write::use_key};
 use crate::store::{
-    Delivery, LetterRow, LettersPage, Page, StoreError, micros,
+    Delivery, KeyUse, LetterRow, LettersPage, Page, StoreError, micros,
     row::{self, LetterChange, Stored as _},
 };
 
@@ -59,6 +59,21 @@ impl SqliteStore {
         .await
     }
 
+    pub(super) async fn keep_letter(
+        &self,
+        id: i64,
+        held_until: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query(sql::LETTER_KEEP).bind(id).bind(micros(held_until)).bind(micros(until));
+                Ok(query.execute(connection).await?.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
     pub(super) async fn end_letter(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
         fail_point!("letter::before");
         let at = micros(at);
@@ -87,11 +102,20 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(super) async fn resend_letter(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub(super) async fn resend_letter(
+        &self,
+        id: i64,
+        at: DateTime<Utc>,
+        key: Option<KeyUse>,
+    ) -> Result<bool, StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
-                let done = sqlx::query(sql::LETTER_RESEND).bind(id).bind(micros(at)).execute(connection).await?;
-                Ok(done.rows_affected() == 1)
+                let query = sqlx::query(sql::LETTER_RESEND).bind(id).bind(micros(at));
+                let done = query.execute(&mut *connection).await?.rows_affected() == 1;
+                if done {
+                    use_key(connection, key).await?;
+                }
+                Ok(done)
             })
         })
         .await

@@ -140,9 +140,16 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
+    async fn change_enterprise_once(
+        &self,
+        changed: Enterprise,
+        expected: u64,
+        note: RecordPut,
+        key: Option<KeyUse>,
+    ) -> Result<(), StoreError> {
         self.write(move |connection| {
             Box::pin(async move {
+                use_key(connection, key).await?;
                 let query = sqlx::query(sql::CHANGE_ENTERPRISE)
                     .bind(&changed.id)
                     .bind(i64::try_from(expected).unwrap_or(i64::MAX))
@@ -265,12 +272,16 @@ impl Store for SqliteStore {
         self.hold_letters(now, held_until, limit).await
     }
 
+    async fn letter_keep(&self, id: i64, held_until: DateTime<Utc>, until: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.keep_letter(id, held_until, until).await
+    }
+
     async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
         self.end_letter(id, delivery, at).await
     }
 
-    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.resend_letter(id, at).await
+    async fn letter_resend_once(&self, id: i64, at: DateTime<Utc>, key: Option<KeyUse>) -> Result<bool, StoreError> {
+        self.resend_letter(id, at, key).await
     }
 
     async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {
@@ -307,7 +318,7 @@ impl Store for SqliteStore {
 }
 
 /// Keeps an idempotency key with the change of its transaction, unless it was used before.
-async fn use_key(connection: &mut SqliteConnection, key: Option<KeyUse>) -> Result<(), StoreError> {
+pub(super) async fn use_key(connection: &mut SqliteConnection, key: Option<KeyUse>) -> Result<(), StoreError> {
     let Some(KeyUse { key, request, answer }) = key else { return Ok(()) };
     let asked = serde_json::json!([key]).to_string();
     if let Some(found) = sqlx::query(sql::CHECK_KEYS).bind(asked).fetch_optional(&mut *connection).await? {

@@ -54,7 +54,17 @@ fn judged(resources: Vec<Resource>) -> Judged {
     let (lineages, keys) = (lineages([moved("dave-production", "db-A", "db-B", KEY)]), keys());
     let (residency, homes) = (Residency::default(), Homes::default());
     let (enterprise, run) = ("dave", "run-9");
-    Bench { enterprise, run, scan: &scan, lineages: &lineages, keys: &keys, residency: &residency, homes: &homes }.all()
+    Bench {
+        enterprise,
+        run,
+        scan: &scan,
+        lineages: &lineages,
+        keys: &keys,
+        residency: &residency,
+        stated: true,
+        homes: &homes,
+    }
+    .all()
 }
 
 fn went(judged: &Judged) -> Vec<&str> {

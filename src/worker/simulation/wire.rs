@@ -216,8 +216,15 @@ impl Store for Wire {
         self.read("add_enterprise", move |store| now(store.add_enterprise_once(enterprise, key))).await
     }
 
-    async fn change_enterprise(&self, changed: Enterprise, expected: u64, note: RecordPut) -> Result<(), StoreError> {
-        self.read("change_enterprise", move |store| now(store.change_enterprise(changed, expected, note))).await
+    async fn change_enterprise_once(
+        &self,
+        changed: Enterprise,
+        expected: u64,
+        note: RecordPut,
+        key: Option<KeyUse>,
+    ) -> Result<(), StoreError> {
+        self.read("change_enterprise", move |store| now(store.change_enterprise_once(changed, expected, note, key)))
+            .await
     }
 
     async fn enterprise(&self, id: &str) -> Result<Option<Enterprise>, StoreError> {
@@ -268,12 +275,16 @@ impl Store for Wire {
         self.read("letters_hold", move |store| now(store.letters_hold(at, held_until, limit))).await
     }
 
+    async fn letter_keep(&self, id: i64, held_until: DateTime<Utc>, until: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.read("letter_keep", move |store| now(store.letter_keep(id, held_until, until))).await
+    }
+
     async fn letter_done(&self, id: i64, delivery: Delivery, at: DateTime<Utc>) -> Result<(), StoreError> {
         self.read("letter_done", move |store| now(store.letter_done(id, delivery, at))).await
     }
 
-    async fn letter_resend(&self, id: i64, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        self.read("letter_resend", move |store| now(store.letter_resend(id, at))).await
+    async fn letter_resend_once(&self, id: i64, at: DateTime<Utc>, key: Option<KeyUse>) -> Result<bool, StoreError> {
+        self.read("letter_resend", move |store| now(store.letter_resend_once(id, at, key))).await
     }
 
     async fn letter(&self, id: i64) -> Result<Option<LetterRow>, StoreError> {

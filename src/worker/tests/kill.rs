@@ -106,7 +106,7 @@ async fn life() {
     for mail in service.next_mail(100).await.unwrap() {
         service.spread_mail(mail.id, vec!["engineer".to_owned()]).await.unwrap();
     }
-    for letter in service.hold_letters(chrono::TimeDelta::minutes(1), 100).await.unwrap() {
+    for (letter, _) in service.hold_letters(100).await.unwrap() {
         let address = "eve@replicon.example".to_owned();
         service.letter_done(letter.id, crate::worker::Delivery::Sent { address }).await.unwrap();
     }
