@@ -68,10 +68,6 @@ fn off_now(play: &mut Play) {
     play.plan(0, Act::DisableKey(WEST));
 }
 
-fn kept_from_rds_now(play: &mut Play) {
-    play.plan(0, Act::KeepFromRds(WEST));
-}
-
 fn copied_aside(play: &mut Play) {
     play.plan(0, Act::Snapshot(SYSTEM.to_owned()));
     play.plan(1_800, Act::CopyAside(SYSTEM.to_owned()));
@@ -296,18 +292,6 @@ pub const ROWS: &[Row] = &[
         stages: &[
             (&[], To("succeeded: not-proven")),
             (&[Rogue::Forgets(&["region-not-listed"])], Breaks(Invariant::Compliant)),
-        ],
-    },
-    Row {
-        what: "the audit: the canary",
-        from: From::Audit,
-        happens: kept_from_rds_now,
-        stages: &[
-            (&[], To("succeeded: deviations")),
-            (
-                &[Rogue::Forgets(&["key-unusable", "permission-missing", "inaccessible", "key-not-known"])],
-                Breaks(Invariant::Compliant),
-            ),
         ],
     },
 ];
