@@ -21,7 +21,7 @@ use crate::{
     keys::{Battery, ProbeState, usable},
     systems::{
         self, Kind,
-        purge::{Held, Line, PurgePlan},
+        purge::{Held, Line, PurgePlan, is_canary},
     },
     worker::{ANSWERS, StepContext, StepError},
 };
@@ -200,6 +200,8 @@ impl Domain {
             if !still {
                 return Err(not_verified(&line.id, "the records do not prove any more what replaced it"));
             }
+        } else {
+            self.prove_bare(&context.enterprise, line).await?;
         }
         let mut seen = Vec::new();
         for (region, key) in line.keys() {
@@ -251,6 +253,17 @@ impl Domain {
         }
         let canary_at = canaries.passed.get(key);
         Ok(Wait::Ready(json!({ "key": key, "region": region, "usable_at": context.now(), "canary_at": canary_at })))
+    }
+
+    /// What has no successor is a copy of the empty canary, and nothing else.
+    async fn prove_bare(&self, enterprise: &str, line: &Line) -> Result<(), StepError> {
+        let rds = self.aws.rds(&line.region).await?;
+        let found = if line.kind == Kind::Snapshot { systems::snapshot(&rds, &line.id).await? } else { None };
+        let canary = found.is_some_and(|found| {
+            let from = found.source_db_snapshot_identifier();
+            is_canary(enterprise, &line.id, from, &systems::of_snapshot(&found))
+        });
+        if canary { Ok(()) } else { Err(not_verified(&line.id, "the list names nothing that holds its data")) }
     }
 
     /// What holds the data is there, is what the list names, and can be read.

@@ -1,7 +1,7 @@
 //! Verifies a restored system before it may take the original's place.
 //!
 //! Takes a system. Compares every setting with the original's at its freeze, the key and those of its parts with the
-//! expected one. Gives what was compared, and goes on with `lineage`. Effect: none. Again: the same. Fails with
+//! expected one, and what it was restored from with the final copy. Gives what was compared, and goes on with `lineage`. Effect: none. Again: the same. Fails with
 //! `Keyferry.Mismatch` and the list of differences.
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use super::{
     settings::wanted,
 };
 use crate::{
-    systems::{self, Settings, differences},
+    systems::{self, Settings, differences, read},
     worker::{Progress, Step, StepContext, StepError},
 };
 
@@ -29,7 +29,8 @@ impl Step for VerifySystem {
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
         let item = cut_over(context, self.name(), value).await?;
-        let (key, id) = (item.key()?, item.names(context).new_system());
+        let (key, names) = (item.key()?, item.names(context));
+        let (id, copy) = (names.new_system(), names.final_copy());
         let rds = self.0.aws.rds(&item.system.region).await?;
         let Some(restored) = systems::instance(&rds, &id).await? else {
             return self.0.missing(context, &format!("instance {id}"));
@@ -43,6 +44,12 @@ impl Step for VerifySystem {
             .into_iter()
             .map(|(name, wanted, found)| format!("{name} is {found}, was {wanted}"))
             .collect();
+        // Settings and key are the same whichever copy it was restored from: an earlier one lacks the last writes.
+        let from = systems::of_instance(&restored);
+        if read::restored_from(&from) != Some(&copy) {
+            let found = read::restored_from(&from).unwrap_or("nothing that it says");
+            wrong.push(format!("it was restored from {found}, has to be from {copy}"));
+        }
         if !restored.storage_encrypted().unwrap_or_default() || restored.kms_key_id() != Some(&key) {
             wrong.push(format!("the key is {}, has to be {key}", restored.kms_key_id().unwrap_or("none")));
         }

@@ -17,7 +17,7 @@ use super::{
     listing::{Kind, Resource},
     residency::{Homes, Recovery, Residency},
     scan::Scan,
-    tags::read,
+    tags::{Tags, read},
 };
 use crate::keys::KeySet;
 
@@ -437,10 +437,7 @@ impl Bench<'_> {
     }
 
     fn is_canary(&self, resource: &Resource) -> bool {
-        let source = resource.derived_from.as_deref().map(short_name).unwrap_or_default();
-        read::role(&resource.tags) == Some("canary-copy")
-            && resource.id.starts_with(&super::identifier(&format!("byok-{}-canary-", self.enterprise)))
-            && source.starts_with("keyferry-canary-")
+        is_canary(self.enterprise, &resource.id, resource.derived_from.as_deref(), &resource.tags)
     }
 
     /// Whether a system was put aside and nothing serves in its place.
@@ -460,6 +457,13 @@ struct Proven {
     proof: Vec<String>,
     /// What was taken later may hold more.
     until: Option<DateTime<Utc>>,
+}
+
+/// Whether a snapshot is a copy of the empty canary that keyferry made for an enterprise: it holds nobody's data.
+pub fn is_canary(enterprise: &str, id: &str, derived_from: Option<&str>, tags: &Tags) -> bool {
+    read::role(tags) == Some("canary-copy")
+        && id.starts_with(&super::identifier(&format!("byok-{enterprise}-canary-")))
+        && derived_from.map(short_name).unwrap_or_default().starts_with("keyferry-canary-")
 }
 
 /// Made by keyferry and not serving.

@@ -4,7 +4,7 @@ use keyferry::{sandbox::Writer, worker::Visit};
 use serde_json::json;
 
 use super::{
-    build::{EAST, WEST, policy, policy_without_vendor},
+    build::{ABROAD, EAST, WEST, policy, policy_without_rds, policy_without_vendor},
     life::Life,
     people::actor,
     play::Play,
@@ -28,6 +28,8 @@ pub enum Act {
     DisableKey(&'static str),
     EnableKey(&'static str),
     DropPolicy(&'static str),
+    /// The vendor may use the key, but not through RDS.
+    KeepFromRds(&'static str),
     RestorePolicy(&'static str),
     DeleteKey(&'static str),
     KeepKey(&'static str),
@@ -35,6 +37,11 @@ pub enum Act {
     Raise(String),
     /// More storage, as autoscaling gives it.
     Grow(String),
+    /// Somebody takes a snapshot of a system, and later copies it under a key of the vendor's.
+    Snapshot(String),
+    CopyAside(String),
+    /// Or has its backups replicated, under a key of the vendor's, to a region that nobody configured.
+    BackUpAbroad(String),
     /// A write by whoever kept the address. A job inside the engine would write on: no security group holds it up, and the
     /// approval of the purge says so.
     LateWrite(String),
@@ -52,13 +59,11 @@ impl Play {
                 let answer = json!({ "reason": "looked into it" });
                 self.answer_form(life, "migration-review", answer, "engineer").await;
             }
-            Act::DisableKey(region) | Act::DropPolicy(region) | Act::DeleteKey(region) => {
+            Act::DisableKey(_) | Act::DropPolicy(_) | Act::KeepFromRds(_) | Act::DeleteKey(_) => {
                 self.count("key changes");
-                self.spoil(&act, region).await;
+                self.perform_on_keys(&act).await;
             }
-            Act::EnableKey(region) | Act::RestorePolicy(region) | Act::KeepKey(region) => {
-                self.spoil(&act, region).await
-            }
+            Act::EnableKey(_) | Act::RestorePolicy(_) | Act::KeepKey(_) => self.perform_on_keys(&act).await,
             Act::Raise(id) => {
                 let rds = self.estate.rds(WEST).await;
                 let call = rds.modify_db_instance().db_instance_identifier(id).db_instance_class("db.m6g.2xlarge");
@@ -74,6 +79,7 @@ impl Play {
                     self.count("setting changes");
                 }
             }
+            Act::Snapshot(_) | Act::CopyAside(_) | Act::BackUpAbroad(_) => self.keep_elsewhere(act).await,
             Act::LateWrite(id) => {
                 let Some(original) = self.originals.get(&id).cloned() else { return };
                 let address = self.judge.names().into_iter().find(|name| name.starts_with(&format!("{id}.")));
@@ -87,7 +93,40 @@ impl Play {
         }
     }
 
-    pub(super) async fn spoil(&mut self, act: &Act, region: &'static str) {
+    /// Somebody keeps data of a system where keyferry does not put it.
+    async fn keep_elsewhere(&self, act: Act) {
+        match act {
+            Act::Snapshot(id) => {
+                let make = self.estate.rds(WEST).await.create_db_snapshot().db_instance_identifier(&id);
+                make.db_snapshot_identifier(format!("{id}-aside")).send().await.unwrap();
+            }
+            Act::CopyAside(id) => {
+                let (rds, key) = (self.estate.rds(WEST).await, self.estate.vendors_key(WEST).await);
+                let copy = rds.copy_db_snapshot().source_db_snapshot_identifier(format!("{id}-aside"));
+                let copy = copy.target_db_snapshot_identifier(format!("{id}-elsewhere")).kms_key_id(key);
+                copy.copy_tags(true).send().await.unwrap();
+            }
+            Act::BackUpAbroad(id) => {
+                let (rds, key) = (self.estate.rds(ABROAD).await, self.estate.vendors_key(ABROAD).await);
+                let found = self.estate.found(WEST, &id).await.unwrap();
+                let call = rds.start_db_instance_automated_backups_replication();
+                call.source_db_instance_arn(found.db_instance_arn().unwrap()).kms_key_id(key).send().await.unwrap();
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) async fn perform_on_keys(&mut self, act: &Act) {
+        let (Act::DisableKey(region)
+        | Act::EnableKey(region)
+        | Act::DropPolicy(region)
+        | Act::KeepFromRds(region)
+        | Act::RestorePolicy(region)
+        | Act::DeleteKey(region)
+        | Act::KeepKey(region)) = *act
+        else {
+            return;
+        };
         let kms = self.estate.customers_kms(region).await;
         let key = self.keys[region].clone();
         // One spoiling may have been undone by another's mending: a refusal is no matter.
@@ -99,6 +138,10 @@ impl Play {
             }
             Act::DropPolicy(_) => {
                 let policy = policy_without_vendor(region);
+                kms.put_key_policy().key_id(key).policy_name("default").policy(policy).send().await.unwrap();
+            }
+            Act::KeepFromRds(_) => {
+                let policy = policy_without_rds(region);
                 kms.put_key_policy().key_id(key).policy_name("default").policy(policy).send().await.unwrap();
             }
             Act::RestorePolicy(_) => {

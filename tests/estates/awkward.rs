@@ -1,5 +1,6 @@
 //! Onboards one estate for each kind of resource that is hard to migrate, without fault injection. The judge's invariants hold
-//! whether the estate is migrated or refused, and the audit concludes compliant only where that is true.
+//! whether the estate is migrated or refused, the audit concludes compliant only where that is true, and what inventory,
+//! migration, purge and audit say in numbers is what is seen in the cloud (`counts.rs`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -188,8 +189,18 @@ fn onboard(which: Awkward) -> (String, Vec<String>) {
         (None, Some(other)) => format!("ended {other:?}"),
         (None, None) => "is not moved".to_owned(),
     };
-    let broken = play.judge.violations.iter().map(|violation| format!("{which:?}: {violation}")).collect();
+    let mut broken: Vec<String> =
+        play.judge.violations.iter().map(|violation| format!("{which:?}: {violation}")).collect();
+    let now = runtime().block_on(play.estate.sandbox.stock()).unwrap();
+    let keys = play.keys.values().map(String::as_str).collect();
+    let wrong = play.noted.wrong(&keys, (which != Awkward::Aurora, moves(which)), &now);
+    broken.extend(wrong.into_iter().map(|line| format!("{which:?}: {line}")));
     (ending, broken)
+}
+
+/// Whether what is in it can be moved.
+fn moves(which: Awkward) -> bool {
+    !matches!(which, Awkward::Aurora | Awkward::Stopped | Awkward::StorageFull)
 }
 
 /// How each has to end: what stands in the way of being moved is said, and what is left under another key keeps the audit from

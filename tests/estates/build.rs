@@ -1,12 +1,12 @@
 //! Builds an enterprise's estate in the sandbox, with what makes estates awkward.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use aws_sdk_rds::{
     Client,
     types::{DbInstance, Tag},
 };
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use keyferry::{
     aws::{Aws, kms_client},
     config::Config,
@@ -19,6 +19,8 @@ use super::{clock::VirtualClock, life::ClosingGroups};
 
 pub const WEST: &str = "us-west-2";
 pub const EAST: &str = "us-east-1";
+/// No region of the configuration's.
+pub const ABROAD: &str = "sa-east-1";
 pub const CUSTOMER: &str = "123456789012";
 pub const VENDOR: &str = "127450652264";
 pub const OTHER: &str = "210987654321";
@@ -91,10 +93,15 @@ impl Estate {
 
     /// An empty one, with so many times the quotas of a new account.
     pub async fn new(quotas: u16) -> Self {
-        let clock = VirtualClock::new(DateTime::from_timestamp(1_790_000_000, 0).unwrap());
+        Self::open(quotas, None, DateTime::from_timestamp(1_790_000_000, 0).unwrap()).await
+    }
+
+    /// What the sandbox's file holds, at a time; an empty one where there is none.
+    pub async fn open(quotas: u16, data: Option<PathBuf>, now: DateTime<Utc>) -> Self {
+        let clock = VirtualClock::new(now);
         let wall = clock.clone();
         let options = Options {
-            data: None,
+            data,
             speed: 1.0,
             wall: Arc::new(move || wall.now()),
             default_account: VENDOR.to_owned(),
@@ -256,5 +263,15 @@ pub fn policy_without_vendor(region: &str) -> String {
     let mut policy: serde_json::Value = serde_json::from_str(&policy(region)).unwrap();
     let statements = policy["Statement"].as_array_mut().unwrap();
     statements.retain(|statement| !statement["Principal"].to_string().contains(VENDOR));
+    policy.to_string()
+}
+
+/// The policy that the vendor hands out, and nobody uses the key through RDS.
+pub fn policy_without_rds(region: &str) -> String {
+    let mut policy: serde_json::Value = serde_json::from_str(&policy(region)).unwrap();
+    policy["Statement"].as_array_mut().unwrap().push(serde_json::json!({
+        "Sid": "Not through RDS", "Effect": "Deny", "Principal": { "AWS": "*" }, "Action": "kms:*", "Resource": "*",
+        "Condition": { "StringEquals": { "kms:ViaService": format!("rds.{region}.amazonaws.com") } },
+    }));
     policy.to_string()
 }

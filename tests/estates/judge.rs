@@ -19,6 +19,8 @@ pub enum Invariant {
     Written,
     /// And every write that reached the system by an address that a client had kept, or from inside of the engine.
     LateWritten,
+    /// Nothing that was there before is deleted unless a person has approved a list since the run began.
+    Approved,
     /// When an audit says compliant, every copy of the data is under a key of the enterprise that can be used.
     Compliant,
 }
@@ -31,7 +33,7 @@ pub struct Violation {
 }
 
 /// A system as its users know it: by its endpoint's name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Name {
     /// The data's origin.
     content: String,
@@ -44,10 +46,13 @@ struct Name {
     reported: BTreeSet<Invariant>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Judge {
     names: BTreeMap<String, Name>,
     windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    /// What was there before keyferry was.
+    found: BTreeSet<String>,
+    approved: bool,
     pub violations: Vec<Violation>,
     pub deletions: u64,
     pub judged: u64,
@@ -60,6 +65,16 @@ impl Judge {
     pub fn watch(&mut self, holding: &Holding) {
         let Some(address) = holding.address.clone() else { return };
         self.names.insert(address, Name { content: holding.content.id().to_owned(), ..Name::default() });
+    }
+
+    /// All this was there before keyferry was.
+    pub fn found(&mut self, stock: &[Holding]) {
+        self.found.extend(stock.iter().filter(|holding| !holding.automated).map(known_by));
+    }
+
+    /// A person has said yes to a list, or has not yet in this run.
+    pub fn approved(&mut self, approved: bool) {
+        self.approved = approved;
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -147,6 +162,10 @@ impl Judge {
         let mut found = Vec::new();
         for lost in gone {
             self.judged += 1;
+            if !self.approved && self.found.contains(&known_by(lost)) {
+                let what = format!("{} deleted {}, which nobody has approved", deletion.entry.action, lost.arn);
+                found.push(Violation { invariant: Invariant::Approved, at: deletion.entry.at, what });
+            }
             let holds = |holding: &&&Holding| holding.content.at_least_as_new_as(&lost.content);
             let invariant = if kept.iter().find(holds).is_none() {
                 Invariant::Kept
@@ -188,6 +207,14 @@ impl Judge {
             })
             .collect();
         self.violations.extend(found);
+    }
+}
+
+/// What no rename changes.
+fn known_by(holding: &Holding) -> String {
+    match holding.kind {
+        HoldingKind::Instance | HoldingKind::Cluster => holding.resource_id.clone(),
+        HoldingKind::Snapshot | HoldingKind::ClusterSnapshot | HoldingKind::Backup => holding.arn.clone(),
     }
 }
 

@@ -28,10 +28,15 @@ use keyferry::{
         Clock as _, Definitions, Progress, Registry, Service, ServiceOptions, Step, StepContext, StepError, SystemClock,
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
-use super::clock::VirtualClock;
+use super::{
+    build::{EAST, WEST},
+    clock::VirtualClock,
+    rogue::Rogue,
+    wire::{STEP, Wire},
+};
 
 const DEFINITIONS: [(&str, &str); 4] = [
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
@@ -44,6 +49,45 @@ const DEFINITIONS: [(&str, &str); 4] = [
 const LOOK: Duration = Duration::from_secs(300);
 /// Yields after which everything that can move has moved: the longest chain of tasks that wake each other is far shorter.
 const YIELDS: usize = 64;
+/// How the process is configured.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// For how long a step is leased.
+    pub lease_s: u64,
+    /// Only the two regions of the estates are, instead of all that ship.
+    pub two_regions: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        // In days renewals of leases would be most of what happens.
+        Self { lease_s: 3_600, two_regions: false }
+    }
+}
+
+impl Setting {
+    fn config(self, closing: ClosingGroups) -> Config {
+        let mut config = Config::default();
+        config.aws.closing_groups = closing;
+        config.worker.lease_s = self.lease_s;
+        if self.two_regions {
+            config.aws.partitions.get_mut("aws").unwrap().regions = vec![WEST.to_owned(), EAST.to_owned()];
+        }
+        config
+    }
+}
+
+/// What ships, but for what `rogues` amend.
+fn definitions(rogues: &[Rogue]) -> Definitions {
+    let mut definitions = Definitions::new();
+    for (name, source) in DEFINITIONS {
+        let amends = rogues.iter().filter_map(|rogue| rogue.amends());
+        let amended = amends.fold(source.to_owned(), |source, (from, to)| source.replace(from, to));
+        definitions.add(name, &amended).unwrap();
+    }
+    definitions
+}
+
 /// How often keyferry looks whether a system that is out of service is due.
 const OUTAGE_LOOK: Duration = Duration::from_secs(600);
 /// The claim loop, the renewal of leases, and the watch over outages.
@@ -57,76 +101,6 @@ pub type ClosingGroups = BTreeMap<String, BTreeMap<String, String>>;
 pub struct Death {
     pub execution: u32,
     pub polls: u32,
-}
-
-/// A guard of the product that is taken out, to see whether the judge misses it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rogue {
-    /// `swap-system` says that it is done and gives nothing its name.
-    SwapDoesNothing,
-    /// `confirm-cut-over` believes it.
-    NothingIsConfirmed,
-    /// `verify-system` finds a difference each time.
-    NothingMatches,
-    /// `thaw-system` says that the original serves and puts nothing back.
-    ThawDoesNothing,
-    /// `put-back-system`, which comes at the deadline or after a cancel, waits for ever.
-    PutBackWaits,
-    /// `check-purge` says that the whole list is proven.
-    NothingIsProven,
-    /// `purge-resource` deletes its line of the list without a look at what is left.
-    PurgeLooksAtNothing,
-}
-
-impl Rogue {
-    fn step(self) -> &'static str {
-        match self {
-            Self::SwapDoesNothing => "swap-system",
-            Self::NothingIsConfirmed => "confirm-cut-over",
-            Self::NothingMatches => "verify-system",
-            Self::ThawDoesNothing => "thaw-system",
-            Self::PutBackWaits => "put-back-system",
-            Self::NothingIsProven => "check-purge",
-            Self::PurgeLooksAtNothing => "purge-resource",
-        }
-    }
-
-    async fn run(self, aws: &Aws, context: &StepContext, input: &Value) -> Result<Progress, StepError> {
-        let kept = |system: &Value| json!({ "system": system["id"], "region": system["region"], "outcome": "kept" });
-        match self {
-            Self::SwapDoesNothing => Ok(Progress::done(json!({}))),
-            Self::NothingIsConfirmed => {
-                let mut done = kept(&input["system"]);
-                done["outcome"] = json!("migrated");
-                Ok(Progress::done(done))
-            }
-            Self::NothingMatches => Err(StepError::new("Keyferry.Mismatch", "a difference that a test made up")),
-            Self::ThawDoesNothing => Ok(Progress::done(kept(&input["system"]))),
-            Self::PutBackWaits => {
-                let (poll_after, waiting_for) = (Duration::from_secs(3_600), "a test".to_owned());
-                Ok(Progress::Pending { poll_after, checkpoint: Value::Null, waiting_for })
-            }
-            Self::NothingIsProven => {
-                Ok(Progress::done(json!({ "verdict": "proven", "plan": input["plan"], "seen": {} })))
-            }
-            Self::PurgeLooksAtNothing => {
-                let plan = context.record("purge-plan", input["plan"].as_str().unwrap()).await?.unwrap();
-                let line = &plan["list"]["lines"][usize::try_from(input["number"].as_u64().unwrap()).unwrap()];
-                let text = |member: &str| line[member].as_str().unwrap().to_owned();
-                let rds = aws.rds(&text("region")).await.unwrap();
-                // What is gone already, or goes with something else, is refused.
-                if text("kind") == "instance" {
-                    let call = rds.modify_db_instance().db_instance_identifier(text("id")).deletion_protection(false);
-                    drop(call.apply_immediately(true).send().await);
-                    let call = rds.delete_db_instance().db_instance_identifier(text("id")).skip_final_snapshot(true);
-                    drop(call.send().await);
-                } else {
-                    drop(rds.delete_db_snapshot().db_snapshot_identifier(text("id")).send().await);
-                }
-                Ok(Progress::done(json!({})))
-            }
-        }
-    }
 }
 
 /// What a life and its steps share.
@@ -156,10 +130,10 @@ impl Step for Mortal {
         let fatal = self.death.filter(|death| death.execution == execution);
         let _running = Running::new(&self.vitals);
         if let Some((rogue, aws)) = &self.rogue {
-            return rogue.run(aws, context, &input).await;
+            return STEP.scope((self.name(), execution), rogue.run(aws, &self.inner, context, &input)).await;
         }
         let mut polls = 0;
-        let mut inner = self.inner.run(context, input);
+        let mut inner = std::pin::pin!(STEP.scope((self.name(), execution), self.inner.run(context, input)));
         let outcome = poll_fn(|task| {
             if fatal.is_some_and(|death| polls >= death.polls) {
                 self.vitals.dead.store(true, Ordering::SeqCst);
@@ -198,6 +172,7 @@ pub struct Life {
     pub aws: Arc<Aws>,
     clock: VirtualClock,
     vitals: Arc<Vitals>,
+    wire: Wire,
     _stop: watch::Sender<bool>,
 }
 
@@ -209,13 +184,10 @@ impl Life {
         (sandbox, clock): (&Sandbox, &VirtualClock),
         closing: ClosingGroups,
         (death, rogues): (Option<Death>, &[Rogue]),
+        (wire, setting): (&Wire, Setting),
     ) -> Self {
-        let mut config = Config::default();
-        config.aws.closing_groups = closing;
-        // Renewals of leases would be most of what happens in days.
-        config.worker.lease_s = 3_600;
-        let config = Arc::new(config);
-        let aws = Arc::new(Aws::sandboxed(&config, sandbox));
+        let config = Arc::new(setting.config(closing));
+        let aws = Arc::new(wire.aws(&config, sandbox));
         let domain = Domain::paced(Arc::clone(&aws), Arc::clone(&config), LOOK, Duration::from_secs(600));
         let vitals = Arc::new(Vitals::default());
         let mut steps = Registry::new();
@@ -223,10 +195,6 @@ impl Life {
             let rogue = rogues.iter().find(|rogue| rogue.step() == inner.name());
             let rogue = rogue.map(|rogue| (*rogue, Arc::clone(&aws)));
             steps.add(Arc::new(Mortal { inner, rogue, death, vitals: Arc::clone(&vitals) }));
-        }
-        let mut definitions = Definitions::new();
-        for (name, source) in DEFINITIONS {
-            definitions.add(name, source).unwrap();
         }
         let store = loop {
             match SqliteStore::open(store).await {
@@ -239,7 +207,7 @@ impl Life {
         };
         let service = Service::open(ServiceOptions {
             store: Arc::new(store),
-            definitions,
+            definitions: definitions(rogues),
             steps,
             forms: Arc::new(Forms::shipped().unwrap()),
             clock: Arc::new(clock.clone()),
@@ -252,11 +220,11 @@ impl Life {
         let worker = service.clone();
         tokio::spawn(async move { worker.run_worker(stopping, Duration::from_secs(60)).await });
         tokio::spawn(service.clone().watch_outages(OUTAGE_LOOK));
-        Self { service, aws, clock: clock.clone(), vitals, _stop: stop }
+        Self { service, aws, clock: clock.clone(), vitals, wire: wire.clone(), _stop: stop }
     }
 
     pub fn is_dead(&self) -> bool {
-        self.vitals.dead.load(Ordering::SeqCst)
+        self.vitals.dead.load(Ordering::SeqCst) || self.wire.is_dead()
     }
 
     /// Returns when nothing will happen before the clock moves, or the process is dead.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     acts::Act,
     build::{CUSTOMER, EAST, WEST},
+    counts::Said,
     life::Life,
     play::Play,
 };
@@ -43,6 +44,7 @@ impl Play {
             Ok(run) => {
                 self.runs += 1;
                 self.run = Some(run.id);
+                self.judge.approved(false);
                 self.count("runs");
             }
             // Another run, one that puts things back for example, is still open.
@@ -90,6 +92,9 @@ impl Play {
             self.plan(later, Act::Attend);
         }
         for form in view.waiting_for.iter().filter_map(|wait| wait.form.clone()) {
+            if !self.trouble && self.noted.inventory.is_none() && ["window", "migration-review"].contains(&&*form) {
+                self.noted.inventory = self.said(life, "inventory", "g1").await;
+            }
             match form.as_str() {
                 "regions" => {
                     let answer = json!({ "primary": WEST, "disaster_recovery": EAST, "aws_account": CUSTOMER });
@@ -138,8 +143,9 @@ impl Play {
             }
             Err(error) => {
                 // It may have been over before; what the form does not take is a mistake of the test.
-                assert!(error.code != "answer-invalid", "{form}: {error}");
+                assert!(error.code != "answer-invalid" || !self.rogues.is_empty(), "{form}: {error}");
                 self.say(format!("{form} not answered: {error}"));
+                self.count("answers refused");
                 false
             }
         }
@@ -174,15 +180,18 @@ impl Play {
 
     pub(super) async fn approve(&mut self, life: &Life) {
         let Some(run) = self.run.clone() else { return };
-        if self.keys_off_at_approval {
-            for region in [WEST, EAST] {
-                self.spoil(&Act::DisableKey(region), region).await;
-            }
+        for act in self.at_approval.clone() {
+            self.perform_on_keys(&act).await;
         }
         let shown = life.service.form_input(&run, "purge-approval").await.unwrap_or(Value::Null);
+        if !self.trouble {
+            let stock = self.estate.sandbox.stock().await.unwrap();
+            self.noted.approval = Some(Said { word: shown.clone(), stock });
+        }
         let approve = !self.trouble || self.dice.percent(85);
         let answer = json!({ "approve": approve, "plan": shown["plan"], "reason": "seen" });
         if self.answer_form(life, "purge-approval", answer, "engineer").await && approve {
+            self.judge.approved(true);
             self.count("approvals");
             if self.trouble && self.dice.percent(40) {
                 let at = self.dice.below(400);
@@ -202,6 +211,9 @@ impl Play {
         self.ending = Some(view.status);
         if view.status == Standing::Succeeded {
             self.count("succeeded");
+            if !self.trouble {
+                self.note_end(life).await;
+            }
             let report = life.service.record("dave", "report", "latest").await.unwrap();
             let conclusion = report.and_then(|report| report.body["summary"]["conclusion"].as_str().map(str::to_owned));
             self.conclusion.clone_from(&conclusion);

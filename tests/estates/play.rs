@@ -6,15 +6,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keyferry::{
     engine::Standing,
     sandbox::{HoldingKind, WriteError, Writer},
-    worker::Clock as _,
+    worker::{Clock as _, RunView},
 };
 
 use super::{
     acts::Act,
     build::{EAST, Estate, WEST},
+    counts::Noted,
     drawn::{Dice, drawn},
     judge::Judge,
-    life::{ClosingGroups, Death, Life, Rogue},
+    life::{ClosingGroups, Death, Life, Setting},
+    rogue::Rogue,
+    wire::{Cut, Wire},
 };
 
 /// One seed's estate, and who acts in it.
@@ -43,13 +46,21 @@ pub struct Play {
     pub(super) began: DateTime<Utc>,
     /// Whether anybody misbehaves.
     pub(super) trouble: bool,
+    /// Over which keyferry speaks to the cloud, and where the next life ends.
+    pub wire: Wire,
+    pub cut: Option<Cut>,
+    pub setting: Setting,
+    /// How the run stands when the play ends, before its end.
+    pub stops: Option<fn(&RunView) -> bool>,
     /// Guards that are taken out.
     pub rogues: Vec<Rogue>,
-    /// The customer's keys are disabled just before the purge is approved.
-    pub keys_off_at_approval: bool,
+    /// What happens to the customer's keys just before the purge is approved, and in which regions.
+    pub at_approval: Vec<Act>,
     /// The error of the first halt, and how the last run ended.
     pub halted: Option<String>,
     pub ending: Option<Standing>,
+    /// What was said at each moment of a peaceful onboarding, and what there was.
+    pub noted: Noted,
     /// What the last report says.
     pub conclusion: Option<String>,
 }
@@ -71,7 +82,10 @@ impl Play {
         let mut judge = Judge::default();
         let closing = estate.closing_groups().await;
         let mut originals = BTreeMap::new();
-        for holding in estate.sandbox.stock().await.unwrap() {
+        let stock = estate.sandbox.stock().await.unwrap();
+        judge.found(&stock);
+        let noted = Noted { start: stock.clone(), ..Noted::default() };
+        for holding in stock {
             if holding.kind == HoldingKind::Instance && holding.serving {
                 judge.watch(&holding);
                 originals.insert(holding.id.clone(), holding.resource_id.clone());
@@ -101,10 +115,15 @@ impl Play {
             asked_again: began,
             began,
             trouble,
+            wire: Wire::default(),
+            cut: None,
+            setting: Setting::default(),
+            stops: None,
             rogues: Vec::new(),
-            keys_off_at_approval: false,
+            at_approval: Vec::new(),
             halted: None,
             ending: None,
+            noted,
             conclusion: None,
         };
         play.plan(0, Act::Start);
@@ -142,7 +161,11 @@ impl Play {
         });
         self.lives += 1;
         let cloud = (&self.estate.sandbox, &self.estate.clock);
-        let life = Life::begin(&self.store, cloud, self.closing.clone(), (death, self.rogues.as_slice())).await;
+        self.wire.arm(self.cut.take(), &self.rogues);
+        let guards = (death, self.rogues.as_slice());
+        let open = self.rogues.contains(&Rogue::LeavesOpen);
+        let closing = if open { ClosingGroups::new() } else { self.closing.clone() };
+        let life = Life::begin(&self.store, cloud, closing, guards, (&self.wire, self.setting)).await;
         self.estate.aws = life.aws.clone();
         let mut stirs = true;
         loop {
@@ -159,7 +182,7 @@ impl Play {
                 return false;
             }
             self.judge.look(&self.estate.sandbox).await;
-            if self.is_over() {
+            if self.is_over() || self.stops_here(&life).await {
                 return true;
             }
             stirs = self.act(&life, stirs).await;
@@ -170,6 +193,11 @@ impl Play {
                 self.estate.clock.go_to(moment);
             }
         }
+    }
+
+    async fn stops_here(&self, life: &Life) -> bool {
+        let (Some(stops), Some(run)) = (self.stops, &self.run) else { return false };
+        stops(&life.service.run(run).await.unwrap())
     }
 
     /// When whatever is still out of service is so beyond every window that was agreed.

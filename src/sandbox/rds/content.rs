@@ -12,25 +12,31 @@ use super::ids::digest;
 
 /// What data is in a resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[serde(try_from = "Stored")]
 pub struct Content {
     id: String,
     writes: BTreeMap<u64, DateTime<Utc>>,
 }
 
-/// Rows written by earlier versions hold a fingerprint alone.
+/// Rows written by earlier versions hold a fingerprint alone. JSON has text alone as keys, and what is untagged is read without
+/// knowing that they are to be numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {
-    Known { id: String, writes: BTreeMap<u64, DateTime<Utc>> },
+    Known { id: String, writes: BTreeMap<String, DateTime<Utc>> },
     Fingerprint(String),
 }
 
-impl From<Stored> for Content {
-    fn from(stored: Stored) -> Self {
+impl TryFrom<Stored> for Content {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(stored: Stored) -> Result<Self, Self::Error> {
         match stored {
-            Stored::Known { id, writes } => Self { id, writes },
-            Stored::Fingerprint(id) => Self { id, writes: BTreeMap::new() },
+            Stored::Known { id, writes } => {
+                let numbered = writes.into_iter().map(|(number, at)| Ok((number.parse()?, at)));
+                Ok(Self { id, writes: numbered.collect::<Result<_, Self::Error>>()? })
+            }
+            Stored::Fingerprint(id) => Ok(Self { id, writes: BTreeMap::new() }),
         }
     }
 }
@@ -75,5 +81,20 @@ impl Content {
     pub fn fingerprint(&self) -> String {
         let writes: Vec<String> = self.writes.keys().map(u64::to_string).collect();
         digest(&format!("{}/{}", self.id, writes.join("/")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_read_as_it_was_written_and_a_fingerprint_alone_too() {
+        let mut content = Content::of_new("db-A");
+        content.write(7, DateTime::UNIX_EPOCH);
+        let text = serde_json::to_string(&content).unwrap();
+        assert_eq!(serde_json::from_str::<Content>(&text).unwrap(), content);
+        assert_eq!(serde_json::from_str::<Content>("\"abc\"").unwrap().id(), "abc");
+        assert!(serde_json::from_str::<Content>(&text.replace("\"7\"", "\"x\"")).is_err());
     }
 }
