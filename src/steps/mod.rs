@@ -34,6 +34,7 @@ mod put_back_system;
 mod record_settings;
 mod remove_left_over;
 mod render_key_policies;
+mod repair;
 mod replace_replica;
 mod replicate_backups;
 mod restore_system;
