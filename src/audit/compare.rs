@@ -85,7 +85,11 @@ fn judge<'a>(resource: &Resource, request: &Request<'a>) -> Judged<'a> {
         return of(Finding::LeftOver, "a copy of a system that was replaced".to_owned(), Wrong::LeftOver);
     }
     if !resource.encrypted {
-        return of(Finding::NotEncrypted, "it is not encrypted".to_owned(), Wrong::Key);
+        return of(
+            Finding::NotEncrypted,
+            "it is not encrypted".to_owned(),
+            expected.map_or(Wrong::Place, |_| Wrong::Key),
+        );
     }
     let Some(key) = expected else {
         return of(

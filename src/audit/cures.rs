@@ -1,6 +1,10 @@
-//! The run or act that ends a deviation.
+//! The run or act that ends a deviation of a resource.
 
-use super::Request;
+use super::{
+    Request,
+    command::{cure, free_name, infix, or, quoted, tags, until_available},
+    system_cures,
+};
 use crate::{
     keys::Custody,
     systems::{Kind, Resource, read},
@@ -21,117 +25,219 @@ pub(super) enum Wrong<'a> {
 
 pub(super) fn of(request: &Request<'_>, resource: &Resource, expected: Option<&str>, wrong: Wrong<'_>) -> String {
     match wrong {
-        Wrong::LeftOver => left_over(request, resource),
+        Wrong::LeftOver => left_over(request, resource, expected),
         Wrong::Key => under_the_key(request, resource, expected),
-        Wrong::Place => format!(
-            "{} names the region too, with a key in it; or move the data and delete {} there",
-            run(request),
-            resource.id
-        ),
-        Wrong::Part(part) => part_under_the_key(request, resource, part, expected),
+        Wrong::Place => place(request, resource),
+        Wrong::Part(part) => system_cures::part(request, resource, part, expected),
         Wrong::Shared(accounts) => unshare(resource, accounts),
-        Wrong::State => state(request, resource),
+        Wrong::State => system_cures::state(request, resource),
         Wrong::KeyItself => "the deviation of its key says what to do".to_owned(),
     }
 }
 
 /// A further run of the enterprise's own kind. What is under its key already, it leaves alone.
-fn run(request: &Request<'_>) -> String {
+pub(super) fn run(request: &Request<'_>) -> String {
     let vendor = request.seen.values().any(|seen| seen.custody == Custody::Vendor);
     let workflow = if vendor { "vendor-managed" } else { "customer-managed" };
     format!("keyferry run start {} --workflow {workflow}", request.enterprise)
 }
 
-fn left_over(request: &Request<'_>, resource: &Resource) -> String {
-    match read::run(&resource.tags) {
-        Some(made) => format!("the purge of the run {made}, or of a further one: {}", run(request)),
-        None => format!("the purge of a further run: {}", run(request)),
+/// The instance or cluster that a snapshot or backup was taken from, while it is there.
+fn source<'a>(request: &Request<'a>, resource: &Resource) -> Option<&'a Resource> {
+    request.survey.scan.resources.iter().find(|other| {
+        matches!(other.kind, Kind::Instance | Kind::Cluster)
+            && other.resource_id == resource.resource_id
+            && other.region == resource.region
+    })
+}
+
+fn is_aside(resource: &Resource) -> bool {
+    read::role(&resource.tags) == Some("old")
+}
+
+fn left_over(request: &Request<'_>, resource: &Resource, expected: Option<&str>) -> String {
+    let made = read::run(&resource.tags).map_or_else(String::new, |run| format!(" of the run {run}, or"));
+    let purge = cure(&format!("the purge{made} of a further run"), &[run(request)]);
+    match (resource.kind, read::role(&resource.tags)) {
+        (Kind::Snapshot, Some("canary-copy")) => cure("it holds nobody's data", &[delete_snapshot(resource)]),
+        (Kind::Instance, Some("new")) => never_served(request, resource),
+        (Kind::Snapshot, Some(_)) if source(request, resource).is_some_and(|source| !is_aside(source)) => {
+            let start = format!("keyferry run start {} --workflow left-overs", request.enterprise);
+            cure("the system that it was made of is there, so that it can go", &[start])
+        }
+        (Kind::Snapshot, _) if !resource.automated => or(
+            purge,
+            "where the list of that purge names it as kept, a copy under the key in its place",
+            &copied(request, resource, expected),
+        ),
+        (Kind::AutomatedBackup | Kind::ClusterAutomatedBackup, _) => {
+            or(purge, "when nobody needs what it holds", &delete_backup(request, resource))
+        }
+        (Kind::Instance | Kind::Cluster | Kind::Snapshot | Kind::ClusterSnapshot, _) => purge,
     }
+}
+
+/// A system that was restored and has taken nobody's place. It goes only while the system that it was made of serves.
+fn never_served(request: &Request<'_>, resource: &Resource) -> String {
+    let system = format!("--region {} --db-instance-identifier {}", resource.region, resource.id);
+    let gone = cure(
+        "when the system that it was restored for serves under its own name and no run is open that may still need it",
+        &[
+            format!("aws rds modify-db-instance {system} --no-deletion-protection --apply-immediately"),
+            until_available(Kind::Instance, &resource.region, &resource.id),
+            format!("aws rds delete-db-instance {system} --skip-final-snapshot --delete-automated-backups"),
+        ],
+    );
+    or(gone, "when nothing serves in its place, a further run, which says what comes back", &[run(request)])
 }
 
 fn under_the_key(request: &Request<'_>, resource: &Resource, expected: Option<&str>) -> String {
-    let (id, region) = (&resource.id, &resource.region);
-    let key = expected.unwrap_or("KEY");
     match resource.kind {
-        Kind::Instance => format!("a migration: {}", run(request)),
-        Kind::Cluster => format!(
-            "a migration by hand: aws rds create-db-cluster-snapshot, aws rds restore-db-cluster-from-snapshot --kms-key-id {key} \
-             in {region}, swap the names of {id} and the new cluster, then audit again"
+        Kind::Instance => match system_cures::cluster_of(request, resource) {
+            Some(cluster) => format!("it is a member of the cluster {}, whose deviation says what to do", cluster.id),
+            None => cure("a migration", &[run(request)]),
+        },
+        Kind::Cluster => system_cures::cluster(request, resource, expected),
+        Kind::Snapshot | Kind::ClusterSnapshot if resource.automated => automated(request, resource),
+        Kind::Snapshot | Kind::ClusterSnapshot if is_of_aws_backup(resource) => cure(
+            "RDS lets nobody delete it: make a copy under the key, then delete the recovery point in AWS Backup",
+            &copied(request, resource, expected),
         ),
-        Kind::Snapshot | Kind::ClusterSnapshot if resource.automated => {
-            format!("it goes when its retention is over; a migration of its system ends it at once: {}", run(request))
+        Kind::Snapshot | Kind::ClusterSnapshot => {
+            cure("a copy under the key in its place", &copied(request, resource, expected))
         }
-        Kind::Snapshot => format!(
-            "a copy under the key: aws rds copy-db-snapshot --region {region} --source-db-snapshot-identifier {id} \
-             --target-db-snapshot-identifier NAME --kms-key-id {key} --copy-tags; delete {id} when the copy is available"
-        ),
-        Kind::ClusterSnapshot => format!(
-            "a copy under the key: aws rds copy-db-cluster-snapshot --region {region} --source-db-cluster-snapshot-identifier {id} \
-             --target-db-cluster-snapshot-identifier NAME --kms-key-id {key} --copy-tags; delete {id} when the copy is available"
-        ),
-        Kind::AutomatedBackup => format!(
-            "when nobody needs it: aws rds delete-db-instance-automated-backup --region {region} --db-instance-automated-backups-arn {}",
-            resource.arn
-        ),
-        Kind::ClusterAutomatedBackup => format!(
-            "when nobody needs it: aws rds delete-db-cluster-automated-backup --region {region} --db-cluster-resource-id {}",
-            resource.resource_id
-        ),
+        Kind::AutomatedBackup | Kind::ClusterAutomatedBackup => match source(request, resource) {
+            Some(system) => automated_of(request, system),
+            None => cure("when nobody needs what it holds", &delete_backup(request, resource)),
+        },
     }
 }
 
-/// Storage that is under the right key is migrated again for a part of it: a part's key is set when the part is made.
-fn part_under_the_key(request: &Request<'_>, resource: &Resource, part: &str, expected: Option<&str>) -> String {
-    let (region, key) = (&resource.region, expected.unwrap_or("KEY"));
-    match (part, resource.kind) {
-        ("activity-stream", _) => format!(
-            "aws rds stop-activity-stream --region {region} --resource-arn {0} --apply-immediately, then aws rds \
-             start-activity-stream --region {region} --resource-arn {0} --mode async --kms-key-id {key} --apply-immediately",
-            resource.arn
-        ),
-        ("master-user-secret", kind) => format!(
-            "the secret's key cannot be changed while RDS manages the password: aws rds modify-db-{0} --region {region} \
-             --db-{0}-identifier {1} --no-manage-master-user-password --master-user-password … --apply-immediately, then \
-             --manage-master-user-password --master-user-secret-kms-key-id {key}; the secret's ARN changes",
-            family(kind),
-            resource.id
-        ),
-        (_, Kind::Instance) => format!("a migration, which makes its {part} anew under the key: {}", run(request)),
-        (_, _) => format!("a migration by hand, which makes its {part} anew under {key}; then audit again"),
+fn is_of_aws_backup(resource: &Resource) -> bool {
+    resource.id.starts_with("awsbackup:")
+}
+
+/// RDS alone deletes automated snapshots: with their system, or with its retained backup.
+fn automated(request: &Request<'_>, resource: &Resource) -> String {
+    match source(request, resource) {
+        Some(system) => automated_of(request, system),
+        None => {
+            "it goes with the automated backup that was retained of its system: when its retention is over, or as that \
+                 backup's deviation says"
+                .to_owned()
+        }
     }
 }
 
-fn unshare(resource: &Resource, accounts: &[String]) -> String {
-    let cluster = if resource.kind == Kind::ClusterSnapshot { "cluster-" } else { "" };
+/// What RDS makes of a system is under the system's key.
+fn automated_of(request: &Request<'_>, system: &Resource) -> String {
+    if system.kind == Kind::Cluster {
+        return format!("it goes with the cluster {}, whose deviation says what to do", system.id);
+    }
+    cure(&format!("a migration of {}, whose purge ends it", system.id), &[run(request)])
+}
+
+/// A copy of a manual snapshot under the key, then the snapshot goes: a copy that fails is waited for, and nothing is deleted.
+fn copied(request: &Request<'_>, resource: &Resource, expected: Option<&str>) -> Vec<String> {
+    let (id, region, infix) = (quoted(&resource.id), &resource.region, infix(resource.kind));
+    let name = free_name(resource, &request.survey.scan.resources);
+    let key = expected.unwrap_or("KEY");
+    let wait = until_available(resource.kind, region, &name);
+    let mut commands = vec![format!(
+        "aws rds copy-db-{infix}snapshot --region {region} --source-db-{infix}snapshot-identifier {id} \
+         --target-db-{infix}snapshot-identifier {name} --kms-key-id {key} --copy-tags"
+    )];
+    commands.push(if is_of_aws_backup(resource) { wait } else { format!("{wait} && {}", delete_snapshot(resource)) });
+    commands
+}
+
+fn delete_snapshot(resource: &Resource) -> String {
+    let infix = infix(resource.kind);
     format!(
-        "aws rds modify-db-{cluster}snapshot-attribute --region {} --db-{cluster}snapshot-identifier {} --attribute-name restore \
-         --values-to-remove {}",
+        "aws rds delete-db-{infix}snapshot --region {} --db-{infix}snapshot-identifier {}",
         resource.region,
-        resource.id,
-        accounts.join(" ")
+        quoted(&resource.id)
     )
 }
 
-fn state(request: &Request<'_>, resource: &Resource) -> String {
-    match resource.status.as_str() {
-        "inaccessible-encryption-credentials-recoverable" => format!(
-            "make its key usable again within 7 days of the loss, then: aws rds start-db-{} --region {} --db-{}-identifier {}",
-            family(resource.kind),
-            resource.region,
-            family(resource.kind),
-            resource.id
-        ),
-        "inaccessible-encryption-credentials" => {
-            "it does not come back: make its key usable again and restore it from its last backup".to_owned()
+/// Backups that are still replicated from another region are not replicated any more before they are deleted.
+fn delete_backup(request: &Request<'_>, resource: &Resource) -> Vec<String> {
+    let region = &resource.region;
+    if resource.kind == Kind::ClusterAutomatedBackup {
+        let id = &resource.resource_id;
+        return vec![format!(
+            "aws rds delete-db-cluster-automated-backup --region {region} --db-cluster-resource-id {id}"
+        )];
+    }
+    let mut commands = Vec::new();
+    let origin = resource.derived_from.as_deref().unwrap_or_default();
+    let lives = request.survey.scan.resources.iter().any(|other| other.kind == Kind::Instance && other.arn == origin);
+    if lives && resource.status != "retained" {
+        commands.push(format!(
+            "aws rds stop-db-instance-automated-backups-replication --region {region} --source-db-instance-arn {origin}"
+        ));
+    }
+    commands.push(format!(
+        "aws rds delete-db-instance-automated-backup --region {region} --db-instance-automated-backups-arn {}",
+        resource.arn
+    ));
+    commands
+}
+
+/// Data outside of its regions: a further run's form `regions` allows the place, or the data leaves it.
+fn place(request: &Request<'_>, resource: &Resource) -> String {
+    let (region, home) = (&resource.region, request.homes.of(resource));
+    let runs = matches!(resource.kind, Kind::Instance | Kind::Cluster);
+    let statement = if runs || home == region {
+        format!("names {region} among the further regions, with a key in it")
+    } else {
+        format!(
+            "allows {region} for data of {home} (also_in), and names it among the further regions if it is none yet"
+        )
+    };
+    let allowed =
+        cure(&format!("when it may lie there, a further run whose form regions {statement}"), &[run(request)]);
+    match resource.kind {
+        Kind::Snapshot | Kind::ClusterSnapshot if !resource.automated && !is_of_aws_backup(resource) => {
+            or(allowed, "when it may not and nobody needs what it holds", &[delete_snapshot(resource)])
         }
-        _ => format!(
-            "what AWS says of this state (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html), then \
-             keyferry audit run {}",
-            request.enterprise
-        ),
+        Kind::AutomatedBackup | Kind::ClusterAutomatedBackup if source(request, resource).is_none() => {
+            or(allowed, "when it may not and nobody needs what it holds", &delete_backup(request, resource))
+        }
+        Kind::Instance
+        | Kind::Cluster
+        | Kind::Snapshot
+        | Kind::ClusterSnapshot
+        | Kind::AutomatedBackup
+        | Kind::ClusterAutomatedBackup => {
+            format!(
+                "{allowed}\nor, when it may not: move what it holds to {}, and then audit again",
+                allowed_regions(request, home)
+            )
+        }
     }
 }
 
-fn family(kind: Kind) -> &'static str {
-    if kind == Kind::Cluster { "cluster" } else { "instance" }
+fn allowed_regions(request: &Request<'_>, home: &str) -> String {
+    let regions = request.residency.allowed(home).join(" or ");
+    if regions.is_empty() { request.residency.regions.join(" or ") } else { regions }
+}
+
+fn unshare(resource: &Resource, accounts: &[String]) -> String {
+    let infix = infix(resource.kind);
+    cure(
+        "take it back from them, when they are not meant to have it",
+        &[format!(
+            "aws rds modify-db-{infix}snapshot-attribute --region {} --db-{infix}snapshot-identifier {} --attribute-name restore \
+             --values-to-remove {}",
+            resource.region,
+            quoted(&resource.id),
+            accounts.join(" ")
+        )],
+    )
+}
+
+/// The tags that make a resource the enterprise's, for a call that makes one.
+pub(super) fn own_tags(request: &Request<'_>, instance: &str) -> String {
+    tags(&[(request.place.enterprise_tag, request.enterprise), (request.place.instance_tag, instance)])
 }

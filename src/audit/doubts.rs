@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Request, keys,
+    Request, command, keys,
     report::{Decision, Doubt, DoubtKind},
 };
 use crate::systems::{Export, NearMiss, Unread};
@@ -82,9 +82,9 @@ pub(super) fn doubt(
 pub(super) fn all(request: &Request<'_>) -> (Vec<Doubt>, Vec<Decision>) {
     let survey = request.survey;
     let mut open = keys::unknown(request);
-    open.extend(survey.unread.iter().map(unread));
+    open.extend(survey.unread.iter().map(|found| unread(request.enterprise, found)));
     open.extend(survey.near.iter().map(|near| near_miss(request, near)));
-    open.extend(survey.near_exports.iter().map(near_export));
+    open.extend(survey.near_exports.iter().map(|found| near_export(request.enterprise, found)));
     open.extend(survey.exports.iter().filter_map(|found| export(request, found)));
     open.extend(elsewhere(request));
     open.extend(states(request));
@@ -99,18 +99,26 @@ pub(super) fn all(request: &Request<'_>) -> (Vec<Doubt>, Vec<Decision>) {
     (open, decided)
 }
 
-fn decide(enterprise: &str) -> String {
-    format!("or, if it is nothing, keyferry audit decide {enterprise} DOUBT --reason '…'")
+/// `first`, or an engineer's decision with a reason of their own.
+fn decide(enterprise: &str, first: String) -> String {
+    let command = format!("keyferry audit decide {enterprise} DOUBT --reason 'WHY IT IS NOTHING'");
+    command::or(first, "if it is nothing", &[command])
 }
 
-fn unread(unread: &Unread) -> Doubt {
+fn again(enterprise: &str) -> String {
+    format!("keyferry audit run {enterprise}")
+}
+
+fn unread(enterprise: &str, unread: &Unread) -> Doubt {
     let passing =
         ["Keyferry.Throttled", "Keyferry.Unavailable", "Keyferry.NotReady"].contains(&unread.error.error.as_str());
     let why = format!("{} in {} could not be read: {}", unread.what, unread.region, unread.error.cause);
     let cure = if passing {
-        "audit again when AWS answers".to_owned()
+        command::cure("audit again when AWS answers", &[again(enterprise)])
     } else {
-        format!("give the vendor's role in {} the permission that AWS names, then audit again", unread.region)
+        let words =
+            format!("give the vendor's role in {} the permission that AWS names, then audit again", unread.region);
+        decide(enterprise, command::cure(&words, &[again(enterprise)]))
     };
     doubt(DoubtKind::Unread, &unread.region, None, why, cure, !passing)
 }
@@ -118,21 +126,20 @@ fn unread(unread: &Unread) -> Doubt {
 fn near_miss(request: &Request<'_>, near: &NearMiss) -> Doubt {
     let found = &near.resource;
     let why = format!("{} in {} looks like the enterprise's and was not counted: {}", found.id, found.region, near.why);
-    let cure = format!(
-        "if it is theirs, tag it {} = {} exactly and audit again; {}",
-        request.place.enterprise_tag,
-        request.enterprise,
-        decide(request.enterprise)
-    );
+    let tags = command::tags(&[(request.place.enterprise_tag, request.enterprise)]);
+    let tag = format!("aws rds add-tags-to-resource --region {} --resource-name {} {tags}", found.region, found.arn);
+    let theirs = command::cure("if it is theirs, tag it so and audit again", &[tag, again(request.enterprise)]);
+    let cure = decide(request.enterprise, theirs);
     doubt(DoubtKind::NearMiss, &found.region, Some(&found.arn), why, cure, true)
 }
 
-fn near_export(export: &Export) -> Doubt {
+fn near_export(enterprise: &str, export: &Export) -> Doubt {
     let why = format!(
         "export {} of {} in {} looks like the enterprise's; its source is gone, so nobody can tell",
         export.id, export.source, export.region
     );
-    let cure = format!("look into s3://{}, then decide", export.bucket);
+    let look = format!("aws s3 ls s3://{} --recursive", export.bucket);
+    let cure = decide(enterprise, command::cure("look what lies there", &[look]));
     doubt(DoubtKind::NearMiss, &export.region, Some(&export.source), why, cure, true)
 }
 
@@ -147,8 +154,9 @@ fn export(request: &Request<'_>, export: &Export) -> Option<Doubt> {
         "export {} has written data of {} to s3://{} under {key}; whether it still lies there is not seen ({})",
         export.id, export.source, export.bucket, export.status
     );
-    let cure =
-        format!("delete the objects in s3://{} or encrypt them under the enterprise's key, then decide", export.bucket);
+    let words = "delete what it wrote, or encrypt it under the enterprise's key, and then decide";
+    let look = format!("aws s3 ls s3://{} --recursive", export.bucket);
+    let cure = decide(request.enterprise, command::cure(words, &[look]));
     Some(doubt(DoubtKind::Export, &export.region, Some(&export.source), why, cure, true))
 }
 
@@ -164,7 +172,10 @@ fn elsewhere(request: &Request<'_>) -> Vec<Doubt> {
             }
             let why =
                 format!("{} names {arn}, in {region}, which is not configured and was not looked at", resource.id);
-            let cure = format!("add {region} to the partition's regions in keyferry.toml and audit again");
+            let words = format!(
+                "add {region} to the partition's regions in keyferry.toml, start keyferry again and audit again"
+            );
+            let cure = decide(request.enterprise, command::cure(&words, &[again(request.enterprise)]));
             all.push(doubt(DoubtKind::RegionNotListed, region, Some(arn), why, cure, true));
         }
     }
@@ -175,7 +186,9 @@ fn states(request: &Request<'_>) -> Vec<Doubt> {
     let unknown = request.survey.scan.resources.iter().filter(|found| !is_known(&found.status));
     let each = unknown.map(|found| {
         let why = format!("{} is in the state '{}', which is not known here", found.id, found.status);
-        let cure = format!("look what AWS says of that state; {}", decide(request.enterprise));
+        let words = "look what AWS says of that state \
+                     (https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html)";
+        let cure = decide(request.enterprise, words.to_owned());
         doubt(DoubtKind::StatusUnknown, &found.region, Some(&found.arn), why, cure, true)
     });
     each.collect()

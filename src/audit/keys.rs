@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Finding, Request, doubts,
+    Finding, Request, command, doubts, key_cures,
     report::{Doubt, DoubtKind, KeyRow, Row},
 };
 use crate::keys::{Custody, Probe, ProbeState};
@@ -87,29 +87,20 @@ pub(super) fn deviations(request: &Request<'_>) -> Vec<Row> {
             automated: false,
             shared_with: Vec::new(),
             why: probe.seen.clone(),
-            cure: cure(request, seen, finding, probe),
+            cure: key_cures::of(request, seen, (&region, &arn), probe),
         }));
     }
     rows
-}
-
-fn cure(request: &Request<'_>, seen: &KeySeen, finding: Finding, probe: &Probe) -> String {
-    let change = &probe.change;
-    match (seen.custody, finding) {
-        (Custody::Vendor, Finding::MaterialGone) => format!(
-            "nothing under it can be read until the customer imports the same material again: keyferry run start {} --workflow reimport",
-            request.enterprise
-        ),
-        (Custody::Vendor, _) => format!("the vendor's engineer: {change}; then audit again"),
-        (Custody::Customer, _) => format!("the customer: {change}; then audit again"),
-    }
 }
 
 /// Keys of which it is not known whether they can be used.
 pub(super) fn unknown(request: &Request<'_>) -> Vec<Doubt> {
     let mut all = Vec::new();
     let mut add = |region: &str, arn: &str, why: String| {
-        let cure = "audit again when AWS answers: what cannot be asked cannot be decided".to_owned();
+        let cure = command::cure(
+            "audit again when AWS answers: what cannot be asked cannot be decided",
+            &[format!("keyferry audit run {}", request.enterprise)],
+        );
         all.push(doubts::doubt(DoubtKind::KeyNotKnown, region, Some(arn), why, cure, false));
     };
     for (region, arn) in request.keys.all() {

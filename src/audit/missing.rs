@@ -2,7 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Expected, Finding, Request, compare::kind, report::Row};
+use super::{
+    Expected, Finding, Request,
+    command::{cure, or},
+    compare::kind,
+    cures::{own_tags, run},
+    report::Row,
+    system_cures::{copy_away, restore},
+};
 use crate::systems::{Kind, Recovery, short_name};
 
 /// A row for each expected system, and each expected copy of one, that is not there. Nothing is missing in a region that could
@@ -17,8 +24,7 @@ pub(super) fn rows(request: &Request<'_>) -> Vec<Row> {
             .any(|found| found.kind == Kind::Instance && found.id == system.id && found.region == system.region);
         if !there && read_whole(&system.region) {
             let why = format!("the system {} is not there", system.id);
-            let cure = "restore it from its last backup; or, if it was given up, a further run takes stock without it"
-                .to_owned();
+            let cure = gone(request, system);
             rows.push(row(request, system, Kind::Instance, &system.region, why, cure));
         }
         if !system.recovery {
@@ -31,10 +37,7 @@ pub(super) fn rows(request: &Request<'_>) -> Vec<Row> {
             }
             Recovery::Unstated => {
                 let why = format!("no copy of {}: no recovery region is stated for {}", system.id, system.region);
-                let cure = format!(
-                    "a further run, whose form regions states it: keyferry run start {} --workflow customer-managed",
-                    request.enterprise
-                );
+                let cure = cure("a further run, whose form regions states it", &[run(request)]);
                 rows.push(row(request, system, Kind::Snapshot, &system.region, why, cure));
             }
             Recovery::In(_) | Recovery::Nowhere => {}
@@ -43,15 +46,20 @@ pub(super) fn rows(request: &Request<'_>) -> Vec<Row> {
     rows
 }
 
+fn gone(request: &Request<'_>, system: &Expected) -> String {
+    let (id, region) = (&system.id, &system.region);
+    let restored = cure(
+        "if it still bears another name, rename it; else restore its last snapshot",
+        &[restore(region, id, &own_tags(request, &system.instance))],
+    );
+    or(restored, "if it was given up, a further run, which takes stock without it", &[run(request)])
+}
+
 fn copy_to(request: &Request<'_>, system: &Expected, away: &str) -> String {
-    format!(
-        "aws rds copy-db-snapshot of its last snapshot to {away} under {}, with the tags keyferry:role=recovery, \
-         keyferry:original={} and {}={}",
-        request.keys.expected(&system.instance, away).unwrap_or("the region's key"),
-        system.id,
-        request.place.enterprise_tag,
-        request.enterprise
-    )
+    let Some(key) = request.keys.expected(&system.instance, away) else {
+        return cure(&format!("there is no key in {away} yet: a further run asks for one"), &[run(request)]);
+    };
+    cure("make it", &copy_away(request, (&system.id, &system.region, away), key))
 }
 
 /// Whether something is there that `system` can be recovered from in `away`: its copy, or a replica of it.

@@ -6,16 +6,19 @@
 
 mod calendar;
 mod changes;
+mod command;
 mod compare;
 mod cures;
 mod desk;
 mod doubts;
 mod finding;
+mod key_cures;
 mod keys;
 mod missing;
 mod report;
 mod scope;
 mod sentences;
+mod system_cures;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +59,9 @@ pub struct Place<'a> {
     /// The configured regions of the partition.
     pub regions: &'a [String],
     pub enterprise_tag: &'a str,
+    pub instance_tag: &'a str,
+    /// The vendor's name, as the policies of the customers' keys have it.
+    pub vendor: &'a str,
 }
 
 /// What an audit compares.

@@ -92,6 +92,8 @@ impl Seen {
                 partition: "aws",
                 regions: &["us-west-2".to_owned(), "us-east-1".to_owned()],
                 enterprise_tag: "keyferry:enterprise",
+                instance_tag: "keyferry:instance",
+                vendor: "Replicon",
             },
             survey: &self.survey,
             seen: &self.keys,
@@ -113,6 +115,20 @@ fn valid(report: &Value) {
     let findings: Vec<String> = validator.iter_errors(report).map(|error| error.to_string()).collect();
     assert!(findings.is_empty(), "{findings:?}");
     assert!(!validator.is_valid(&json!({ "version": 3 })));
+}
+
+/// A cure is words, and commands on lines of their own in which nothing is left to be filled in.
+fn complete(cure: &str) {
+    assert!(!cure.is_empty());
+    for line in cure.lines() {
+        let names = line.contains("aws rds ") || line.contains("aws kms ") || line.contains("keyferry run ");
+        let command = line.strip_prefix("  ");
+        assert!(command.is_some() || !names, "a command stands among words: {cure}");
+        let Some(command) = command else { continue };
+        let begins = ["aws ", "keyferry ", "sleep ", "until "].iter().any(|first| command.starts_with(first));
+        let open = ["…", " KEY", " NAME", "REGION"].iter().any(|left| command.contains(left));
+        assert!(begins && !open, "{cure}");
+    }
 }
 
 #[test]
@@ -146,6 +162,11 @@ fn each_finding_is_seen_and_without_it_everything_is_compliant() {
             Finding::WrongKey,
         ),
         (change(&|found| found.region = "eu-west-1".to_owned()), Finding::OutsideRegion),
+        (resource("s", Kind::Snapshot, Some(OTHER), &[]), Finding::WrongKey),
+        (resource("rds:s", Kind::Snapshot, None, &[]), Finding::NotEncrypted),
+        (resource("awsbackup:job-1", Kind::ClusterSnapshot, Some(OTHER), &[]), Finding::WrongKey),
+        (resource("b", Kind::ClusterAutomatedBackup, Some(OTHER), &[]), Finding::WrongKey),
+        (resource("b", Kind::AutomatedBackup, Some(OTHER), &[]), Finding::WrongKey),
         (
             change(&|found| found.status = "inaccessible-encryption-credentials-recoverable".to_owned()),
             Finding::Inaccessible,
@@ -159,7 +180,7 @@ fn each_finding_is_seen_and_without_it_everything_is_compliant() {
         assert_eq!(report.resources[0].finding, expected, "{found:?}");
         assert_eq!(report.summary.conclusion, Conclusion::Deviations);
         assert_eq!((report.summary.counts[&expected], report.summary.counts[&Finding::Match]), (1, 0));
-        assert!(!report.deviations[0].cure.is_empty(), "{found:?}");
+        complete(&report.deviations[0].cure);
     }
     for good in [snapshot(Some(KEY), "recovery"), change(&|found| found.status = "stopped".to_owned())] {
         assert_eq!(Seen::of(vec![good]).conclusion(), Conclusion::Compliant);
@@ -186,6 +207,7 @@ fn a_key_that_cannot_be_relied_on_is_a_deviation_with_everything_under_it() {
         assert_eq!(report.summary.counts[&expected], count, "{code}");
         assert_eq!((report.deviations[0].kind.as_str(), report.deviations[0].finding), ("key", expected));
         assert!(report.deviations[0].cure.contains("change it"), "{}", report.deviations[0].cure);
+        complete(&report.deviations[0].cure);
         assert_eq!(report.keys[0].usable, Some(false));
     }
 }
@@ -310,6 +332,7 @@ fn what_is_expected_and_not_there_is_missing() {
     let mut seen = Seen::of(Vec::new());
     seen.expected = vec![system("dave-production", "us-west-2", true)];
     let report = seen.report();
+    report.deviations.iter().for_each(|missing| complete(&missing.cure));
     assert_eq!(report.summary.counts[&Finding::Missing], 2);
     assert_eq!(report.deviations[0].finding, Finding::Missing);
     assert_eq!(report.summary.conclusion, Conclusion::Deviations);

@@ -234,7 +234,7 @@ fn text(report: &StoredRecord) -> String {
     if !doubts.is_empty() {
         lines.push(format!("{} not proven:", doubts.len()));
         lines.extend(doubts.iter().map(|doubt| {
-            format!("  {}  {}\n    {}", member(doubt, "/id"), member(doubt, "/why"), member(doubt, "/cure"))
+            format!("  {}  {}\n{}", member(doubt, "/id"), member(doubt, "/why"), indented(member(doubt, "/cure")))
         }));
     }
     for decision in list(body, "decisions") {
@@ -250,6 +250,12 @@ fn text(report: &StoredRecord) -> String {
 
 fn deviation_line(deviation: &Value) -> String {
     let Some(members) = deviation.as_object() else { return plain(deviation) };
-    let parts: Vec<String> = members.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
-    parts.join(", ")
+    let said = members.iter().filter(|(name, _)| *name != "cure");
+    let parts: Vec<String> = said.map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    format!("{}\n{}", parts.join(", "), indented(member(deviation, "/cure")))
+}
+
+/// A cure under what it is of: words, and commands on lines of their own.
+fn indented(cure: &str) -> String {
+    cure.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }

@@ -28,9 +28,7 @@ pub async fn probe_policy(kms: &Client, arn: &str, region: &str, account: &str) 
         return Ok(vec![Probe::inconclusive(POLICY, "policy-unread", format!("the policy of key {arn} is not JSON"))]);
     };
     let wanted = render_own(region, account);
-    let command = format!("aws kms put-key-policy --region {region} --key-id {arn} --policy-name default");
-    let change = format!("put back the policy that the key was made with: {command} --policy '{wanted}'");
-    Ok(compare(arn, &found, &wanted, &change))
+    Ok(compare(arn, &found, &wanted, "put back the policy that the key was made with"))
 }
 
 /// What the policy lacks and what it has besides. A lacking denial widens it as a further permission does.

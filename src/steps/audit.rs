@@ -135,6 +135,8 @@ impl Audit {
                 partition: &basis.plan.partition,
                 regions: &regions,
                 enterprise_tag: &self.0.config.aws.enterprise_tag,
+                instance_tag: &self.0.config.aws.instance_tag,
+                vendor: &self.0.config.vendor.name,
             },
             survey,
             seen,

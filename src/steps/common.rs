@@ -6,7 +6,10 @@ use aws_sdk_rds::types::{DbInstance, DbSnapshot};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::Domain;
+use super::{
+    Domain,
+    repair::{broken, named, region_of},
+};
 use crate::{
     aws::{Failure, failure, once},
     keys::KeySet,
@@ -250,7 +253,10 @@ impl Domain {
         if waited > self.grace.max(self.poll * 10) {
             return Err(StepError::new(
                 "Keyferry.Missing",
-                format!("{what} is not there; look in AWS before retrying"),
+                format!(
+                    "{what} is not there: if it was renamed, give it its name back, then retry; if it was deleted, cancel this run \
+                     and start another, which takes stock of what there is"
+                ),
             ));
         }
         Ok(self.pending_with(format!("{what} to appear"), json!({ "missing_since": since })))
@@ -266,14 +272,20 @@ pub fn settled(instance: &DbInstance) -> Result<Wait<()>, StepError> {
     match systems::readiness(instance.db_instance_status().unwrap_or_default()) {
         Readiness::Ready => Ok(Wait::Ready(())),
         Readiness::Busy(status) => Ok(Wait::For(format!("RDS: instance {id} is {status}"))),
-        Readiness::Broken(status) => {
-            let cause =
-                format!("instance {id} is in state {status}, which it does not leave by itself: repair it, then retry");
-            Err(StepError::new("Keyferry.SystemBroken", cause))
+        Readiness::Broken(status) => Err(StepError::new("Keyferry.SystemBroken", broken(instance, id, &status))),
+        Readiness::KeyLost(status) if status == "inaccessible-encryption-credentials" => {
+            let cause = format!(
+                "instance {id} is {status}: its key could not be used for so long that it does not come back. Have its key made \
+                 usable again and restore it from its last backup under its name, then retry"
+            );
+            Err(StepError::new("Keyferry.KeyNotUsable", cause))
         }
         Readiness::KeyLost(status) => {
             let cause = format!(
-                "instance {id} is {status}: its key cannot be used. Enable the key within 7 days and start the instance"
+                "instance {id} is {status}: its key cannot be used. Have the key {} made usable again within 7 days, start the \
+                 instance with `aws rds start-db-instance {}`, then retry",
+                instance.kms_key_id().unwrap_or("of it"),
+                named(instance, id)
             );
             Err(StepError::new("Keyferry.KeyNotUsable", cause))
         }
@@ -311,7 +323,11 @@ fn progress(snapshot: DbSnapshot) -> Result<Wait<DbSnapshot>, StepError> {
     match snapshot.status().unwrap_or_default() {
         "available" => Ok(Wait::Ready(snapshot)),
         "failed" | "incompatible-restore" => {
-            let cause = format!("snapshot {id} failed in RDS: delete it, then retry");
+            let region = region_of(snapshot.db_snapshot_arn());
+            let cause = format!(
+                "snapshot {id} failed in RDS and holds nothing that can be restored: delete it with `aws rds delete-db-snapshot \
+                 --region {region} --db-snapshot-identifier {id}`, then retry, which makes it anew"
+            );
             Err(StepError::new("Keyferry.SystemBroken", cause))
         }
         status => {

@@ -36,6 +36,7 @@ mod record_settings;
 mod recorded;
 mod remove_left_over;
 mod render_key_policies;
+mod repair;
 mod replicate_backups;
 mod restore_system;
 mod review_import;

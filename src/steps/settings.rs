@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_rds::types::{CloudwatchLogsExportConfiguration, DatabaseInsightsMode, DbInstance, ProcessorFeature};
 
-use super::{common::SystemInput, fence::has_only};
+use super::{common::SystemInput, fence::has_only, repair::region_of};
 use crate::{
     aws::failure,
     systems::{FREEZE, Frozen, Settings, System, Writers, differences, unsupported, waiting_changes},
@@ -126,9 +126,10 @@ pub fn refuse(instance: &DbInstance) -> Result<(), StepError> {
         return Ok(());
     }
     let cause = format!(
-        "{id} has changes that wait for its own maintenance window ({}), which a restore would lose: apply them now or \
-         take them back, then retry",
-        waiting.join(", ")
+        "{id} has changes that wait for its own maintenance window ({}), which a restore would lose: take them back, or apply \
+         them now with `aws rds modify-db-instance --region {} --db-instance-identifier {id} --apply-immediately`, then retry",
+        waiting.join(", "),
+        region_of(instance.db_instance_arn())
     );
     Err(StepError::new("Keyferry.Unsupported", cause))
 }

@@ -63,7 +63,8 @@ pub struct Resource {
     pub taken_at: Option<DateTime<Utc>>,
     #[serde(default)]
     pub size_gb: Option<i32>,
-    /// What AWS names as its replicas and as the copies of its backups: ARNs where they are in another region.
+    /// What AWS names as its replicas, as the copies of its backups and as a cluster's members: ARNs where they are in another
+    /// region.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<String>,
     pub tags: Tags,
@@ -219,6 +220,10 @@ fn related(found: &DbInstance) -> Vec<String> {
     replicas.chain(backups.filter_map(|backup| backup.db_instance_automated_backups_arn().map(str::to_owned))).collect()
 }
 
+fn members(found: &DbCluster) -> impl Iterator<Item = String> {
+    found.db_cluster_members().iter().filter_map(|member| member.db_instance_identifier().map(str::to_owned))
+}
+
 fn parts<const N: usize>(named: [(&str, Option<&str>); N]) -> BTreeMap<String, String> {
     named.iter().filter_map(|(name, key)| Some(((*name).to_owned(), (*key)?.to_owned()))).collect()
 }
@@ -244,7 +249,7 @@ fn cluster(region: &str, found: &DbCluster) -> Resource {
         derived_from: found.replication_source_identifier().map(str::to_owned),
         taken_at: time(found.cluster_create_time()),
         size_gb: found.allocated_storage(),
-        related: found.read_replica_identifiers().to_vec(),
+        related: members(found).chain(found.read_replica_identifiers().iter().cloned()).collect(),
         tags: tags::tag_list(found.tag_list()),
     }
 }

@@ -1,6 +1,7 @@
 //! The steps and the shipped definitions against the sandbox, through the real SDK and the real engine.
 
 mod audit;
+mod cures;
 mod custody;
 mod faults;
 mod fidelity;

@@ -19,11 +19,12 @@ use keyferry::{
     worker::{Enterprise, StepHost},
 };
 
-const DEFINITIONS: [(&str, &str); 4] = [
+const DEFINITIONS: [(&str, &str); 5] = [
     ("customer-managed", include_str!("../../workflows/customer-managed.asl.json")),
     ("final-steps", include_str!("../../workflows/final-steps.asl.json")),
     ("compliance-audit", include_str!("../../workflows/compliance-audit.asl.json")),
     ("vendor-managed", include_str!("../../workflows/vendor-managed.asl.json")),
+    ("left-overs", include_str!("../../workflows/left-overs.asl.json")),
 ];
 
 fn definition(name: &str) -> Definition {
@@ -41,16 +42,33 @@ pub struct Runner<'a> {
     pub forms: Vec<(String, Value)>,
     /// Looks at each form before it is answered.
     pub on_form: Option<OnForm<'a>>,
+    /// Does what is said of an error, in attention and in the form `migration-review`.
+    pub hand: Option<Hand<'a>>,
     /// What stood in attention, before the cure was done as it was printed.
     pub halts: Vec<(String, String)>,
     answered: u64,
 }
 
 type OnForm<'a> = Box<dyn FnMut(&str, &Value) + 'a>;
+pub type Hand<'a> = Box<dyn FnMut(String, String) -> Pin<Box<dyn Future<Output = ()> + 'a>> + 'a>;
 
 impl<'a> Runner<'a> {
     pub fn new(world: &'a World, answers: Answers) -> Self {
-        Self { world, answers, entered: Vec::new(), forms: Vec::new(), on_form: None, halts: Vec::new(), answered: 0 }
+        let (entered, forms, halts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { world, answers, entered, forms, on_form: None, hand: None, halts, answered: 0 }
+    }
+
+    /// Does what is said of each system that could not be migrated.
+    async fn review(&mut self, form: &str, input: &Value) {
+        let Some(hand) = self.hand.as_mut().filter(|_| form == "migration-review") else { return };
+        for kept in input["kept"].as_array().into_iter().flatten() {
+            // As the preflight says it, or as the review does.
+            let text =
+                |outer: &str, inner: &str| kept["error"][inner].as_str().or(kept[outer].as_str()).unwrap().to_owned();
+            let (error, cause) = (text("error", "Error"), text("cause", "Cause"));
+            hand(error.clone(), cause.clone()).await;
+            self.halts.push((error, cause));
+        }
     }
 
     fn answer(&mut self, form: &str, input: &Value) -> Value {
@@ -123,6 +141,7 @@ impl<'a> Runner<'a> {
                             }
                         }
                         Command::OpenForm { frame, visit, form, input, .. } => {
+                            self.review(&form, &input).await;
                             let answer = self.answer(&form, &input).into();
                             EventKind::FormAnswered { frame, visit, answer, actor: actor() }
                         }
@@ -142,7 +161,10 @@ impl<'a> Runner<'a> {
                         Command::Tell {
                             notice: keyferry::engine::Notice::Attention { frame, visit, state, error, cause, .. },
                         } => {
-                            super::custody::cure(self.world, &state, &error, &cause).await;
+                            match &mut self.hand {
+                                Some(hand) => hand(error.clone(), cause.clone()).await,
+                                None => super::custody::cure(self.world, &state, &error, &cause).await,
+                            }
                             self.halts.push((error, cause));
                             let (actor, reason) = (actor(), "done as the cause says".to_owned());
                             EventKind::Retried { frame, visit, input: None, actor, reason }

@@ -158,10 +158,10 @@ impl Files {
             known.push(Known { what, path, identity: identity(&found) });
         }
         let files = Self { known, device: lock.identity.0 };
-        for known in files.known.iter().filter(|known| known.what == "database" && known.identity != lock.identity) {
-            return Err(known.moved("was replaced while it was opened"));
+        match files.known.iter().find(|known| known.what == "database" && known.identity != lock.identity) {
+            Some(known) => Err(known.moved("was replaced while it was opened")),
+            None => Ok(files),
         }
-        Ok(files)
     }
 
     /// Whether every path still leads to the file that was opened.

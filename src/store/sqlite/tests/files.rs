@@ -87,7 +87,7 @@ async fn nothing_is_acknowledged_after_a_file_is_gone_or_another_and_what_was_is
         let files: Vec<_> =
             fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name()).collect();
         let made = |name: &str| files.iter().any(|file| *file == *name);
-        assert!(made("keyferry.db") == !["deleted", "folder moved"].contains(&what), "readers make nothing: {files:?}");
+        assert!(made("keyferry.db") != ["deleted", "folder moved"].contains(&what), "readers make nothing: {files:?}");
         let saved = saved(path.parent().unwrap()).await;
         store.close().await;
         fs::rename(saved, root.path().join("saved.db")).unwrap();
