@@ -33,7 +33,6 @@ impl Serving {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is waited for is asserted")]
 fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is() {

@@ -227,14 +227,15 @@ async fn somebody_elses_snapshot_under_our_name_is_not_touched() {
 
 #[tokio::test]
 async fn a_copy_that_a_cancelled_run_has_left_under_the_same_key_is_used_by_the_next_run() {
-    let stage = Stage::set().await;
+    let mut stage = Stage::set().await;
     let systems = stage.inventory().await["systems"].clone();
-    let early = |system: usize| stage.item(&systems[system], 1);
-    let made = stage.world.run("pre-copy-system", &early(0)).await.unwrap();
+    let early = |stage: &Stage, system: usize| stage.item(&systems[system], 1);
+    let made = stage.world.run("pre-copy-system", &early(&stage, 0)).await.unwrap();
     assert_eq!(made["reused"], false);
     stage.world.begin("run-2");
+    stage.inventory().await;
     let before = stage.world.sandbox.ledger().len();
-    let again = stage.world.run("pre-copy-system", &early(0)).await.unwrap();
+    let again = stage.world.run("pre-copy-system", &early(&stage, 0)).await.unwrap();
     assert_eq!((&again["copy"], &again["reused"]), (&made["copy"], &json!(true)));
     assert_eq!(stage.world.sandbox.ledger().len(), before, "nothing was made");
     // Room is asked for by what is still to be made: three snapshots of the one, four of the other.
@@ -251,11 +252,10 @@ async fn a_copy_that_a_cancelled_run_has_left_under_the_same_key_is_used_by_the_
     assert_eq!((fits["systems"].as_array().unwrap().len(), &fits["kept"]), (2, &json!([])), "{fits:#}");
     // A copy under another key, or of another system, is none.
     stage.world.begin("run-3");
-    let other = stage.world.key(WEST, None).await;
-    let mut item = early(0);
-    item["keys"]["keys"][WEST] = json!(other);
-    assert_eq!(stage.world.run("pre-copy-system", &item).await.unwrap()["reused"], false);
-    assert_eq!(stage.world.run("pre-copy-system", &early(1)).await.unwrap()["reused"], false);
+    stage.keys["keys"][WEST] = json!(stage.world.key(WEST, None).await);
+    stage.inventory().await;
+    assert_eq!(stage.world.run("pre-copy-system", &early(&stage, 0)).await.unwrap()["reused"], false);
+    assert_eq!(stage.world.run("pre-copy-system", &early(&stage, 1)).await.unwrap()["reused"], false);
 }
 
 #[tokio::test]

@@ -80,6 +80,9 @@ impl<'a> Runner<'a> {
         if form == "purge-approval" && answer["approve"] == true {
             answer["plan"] = input["plan"].clone();
         }
+        if form == "left-overs" {
+            answer["list"] = input["list"].clone();
+        }
         let now = self.world.memory.now();
         let enterprise = Enterprise {
             id: "dave".to_owned(),

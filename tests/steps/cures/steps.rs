@@ -135,10 +135,11 @@ async fn a_system_that_is_missing_is_found_again_under_its_name_or_left_out_by_a
     rename("dave-moved", "dave-sandbox").await;
     world.run("pre-copy-system", &stage.item(&system, 1)).await.unwrap();
     // Deleted: another run takes stock of what there is, and asks of the snapshots that are left.
+    world.begin("run-2");
+    stage.inventory().await;
     let gone = rds.delete_db_instance().db_instance_identifier("dave-sandbox").delete_automated_backups(true);
     gone.final_db_snapshot_identifier("sandbox-last").send().await.unwrap();
     world.pass(3600);
-    world.begin("run-2");
     let halt = world.to_its_end("pre-copy-system", &stage.item(&system, 1)).await.unwrap_err();
     assert_eq!(halt.error, "Keyferry.Missing");
     assert!(halt.cause.contains("cancel this run and start another"), "{halt}");
