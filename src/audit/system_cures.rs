@@ -191,8 +191,8 @@ pub(super) fn state(request: &Request<'_>, resource: &Resource) -> String {
             cure("make its key usable again within 7 days of the loss, then start it", &[start])
         }
         "inaccessible-encryption-credentials" if resource.kind == Kind::Instance => cure(
-            "it does not come back, and its name is free only when it is gone. Make its key usable again, look that a backup of it \
-             is there, and restore that",
+            "it does not come back, and its name is free only when it is gone. Make its key usable again; if a backup of it is \
+             there, it is deleted and restored from that",
             &lost_for_ever(request, resource),
         ),
         "inaccessible-encryption-credentials" => {
@@ -227,9 +227,12 @@ fn lost_for_ever(request: &Request<'_>, system: &Resource) -> Vec<String> {
     let (id, region) = (&system.id, &system.region);
     let own = own_tags(request, system.instance.as_deref().unwrap_or("production"));
     let named = format!("--region {region} --db-instance-identifier {id}");
+    let whole = asked(&format!("describe-db-snapshots {named}"), "DBSnapshots[?Status==`available`].DBSnapshotIdentifier");
     vec![
-        format!("aws rds describe-db-snapshots {named}"),
-        format!("aws rds delete-db-instance {named} --skip-final-snapshot --no-delete-automated-backups"),
+        // Whoever gives all lines at once deletes nothing without a backup.
+        format!(
+            "test -n {whole} && aws rds delete-db-instance {named} --skip-final-snapshot --no-delete-automated-backups"
+        ),
         format!("aws rds wait db-instance-deleted {named}"),
         restore(region, id, &own),
     ]
