@@ -227,7 +227,8 @@ fn lost_for_ever(request: &Request<'_>, system: &Resource) -> Vec<String> {
     let (id, region) = (&system.id, &system.region);
     let own = own_tags(request, system.instance.as_deref().unwrap_or("production"));
     let named = format!("--region {region} --db-instance-identifier {id}");
-    let whole = asked(&format!("describe-db-snapshots {named}"), "DBSnapshots[?Status==`available`].DBSnapshotIdentifier");
+    let whole =
+        asked(&format!("describe-db-snapshots {named}"), "DBSnapshots[?Status==`available`].DBSnapshotIdentifier");
     vec![
         // Whoever gives all lines at once deletes nothing without a backup.
         format!(

@@ -49,6 +49,9 @@ struct Name {
 #[derive(Debug, Clone, Default)]
 pub struct Judge {
     names: BTreeMap<String, Name>,
+    /// The addresses of replicas that were there before keyferry was, and the resource ids of what has borne one of them.
+    replicas: BTreeSet<String>,
+    replicated: BTreeSet<String>,
     windows: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     /// What was there before keyferry was.
     found: BTreeSet<String>,
@@ -70,6 +73,8 @@ impl Judge {
     /// All this was there before keyferry was.
     pub fn found(&mut self, stock: &[Holding]) {
         self.found.extend(stock.iter().filter(|holding| !holding.automated).map(known_by));
+        self.replicas
+            .extend(stock.iter().filter(|holding| holding.replica).filter_map(|holding| holding.address.clone()));
     }
 
     /// A person has said yes to a list, or has not yet in this run.
@@ -112,6 +117,9 @@ impl Judge {
     pub async fn look(&mut self, sandbox: &Sandbox) {
         let (now, stock) = (sandbox.now(), sandbox.stock().await.unwrap());
         self.looks += 1;
+        let bears =
+            |holding: &&Holding| holding.address.as_ref().is_some_and(|address| self.replicas.contains(address));
+        self.replicated.extend(stock.iter().filter(bears).map(|holding| holding.resource_id.clone()));
         for deletion in sandbox.deletions() {
             self.deletions += 1;
             self.deleted(&deletion);
@@ -169,6 +177,9 @@ impl Judge {
             let holds = |holding: &&&Holding| holding.content.at_least_as_new_as(&lost.content);
             let invariant = if kept.iter().find(holds).is_none() {
                 Invariant::Kept
+            } else if lost.replica && !self.replicated.contains(&lost.resource_id) {
+                // What never served as a replica is not what the region counts on, however far it has followed its source.
+                continue;
             } else if kept.iter().filter(|holding| holding.region == lost.region).find(holds).is_none() {
                 Invariant::KeptInRegion
             } else {
