@@ -125,7 +125,7 @@ fn complete(cure: &str) {
         let command = line.strip_prefix("  ");
         assert!(command.is_some() || !names, "a command stands among words: {cure}");
         let Some(command) = command else { continue };
-        let begins = ["aws ", "keyferry ", "sleep ", "until "].iter().any(|first| command.starts_with(first));
+        let begins = ["aws ", "keyferry ", "sleep ", "test ", "until "].iter().any(|first| command.starts_with(first));
         let open = ["…", " KEY", " NAME", "REGION"].iter().any(|left| command.contains(left));
         assert!(begins && !open, "{cure}");
     }
