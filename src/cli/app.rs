@@ -324,22 +324,31 @@ impl App {
             postman.run(posting).await;
             Ok(())
         });
-        let file = match self.database {
-            Database::File(store) => Some(store),
-            Database::Shared(store, clock) => {
-                let steering = stopping.clone();
-                parts.spawn(async move {
-                    steer(&store, &clock, steering).await;
-                    Ok(())
-                });
-                None
-            }
-        };
+        if let Database::Shared(store, clock) = self.database {
+            let steering = stopping.clone();
+            parts.spawn(async move {
+                steer(&store, &clock, steering).await;
+                Ok(())
+            });
+        }
         if let (Some(sandbox), Some(listener)) = (self.sandbox, listeners.sandbox) {
             let stopped = super::signals::received(stopping);
             parts.spawn(async move { sandbox.listen(listener, stopped).await.map_err(failed) });
         }
-        let ended = end_together(parts, stop, shutdown).await;
+        end_together(parts, stop, shutdown).await
+    }
+
+    /// The same, and then closes the database's file: what lies beside it belongs to nothing any more. Nothing of the app can
+    /// be asked afterwards.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub async fn run_and_close(self, listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<(), Failure> {
+        let file = match &self.database {
+            Database::File(store) => Some(store.clone()),
+            Database::Shared(..) => None,
+        };
+        let ended = self.run(listeners, shutdown).await;
         if let Some(store) = file
             && tokio::time::timeout(DRAIN, store.close()).await.is_err()
         {

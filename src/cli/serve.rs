@@ -62,7 +62,7 @@ impl Command {
         let shutdown = signals::shutdown()?;
         let listeners = Listeners { api: Some(api), customer, machines, sandbox };
         announce(common, &listeners, &token_file)?;
-        app.run(listeners, shutdown).await?;
+        app.run_and_close(listeners, shutdown).await?;
         say("ended in order");
         Ok(ExitCode::SUCCESS)
     }
