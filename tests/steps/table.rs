@@ -460,7 +460,8 @@ async fn people(
                 "migration-review" => ("engineer", json!({ "reason": "the difference was made up" })),
                 "left-overs" => {
                     on_approval();
-                    ("engineer", json!({ "approve": true, "reason": "nobody needs them" }))
+                    let Ok(input) = service.form_input(&run, "left-overs").await else { continue };
+                    ("engineer", json!({ "approve": true, "list": input["list"], "reason": "nobody needs them" }))
                 }
                 "purge-approval" => {
                     on_approval();
