@@ -14,6 +14,7 @@ pub mod mail;
 pub mod packet;
 pub mod sandbox;
 pub mod schedule;
+mod shell;
 pub mod steps;
 pub mod store;
 pub mod systems;

@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use crate::systems::{Kind, Resource};
+use crate::{
+    shell::quoted,
+    systems::{Kind, Resource},
+};
 
 /// Words alone, or words and the commands that do what they say.
 pub(super) fn cure(words: &str, commands: &[String]) -> String {
@@ -27,16 +30,6 @@ fn append(text: &mut String, commands: &[String]) {
     for command in commands {
         text.push_str("\n  ");
         text.push_str(command);
-    }
-}
-
-/// A word of a shell, whatever is in it.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.:/@=+,".contains(letter);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{
     Request,
-    command::{cure, free_name, infix, or, quoted, tags, until_available},
+    command::{cure, free_name, infix, or, tags, until_available},
     system_cures,
 };
 use crate::{
     keys::Custody,
+    shell::quoted,
     systems::{Kind, Resource, read},
 };
 

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{
-    Finding, KeySeen, Request,
-    command::{cure, quoted},
+use super::{Finding, KeySeen, Request, command::cure};
+use crate::{
+    keys::{Custody, PolicyRequest, Probe, render, render_own},
+    shell::quoted,
 };
-use crate::keys::{Custody, PolicyRequest, Probe, render, render_own};
 
 pub(super) fn of(request: &Request<'_>, seen: &KeySeen, (region, arn): (&str, &str), probe: &Probe) -> String {
     let code = probe.code.as_deref().unwrap_or_default();

@@ -2,10 +2,13 @@
 
 use super::{
     Request,
-    command::{cure, quoted, tags, until_available},
+    command::{cure, tags, until_available},
     cures::{own_tags, run},
 };
-use crate::systems::{Kind, Resource};
+use crate::{
+    shell::quoted,
+    systems::{Kind, Resource},
+};
 
 /// The cluster that an instance is a member of.
 pub(super) fn cluster_of<'a>(request: &Request<'a>, member: &Resource) -> Option<&'a Resource> {

@@ -8,6 +8,7 @@ use crate::{
         client::Client,
         output::{Failure, say},
     },
+    shell::quoted,
     worker::{RunView, Visit},
 };
 
@@ -34,16 +35,6 @@ impl Typed {
         words.extend(self.rest.iter().map(|word| quoted(word)));
         words.extend(["--at".to_owned(), at.to_owned()]);
         words.join(" ")
-    }
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

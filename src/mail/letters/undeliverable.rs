@@ -4,6 +4,7 @@ use super::{Matter, letter, run_facts};
 use crate::{
     engine::Notice,
     mail::letter::{Block, Letter, message_id},
+    shell::quoted,
     worker::{Enterprise, LetterRow},
 };
 
@@ -54,13 +55,4 @@ fn correction(enterprise: &Enterprise, reader: &str) -> String {
         }
     };
     format!("keyferry enterprise change {} {options}", enterprise.id)
-}
-
-/// An address as a shell takes it: its local part may have letters that mean something to one.
-fn quoted(address: &str) -> String {
-    if address.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@.-_+".contains(&byte)) {
-        address.to_owned()
-    } else {
-        format!("'{}'", address.replace('\'', "'\\''"))
-    }
 }
