@@ -1,14 +1,13 @@
 //! A copy of a database that another process may be working on.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs::File, path::Path, time::Duration};
 
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use super::SqliteStore;
+use super::{
+    SqliteStore,
+    files::{beside, unavailable},
+};
 use crate::store::StoreError;
 
 impl SqliteStore {
@@ -19,9 +18,7 @@ impl SqliteStore {
     /// [`StoreError::Unfit`]: `to` is there already, or the copy is damaged, as its source may be. [`StoreError::Unavailable`]:
     /// no such database, a full disk, and everything else of the system. Nothing is left then.
     pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
-        let mut name = to.as_os_str().to_owned();
-        name.push(".part");
-        let part = PathBuf::from(name);
+        let part = beside(to, ".part");
         for taken in [to, &part] {
             if taken.symlink_metadata().is_ok() {
                 let reason = "it is there already: name a file that is not, or move it away".to_owned();
@@ -72,8 +69,4 @@ fn finish(part: &Path, to: &Path) -> Result<u64, StoreError> {
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(size)
-}
-
-fn unavailable(path: &Path, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Unavailable { reason: format!("{}: {error}", path.display()) }
 }

@@ -76,6 +76,13 @@ impl Lock {
         &self.path
     }
 
+    /// Where everything that was acknowledged can be saved: beside the database, unless its disk is gone from there.
+    pub(super) fn rescue(&self) -> Option<PathBuf> {
+        let is_on_disk = |folder: &Path| std::fs::metadata(folder).is_ok_and(|found| found.dev() == self.identity.0);
+        let path = beside(&self.path, &format!(".saved-{}", std::process::id()));
+        (self.path.parent().is_some_and(is_on_disk) && !path.exists()).then_some(path)
+    }
+
     /// Lets another process have it.
     pub(super) fn let_go(&self) {
         let unlocked = self.file.as_ref().map_or(Ok(()), File::unlock);
@@ -97,8 +104,15 @@ impl Drop for Lock {
     }
 }
 
-fn unavailable(path: &Path, error: &std::io::Error) -> StoreError {
+pub(super) fn unavailable(path: &Path, error: &dyn std::error::Error) -> StoreError {
     StoreError::Unavailable { reason: format!("{}: {error}", path.display()) }
+}
+
+/// The file beside `path` whose name is longer by `ending`.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 /// The path behind all links; of a file that is not there yet, in the folder behind all links.
@@ -131,7 +145,6 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Files {
     known: Vec<Known>,
-    device: u64,
 }
 
 impl Files {
@@ -140,24 +153,20 @@ impl Files {
     /// # Errors
     /// [`StoreError::Unavailable`]: one is not there, or the database is not the one that was locked.
     pub(super) fn of(given: &Path, lock: &Lock) -> Result<Self, StoreError> {
-        let beside = |ending: &str| {
-            let mut name = lock.path.as_os_str().to_owned();
-            name.push(ending);
-            PathBuf::from(name)
-        };
         // Whoever changes the working directory changes no file.
         let given = std::path::absolute(given).map_err(|error| unavailable(given, &error))?;
-        let mut known = Vec::new();
-        for (what, path) in [
-            ("database", given),
+        let given = (given != lock.path).then_some(("database", given));
+        let own = [
             ("database", lock.path.clone()),
-            ("write-ahead log", beside("-wal")),
-            ("index of the write-ahead log", beside("-shm")),
-        ] {
+            ("write-ahead log", beside(&lock.path, "-wal")),
+            ("index of the write-ahead log", beside(&lock.path, "-shm")),
+        ];
+        let mut known = Vec::new();
+        for (what, path) in given.into_iter().chain(own) {
             let found = std::fs::metadata(&path).map_err(|error| unavailable(&path, &error))?;
             known.push(Known { what, path, identity: identity(&found) });
         }
-        let files = Self { known, device: lock.identity.0 };
+        let files = Self { known };
         match files.known.iter().find(|known| known.what == "database" && known.identity != lock.identity) {
             Some(known) => Err(known.moved("was replaced while it was opened")),
             None => Ok(files),
@@ -178,15 +187,6 @@ impl Files {
             }
         }
         Ok(())
-    }
-
-    /// Where everything that was acknowledged can be saved: beside the database, unless its disk is gone from there.
-    pub(super) fn rescue(&self, name: &str) -> Option<PathBuf> {
-        let database = self.known.get(1)?;
-        let folder = database.path.parent()?;
-        let is_on_disk = std::fs::metadata(folder).is_ok_and(|found| found.dev() == self.device);
-        let path = folder.join(name);
-        (is_on_disk && !path.exists()).then_some(path)
     }
 }
 

@@ -71,7 +71,6 @@ impl Connections {
         let waited = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.waited_us.fetch_add(waited, Ordering::Relaxed);
         self.lent.fetch_add(1, Ordering::Relaxed);
-        self.files.are_there()?;
         Ok(lent?)
     }
 
@@ -109,20 +108,18 @@ impl SqliteStore {
     }
 
     fn state(&self) -> Vitals {
-        let beside = |ending: &str| {
-            let mut path = self.inner.path.as_os_str().to_owned();
-            path.push(ending);
-            // A log that is not there has no bytes.
-            std::fs::metadata(path).map_or(0, |found| found.len())
-        };
+        // A log that is not there has no bytes.
+        let size =
+            |ending: &str| std::fs::metadata(files::beside(&self.inner.path, ending)).map_or(0, |found| found.len());
         Vitals {
             pools: vec![self.inner.writer.state("writer"), self.inner.readers.state("readers")],
-            files: vec![("database", beside("")), ("wal", beside("-wal"))],
+            files: vec![("database", size("")), ("wal", size("-wal"))],
         }
     }
 
     /// A connection that reads.
     async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.inner.files.are_there()?;
         self.inner.readers.lend().await
     }
 
@@ -141,8 +138,7 @@ impl SqliteStore {
             return;
         }
         tracing::error!(%why, "the database is not where it was");
-        let name = self.inner.lock.path().file_name().unwrap_or_default().to_string_lossy();
-        let Some(path) = self.inner.files.rescue(&format!("{name}.saved-{}", std::process::id())) else { return };
+        let Some(path) = self.inner.lock.rescue() else { return };
         let pool = self.inner.writer.pool.clone();
         tokio::spawn(async move {
             let into = sqlx::query("VACUUM INTO ?").bind(path.to_string_lossy().into_owned());
@@ -169,6 +165,7 @@ impl SqliteStore {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
+        self.inner.files.are_there()?;
         Self::transact(&self.inner.readers, "BEGIN", body).await
     }
 
