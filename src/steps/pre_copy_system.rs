@@ -36,9 +36,9 @@ impl Step for PreCopySystem {
             let Some(instance) = systems::instance(&rds, &item.system.id).await? else {
                 return self.0.missing(context, &format!("instance {}", item.system.id));
             };
-            if let Some(left) = systems::early_copy(&rds, &owner, &item.system.resource_id, &key).await? {
-                let id = left.db_snapshot_identifier().unwrap_or_default();
-                return Ok(Progress::done(json!({ "copy": id, "reused": true })));
+            let of = (item.system.resource_id.as_str(), key.as_str());
+            if let Some(left) = systems::early_copy(&rds, &owner, &item.system.region, of).await? {
+                return Ok(Progress::done(json!({ "copy": left.id, "reused": true })));
             }
             if let Wait::For(what) = settled(&instance)? {
                 return Ok(self.0.pending(what));

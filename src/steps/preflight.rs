@@ -21,7 +21,7 @@ use crate::{
     aws::{Failure, failure},
     keys::{KeySet, ProbeState, probe},
     schedule::Window,
-    systems::{self, Frozen, Settings, System},
+    systems::{self, Frozen, Settings, System, is_early_copy},
     worker::{Progress, Step, StepContext, StepError},
 };
 
@@ -70,7 +70,11 @@ impl Step for Preflight {
             };
             let looked = match looked {
                 Ok(made) => {
-                    let early = self.has_early_copy(context, &item).await?;
+                    // A copy that an earlier run has left takes the place of the one before the window.
+                    let (owner, key) = (self.0.owner(context), item.key()?);
+                    let of = (item.system.resource_id.as_str(), key.as_str());
+                    let there = rooms.listing(&item.system.region).await?;
+                    let early = there.resources.iter().any(|found| is_early_copy(found, &owner, of));
                     rooms.take(&need(context, &item, &replicas, early)?).await.map(|()| made)
                 }
                 Err(error) => Err(error),
@@ -128,13 +132,6 @@ impl Preflight {
             health.ask(&self.0, context, region, &item.key_in(region)?).await?;
         }
         Ok(made)
-    }
-
-    /// Whether a copy that an earlier run has left takes the place of the one before the window.
-    async fn has_early_copy(&self, context: &StepContext, item: &SystemInput) -> Result<bool, StepError> {
-        let rds = self.0.aws.rds(&item.system.region).await?;
-        let (owner, key) = (self.0.owner(context), item.key()?);
-        Ok(systems::early_copy(&rds, &owner, &item.system.resource_id, &key).await?.is_some())
     }
 }
 

@@ -3,10 +3,17 @@
 //! A migration needs twice what there is until the purge, because the originals are kept. What does not fit is left
 //! serving for a later window: with default quotas (100 snapshots, 40 instances) a larger estate moves in waves.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use super::Domain;
-use crate::{aws::failure, systems::Kind, worker::StepError};
+use crate::{
+    aws::failure,
+    systems::{Kind, Listing},
+    worker::StepError,
+};
 
 /// What has to fit into one region.
 pub struct Need {
@@ -25,6 +32,7 @@ struct Room {
     /// (snapshots, instances, storage) that the account may have.
     most: (i64, i64, i64),
     there: BTreeSet<String>,
+    listing: Arc<Listing>,
 }
 
 /// The regions' rooms, read once each and then counted down.
@@ -77,6 +85,14 @@ impl<'a> Rooms<'a> {
         Ok(())
     }
 
+    /// What there is in a region.
+    ///
+    /// # Errors
+    /// AWS could not be asked.
+    pub async fn listing(&mut self, region: &str) -> Result<Arc<Listing>, StepError> {
+        Ok(Arc::clone(&self.of(region).await?.listing))
+    }
+
     async fn of(&mut self, region: &str) -> Result<&mut Room, StepError> {
         match self.rooms.entry(region.to_owned()) {
             Entry::Occupied(room) => Ok(room.into_mut()),
@@ -97,11 +113,13 @@ async fn read(domain: &Domain, region: &str) -> Result<Room, StepError> {
     let (snapshots, instances, storage) = (quota("ManualSnapshots"), quota("DBInstances"), quota("AllocatedStorage"));
     let listing = domain.listings.of(region).await?;
     let there = listing.resources.iter().filter(|resource| resource.kind == Kind::Snapshot);
+    let there = there.map(|resource| resource.id.clone()).collect();
     Ok(Room {
         snapshots: snapshots.1.saturating_sub(snapshots.0),
         instances: instances.1.saturating_sub(instances.0),
         gb: storage.1.saturating_sub(storage.0),
         most: (snapshots.1, instances.1, storage.1),
-        there: there.map(|resource| resource.id.clone()).collect(),
+        there,
+        listing,
     })
 }

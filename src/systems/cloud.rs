@@ -5,7 +5,10 @@ use aws_sdk_rds::{
     types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot, Filter},
 };
 
-use super::tags::{EARLY, Owner, of_snapshot, read};
+use super::{
+    listing::{self, Kind, Resource},
+    tags::{EARLY, Owner, read},
+};
 use crate::aws::{Failure, failure};
 
 /// What an instance's state allows.
@@ -80,29 +83,32 @@ pub async fn snapshot(rds: &Client, id: &str) -> Result<Option<DbSnapshot>, Fail
 pub async fn early_copy(
     rds: &Client,
     owner: &Owner,
-    resource_id: &str,
-    key: &str,
-) -> Result<Option<DbSnapshot>, Failure> {
+    region: &str,
+    (resource_id, key): (&str, &str),
+) -> Result<Option<Resource>, Failure> {
     let filter = Filter::builder().name("dbi-resource-id").values(resource_id).build();
     let mut pages = rds.describe_db_snapshots().snapshot_type("manual").filters(filter).into_paginator().send();
     while let Some(page) = pages.next().await {
         let tried = format!("describe the snapshots of the instance with the resource id {resource_id}");
         let page = page.map_err(|error| failure(&tried, &error))?;
-        let found = page.db_snapshots.unwrap_or_default().into_iter().find(|found| {
-            let tags = of_snapshot(found);
-            let is_theirs = tags.get(&owner.enterprise_tag) == Some(&owner.enterprise);
-            let is_copy = found.source_db_snapshot_identifier().is_some_and(|source| !source.is_empty());
-            is_theirs
-                && is_copy
-                && read::role(&tags) == Some(EARLY)
-                && found.kms_key_id() == Some(key)
-                && found.status() == Some("available")
-        });
-        if found.is_some() {
-            return Ok(found);
+        let found = page.db_snapshots().iter().map(|found| listing::snapshot(region, found));
+        let early = found.into_iter().find(|found| is_early_copy(found, owner, (resource_id, key)));
+        if early.is_some() {
+            return Ok(early);
         }
     }
     Ok(None)
+}
+
+/// Whether a resource is such a copy.
+pub fn is_early_copy(found: &Resource, owner: &Owner, (resource_id, key): (&str, &str)) -> bool {
+    found.kind == Kind::Snapshot
+        && found.resource_id == resource_id
+        && found.key.as_deref() == Some(key)
+        && found.status == "available"
+        && found.derived_from.as_deref().is_some_and(|source| !source.is_empty())
+        && read::role(&found.tags) == Some(EARLY)
+        && found.tags.get(&owner.enterprise_tag) == Some(&owner.enterprise)
 }
 
 /// Automated backups by their ARN; `None` when there are none.

@@ -22,10 +22,12 @@ mod survey;
 mod tags;
 
 pub use beside::Export;
-pub use cloud::{Readiness, backup, early_copy, instance, instance_arn, instance_of, readiness, short_name, snapshot};
+pub use cloud::{
+    Readiness, backup, early_copy, instance, instance_arn, instance_of, is_early_copy, readiness, short_name, snapshot,
+};
 pub use differences::{adjustable, differences};
 pub use frozen::{FREEZE, Frozen, Writers, secret, unsupported, waiting_changes};
-pub use listing::{Kind, Listings, Resource, time};
+pub use listing::{Kind, Listing, Listings, Resource, time};
 pub use model::{Settings, System, optional_tag};
 pub use names::{Names, identifier};
 pub use near::{NearMiss, near_misses};
