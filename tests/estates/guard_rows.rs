@@ -45,6 +45,14 @@ pub struct Row {
     pub stages: &'static [(&'static [Rogue], Comes)],
 }
 
+/// The check of the list and the look before each deletion: either alone stops it.
+const BOTH_LOOKS: &[(&[Rogue], Comes)] = &[
+    (&[], To(NOT_VERIFIED)),
+    (&[Rogue::NothingIsProven], To(NOT_VERIFIED)),
+    (&[Rogue::PurgeLooksAtNothing], To(NOT_VERIFIED)),
+    (&[Rogue::NothingIsProven, Rogue::PurgeLooksAtNothing], Breaks(Invariant::KeptInRegion)),
+];
+
 fn nothing(_: &mut Play) {}
 
 /// Somebody who kept the address writes every five minutes.
@@ -230,39 +238,14 @@ pub const ROWS: &[Row] = &[
             (&[Rogue::NobodyIsAsked, Rogue::NothingIsProven, Rogue::PurgeLooksAtNothing], Breaks(Invariant::Approved)),
         ],
     },
-    Row {
-        what: "the key of the successor can be used",
-        from: From::List,
-        happens: west_off,
-        stages: &[
-            (&[], To(NOT_VERIFIED)),
-            (&[Rogue::NothingIsProven], To(NOT_VERIFIED)),
-            (&[Rogue::PurgeLooksAtNothing], To(NOT_VERIFIED)),
-            (&[Rogue::NothingIsProven, Rogue::PurgeLooksAtNothing], Breaks(Invariant::KeptInRegion)),
-        ],
-    },
+    Row { what: "the key of the successor can be used", from: From::List, happens: west_off, stages: BOTH_LOOKS },
     Row {
         what: "the key of the copy in the other region can be used",
         from: From::List,
         happens: east_off,
-        stages: &[
-            (&[], To(NOT_VERIFIED)),
-            (&[Rogue::NothingIsProven], To(NOT_VERIFIED)),
-            (&[Rogue::PurgeLooksAtNothing], To(NOT_VERIFIED)),
-            (&[Rogue::NothingIsProven, Rogue::PurgeLooksAtNothing], Breaks(Invariant::KeptInRegion)),
-        ],
+        stages: BOTH_LOOKS,
     },
-    Row {
-        what: "RDS can use the key: the canary",
-        from: From::List,
-        happens: west_kept_from_rds,
-        stages: &[
-            (&[], To(NOT_VERIFIED)),
-            (&[Rogue::NothingIsProven], To(NOT_VERIFIED)),
-            (&[Rogue::PurgeLooksAtNothing], To(NOT_VERIFIED)),
-            (&[Rogue::NothingIsProven, Rogue::PurgeLooksAtNothing], Breaks(Invariant::KeptInRegion)),
-        ],
-    },
+    Row { what: "RDS can use the key: the canary", from: From::List, happens: west_kept_from_rds, stages: BOTH_LOOKS },
     Row {
         what: "the audit: the state of the key",
         from: From::Audit,

@@ -1,19 +1,14 @@
 //! The audit in the cloud: an enterprise that is compliant, and everything that ends that.
 
-use aws_sdk_rds::types::Tag;
 use keyferry::sandbox::{FaultKind, FaultRule};
 use serde_json::{Value, json};
 
-use super::world::{EAST, WEST, World};
+use super::world::{EAST, WEST, World, tag};
 
 /// One system under its key, which is all that is expected.
 struct Estate {
     world: World,
     keys: Value,
-}
-
-fn tag(key: &str, value: &str) -> Tag {
-    Tag::builder().key(key).value(value).build()
 }
 
 impl Estate {
@@ -80,29 +75,6 @@ impl Estate {
             .iter()
             .map(|system| system["id"].as_str().unwrap().to_owned())
             .collect()
-    }
-
-    /// An Aurora cluster with one member.
-    async fn cluster(&self, id: &str, key: &str) {
-        let rds = self.rds(WEST).await;
-        let call = rds.create_db_cluster().db_cluster_identifier(id).engine("aurora-postgresql");
-        call.master_username("admin_user")
-            .master_user_password("long-enough-for-RDS")
-            .storage_encrypted(true)
-            .kms_key_id(key)
-            .tags(tag("keyferry:enterprise", "dave"))
-            .send()
-            .await
-            .unwrap();
-        let member = rds.create_db_instance().db_instance_identifier(format!("{id}-1")).db_cluster_identifier(id);
-        member
-            .engine("aurora-postgresql")
-            .db_instance_class("db.r6g.large")
-            .tags(tag("keyferry:enterprise", "dave"))
-            .send()
-            .await
-            .unwrap();
-        self.world.pass(3600);
     }
 
     async fn policy(&self, region: &str, change: impl FnOnce(&mut Vec<Value>)) {
@@ -305,7 +277,7 @@ async fn a_vendors_own_key_is_read_and_its_policy_compared() {
 async fn a_cluster_that_was_migrated_by_hand_is_accepted_with_its_members() {
     let estate = Estate::set().await;
     let other = estate.world.vendor_key(WEST).await;
-    estate.cluster("dave-orders", &other).await;
+    estate.world.cluster("dave-orders", &other, None).await;
     let refused = estate.inventory().await.unwrap_err();
     assert_eq!(refused.error, "Keyferry.Unsupported");
     let rds = estate.rds(WEST).await;
@@ -313,7 +285,7 @@ async fn a_cluster_that_was_migrated_by_hand_is_accepted_with_its_members() {
     estate.world.pass(3600);
     rds.delete_db_cluster().db_cluster_identifier("dave-orders").skip_final_snapshot(true).send().await.unwrap();
     estate.world.pass(3600);
-    estate.cluster("dave-orders", estate.key(WEST)).await;
+    estate.world.cluster("dave-orders", estate.key(WEST), None).await;
     let inventory = estate.inventory().await.unwrap();
     assert_eq!(inventory["systems"], json!([]), "{inventory:#}");
     let expected: Vec<&Value> = inventory["expected"].as_array().unwrap().iter().map(|system| &system["id"]).collect();

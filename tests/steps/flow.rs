@@ -1,13 +1,8 @@
 //! The migration, from inventory to audit, and what goes wrong on the way.
 
-use aws_sdk_rds::types::Tag;
 use serde_json::{Value, json};
 
-use super::world::{EAST, WEST, World};
-
-fn tag(key: &str, value: &str) -> Tag {
-    Tag::builder().key(key).value(value).build()
-}
+use super::world::{EAST, WEST, World, tag};
 
 pub struct Stage {
     pub world: World,

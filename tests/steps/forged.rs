@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     flow::Stage,
+    outage::WINDOW,
     put_back::{House, Way, actor},
     world::{EAST, WEST, World},
 };
@@ -55,19 +56,7 @@ fn tried() -> Vec<Tried> {
         one("an_empty_one", "provision-system", NO_PLAN),
         one("a_replica", "create-replica", NO_PLAN),
     ];
-    for step in [
-        "pre-copy-system",
-        "copy-for-recovery",
-        "replicate-backups",
-        "plan-outage",
-        "freeze-system",
-        "snapshot-system",
-        "copy-snapshot",
-        "restore-system",
-        "verify-system",
-        "swap-system",
-        "confirm-cut-over",
-    ] {
+    for step in ["pre-copy-system", "copy-for-recovery", "replicate-backups"].into_iter().chain(WINDOW) {
         all.push((step.replace('-', "_"), step, NO_PLAN));
     }
     all

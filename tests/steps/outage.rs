@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{flow::Stage, world::WEST};
 
 /// The states of the window, in order.
-const WINDOW: [&str; 8] = [
+pub const WINDOW: [&str; 8] = [
     "plan-outage",
     "freeze-system",
     "snapshot-system",

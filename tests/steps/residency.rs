@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     onboarding::{Answers, Runner, answers},
-    world::{CUSTOMER, EAST, WEST, World},
+    world::{CUSTOMER, EAST, WEST, World, tag},
 };
 use keyferry::{
     config::Config,
@@ -18,10 +18,6 @@ use keyferry::{
 const FRANKFURT: &str = "eu-central-1";
 const IRELAND: &str = "eu-west-1";
 const CANADA: &str = "ca-central-1";
-
-fn tag(key: &str, value: &str) -> Tag {
-    Tag::builder().key(key).value(value).build()
-}
 
 fn tags(instance: &str) -> Vec<Tag> {
     vec![tag("keyferry:enterprise", "dave"), tag("keyferry:instance", instance)]

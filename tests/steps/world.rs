@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use aws_sdk_rds::types::Tag;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -26,6 +27,10 @@ pub const WEST: &str = "us-west-2";
 pub const EAST: &str = "us-east-1";
 pub const CUSTOMER: &str = "123456789012";
 const VENDOR: &str = "127450652264";
+
+pub fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
 
 /// What steps leave, and the time.
 #[derive(Default)]
@@ -251,6 +256,26 @@ impl World {
             "primary": WEST, "disaster_recovery": EAST, "additional": [], "instances": {}, "aws_account": CUSTOMER,
             "partition": "aws", "regions": [WEST, EAST],
         })
+    }
+
+    /// An Aurora cluster with a member.
+    pub async fn cluster(&self, id: &str, key: &str, insights: Option<&str>) {
+        let rds = self.aws.rds(WEST).await.unwrap();
+        let call = rds.create_db_cluster().db_cluster_identifier(id).engine("aurora-postgresql");
+        call.master_username("admin_user")
+            .master_user_password("long-enough-for-RDS")
+            .storage_encrypted(true)
+            .kms_key_id(key)
+            .tags(tag("keyferry:enterprise", "dave"))
+            .send()
+            .await
+            .unwrap();
+        let member = rds.create_db_instance().db_instance_identifier(format!("{id}-1")).db_cluster_identifier(id);
+        let member = member.engine("aurora-postgresql").db_instance_class("db.r6g.large");
+        let member = member.set_enable_performance_insights(insights.map(|_| true));
+        let member = member.set_performance_insights_kms_key_id(insights.map(str::to_owned));
+        member.tags(tag("keyferry:enterprise", "dave")).send().await.unwrap();
+        self.pass(3600);
     }
 
     pub async fn names(&self, region: &str) -> Vec<String> {

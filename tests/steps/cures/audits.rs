@@ -1,19 +1,14 @@
 //! The cures of an audit: each ends its finding.
 
-use aws_sdk_rds::types::Tag;
 use serde_json::{Value, json};
 
 use super::{
     super::{
         flow::Stage,
-        world::{EAST, WEST, World},
+        world::{EAST, WEST, World, tag},
     },
     Person, Who, ways,
 };
-
-fn tag(key: &str, value: &str) -> Tag {
-    Tag::builder().key(key).value(value).build()
-}
 
 /// What a finding is about, as a report of any time names it.
 fn about(row: &Value) -> String {
@@ -318,34 +313,14 @@ async fn what_lies_elsewhere_or_cannot_be_proven_is_put_right_by_the_printed_com
     assert_eq!(person.audit().await["summary"]["conclusion"], "compliant");
 }
 
-/// An Aurora cluster with a member.
-async fn cluster(world: &World, id: &str, key: &str, insights: Option<&str>) {
-    let rds = rds(world, WEST).await;
-    let call = rds.create_db_cluster().db_cluster_identifier(id).engine("aurora-postgresql");
-    call.master_username("admin_user")
-        .master_user_password("long-enough-for-RDS")
-        .storage_encrypted(true)
-        .kms_key_id(key)
-        .tags(tag("keyferry:enterprise", "dave"))
-        .send()
-        .await
-        .unwrap();
-    let member = rds.create_db_instance().db_instance_identifier(format!("{id}-1")).db_cluster_identifier(id);
-    let member = member.engine("aurora-postgresql").db_instance_class("db.r6g.large");
-    let member = member.set_enable_performance_insights(insights.map(|_| true));
-    let member = member.set_performance_insights_kms_key_id(insights.map(str::to_owned));
-    member.tags(tag("keyferry:enterprise", "dave")).send().await.unwrap();
-    world.pass(3600);
-}
-
 #[tokio::test]
 async fn clusters_their_members_and_snapshots_are_put_right_by_the_printed_commands() {
     let stage = Stage::set().await;
     let world = &stage.world;
     let Some(mut person) = onboarded(&stage).await else { return };
     let (own, other) = (stage.keys["keys"][WEST].as_str().unwrap(), world.vendor_key(WEST).await);
-    cluster(world, "dave-orders", &other, None).await;
-    cluster(world, "dave-events", own, Some(&other)).await;
+    world.cluster("dave-orders", &other, None).await;
+    world.cluster("dave-events", own, Some(&other)).await;
     let rds = rds(world, WEST).await;
     for (source, name) in [("dave-orders", "orders-2019"), ("dave-events", "events-2019")] {
         let made = rds.create_db_cluster_snapshot().db_cluster_identifier(source);
