@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::import::Target;
+
 /// The keys of one generation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySet {
@@ -20,6 +22,19 @@ impl KeySet {
     pub fn expected(&self, instance: &str, region: &str) -> Option<&str> {
         let own = self.instances.get(instance).filter(|own| !own.is_empty());
         own.unwrap_or(&self.keys).get(region).map(String::as_str)
+    }
+
+    /// Every key with its place, those of single instances last.
+    pub fn targets(&self) -> Vec<Target> {
+        let target = |instance: Option<&String>, (region, arn): (&String, &String)| Target {
+            region: region.clone(),
+            instance: instance.cloned(),
+            arn: arn.clone(),
+        };
+        let shared = self.keys.iter().map(|key| target(None, key));
+        let own =
+            self.instances.iter().flat_map(|(instance, keys)| keys.iter().map(move |key| target(Some(instance), key)));
+        shared.chain(own).collect()
     }
 
     /// Every key once, as (region, ARN), in the order of regions.

@@ -1,6 +1,7 @@
 //! Audits the enterprise: uses every key, surveys everything, compares with the expected keys, writes the report.
 //!
-//! Takes nothing (then the custody record says what is expected), or `plan`, `keys`, `generation` and `expected`. Leaves
+//! Takes nothing (then the custody record says what is expected), or `plan`, `keys` and `generation` of the run's inventory, whose
+//! systems are expected then. Fails with `Keyferry.NoPlan` when that was taken with other keys or regions. Leaves
 //! `report`/run, `report`/latest and `key-canary`/ARN. Gives the report's summary, deviations and doubts. Effect: the canaries'
 //! copies, deleted again. Again: a report of then. What AWS does not answer is asked again until the grace is over; then the
 //! report says that it is not known.
@@ -16,6 +17,7 @@ use super::{
     Domain,
     audit_keys::{Looked, Used},
     common::{Plan, input},
+    recorded::expected,
     take_inventory::{homes, original_ids},
 };
 use crate::{
@@ -26,6 +28,13 @@ use crate::{
 };
 
 pub struct Audit(pub Domain);
+
+#[derive(Deserialize)]
+struct Stated {
+    plan: Plan,
+    keys: KeySet,
+    generation: u64,
+}
 
 #[derive(Deserialize)]
 pub(super) struct Basis {
@@ -51,8 +60,8 @@ impl Step for Audit {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let basis: Basis =
-            if value.get("keys").is_some() { input(self.name(), value)? } else { self.custody(context).await? };
+        let given = value.as_object().is_some_and(|given| !given.is_empty());
+        let basis = if given { self.inventory(context, value).await? } else { self.custody(context).await? };
         let saved = context.checkpoint.clone().and_then(|saved| serde_json::from_value(saved).ok());
         let mut saved = saved.unwrap_or_else(|| Saved { since: context.now(), canaries: BTreeMap::new() });
         let in_grace = (context.now() - saved.since).to_std().unwrap_or_default() < self.0.grace;
@@ -143,6 +152,13 @@ impl Audit {
             decisions: &decided,
             before: before.as_ref(),
         }))
+    }
+
+    /// What the run's inventory has found.
+    async fn inventory(&self, context: &StepContext, value: Value) -> Result<Basis, StepError> {
+        let Stated { plan, keys, generation } = input(self.name(), value)?;
+        let expected = expected(context, generation, &keys, &plan.residency()).await?;
+        Ok(Basis { plan, keys, generation, expected: input(self.name(), expected)? })
     }
 
     async fn custody(&self, context: &StepContext) -> Result<Basis, StepError> {

@@ -2,17 +2,19 @@
 //! and what its people have agreed on.
 //!
 //! A step's input is what a definition, a retry or a skip says. Here it says only what is meant; what there is and when it may
-//! be down are read from the records of the run that the step is of: its inventory, and the answers to its form `window`.
+//! be down are read from the records of the run that the step is of: its inventory, the keys that were handed over or made for
+//! an import, and the answers to its form `window`.
 
-use serde::Deserialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::common::{CutOver, Plan, SystemInput, input};
 use crate::{
-    keys::KeySet,
+    keys::{KeySet, import::Target},
     schedule::{Window, text},
     systems::{Residency, System},
-    worker::{ANSWERS, StepContext, StepError},
+    worker::{ANSWERS, Record, StepContext, StepError},
 };
 
 /// The collection of the inventories; a record's key is `gGENERATION`.
@@ -86,10 +88,15 @@ const START_ANOTHER: &str =
     "Nothing was touched. Retry with the input that the state has, or cancel the run and start another";
 
 async fn inventory(context: &StepContext, generation: u64) -> Result<Inventory, StepError> {
+    Ok(inventory_record(context, generation).await?.1)
+}
+
+/// The whole record, and what it says of what may be done.
+async fn inventory_record(context: &StepContext, generation: u64) -> Result<(Value, Inventory), StepError> {
     let body = context.record(INVENTORY, &format!("g{generation}")).await?.unwrap_or(Value::Null);
     let of_run = body.get("run").and_then(Value::as_str) == Some(&context.run);
     let found = body.get("may").filter(|_| of_run).and_then(|may| Inventory::deserialize(may).ok());
-    found.ok_or_else(|| {
+    found.map(|found| (body, found)).ok_or_else(|| {
         no_plan(format!(
         "the run {} has taken no inventory of generation {generation}, by which it would be known what may be done. \
          {START_ANOTHER}",
@@ -107,6 +114,21 @@ pub(super) async fn same_basis(
     residency: &Residency,
 ) -> Result<(), StepError> {
     based(context, &inventory(context, generation).await?, keys, residency)
+}
+
+/// The systems that an audit has to find: those of the run's last inventory.
+///
+/// # Errors
+/// As of [`same_basis`].
+pub(super) async fn expected(
+    context: &StepContext,
+    generation: u64,
+    keys: &KeySet,
+    residency: &Residency,
+) -> Result<Value, StepError> {
+    let (mut body, found) = inventory_record(context, generation).await?;
+    based(context, &found, keys, residency)?;
+    Ok(body["systems"].take())
 }
 
 fn based(context: &StepContext, found: &Inventory, keys: &KeySet, residency: &Residency) -> Result<(), StepError> {
@@ -165,12 +187,18 @@ pub(super) async fn is_missing(context: &StepContext, fresh: &Value) -> Result<(
     Err(no_plan(format!("the inventory of the run {} does not miss a system {fresh}. {START_ANOTHER}", context.run)))
 }
 
-#[derive(Debug, Deserialize)]
-struct Stated {
-    form: String,
-    run: String,
-    answer: Plan,
-    at: chrono::DateTime<chrono::Utc>,
+/// What people answered last to a form in one of `runs`.
+async fn last_answer<T: DeserializeOwned>(
+    context: &StepContext,
+    form: &str,
+    runs: &[String],
+) -> Result<Option<T>, StepError> {
+    let answers = context.records(ANSWERS).await?;
+    let own = answers.values().filter(|kept| {
+        kept["form"] == form && kept["run"].as_str().is_some_and(|run| runs.iter().any(|own| own == run))
+    });
+    let last = own.max_by_key(|kept| kept["at"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok()));
+    Ok(last.and_then(|kept| T::deserialize(&kept["answer"]).ok()))
 }
 
 /// Whether that is where data may lie by the last answer to the form `regions` in this run or in one that it was started by.
@@ -178,28 +206,67 @@ struct Stated {
 /// # Errors
 /// The store could not be read.
 pub(super) async fn stated(context: &StepContext, residency: &Residency) -> Result<bool, StepError> {
-    let runs = context.ancestors().await?;
-    let answers = context.records(ANSWERS).await?;
-    let regions = answers.values().filter_map(|body| Stated::deserialize(body).ok());
-    let own = regions.filter(|answer| answer.form == "regions" && runs.contains(&answer.run));
-    Ok(own.max_by_key(|answer| answer.at).is_some_and(|last| last.answer.residency() == *residency))
+    let last: Option<Plan> = last_answer(context, "regions", &context.ancestors().await?).await?;
+    Ok(last.is_some_and(|last| last.residency() == *residency))
 }
 
-#[derive(Debug, Deserialize)]
-struct Agreed {
-    form: String,
+/// The collection of the keys that runs have made for customers' material; a record's key is the key's ARN.
+const MADE: &str = "import-key";
+
+/// A key that a run has made for a customer's material.
+#[derive(Debug, Serialize, Deserialize)]
+struct Made {
+    #[serde(flatten)]
+    target: Target,
     run: String,
-    answer: Window,
-    at: chrono::DateTime<chrono::Utc>,
+}
+
+/// What `create-import-key` leaves for [`theirs`].
+pub(super) fn made(context: &StepContext, target: Target) -> Record {
+    let key = target.arn.clone();
+    Record { collection: MADE, key, body: json!(Made { target, run: context.run.clone() }) }
+}
+
+/// Refuses keys that are not the enterprise's: neither handed over in the last answer to the form `key-arns`, nor made for its
+/// material, in this run or in one that it was started by. Another key, the vendor's for example, can serve as well, and
+/// nothing else would notice that it is not the customer's.
+///
+/// # Errors
+/// `Keyferry.NoPlan`: these are other keys.
+pub(super) async fn theirs(context: &StepContext, keys: &KeySet) -> Result<(), StepError> {
+    let runs = context.ancestors().await?;
+    let handed_over: Option<KeySet> = last_answer(context, "key-arns", &runs).await?;
+    let other = match handed_over {
+        Some(own) if own == *keys => return Ok(()),
+        Some(own) => keys.targets().into_iter().find(|target| !own.targets().contains(target)),
+        None => {
+            let made = context.records(MADE).await?;
+            let made = made.into_values().filter_map(|body| serde_json::from_value::<Made>(body).ok());
+            let made: Vec<Target> = made.filter(|made| runs.contains(&made.run)).map(|made| made.target).collect();
+            let other = keys.targets().into_iter().find(|target| !made.contains(target));
+            if other.is_none() && !keys.keys.is_empty() {
+                return Ok(());
+            }
+            other
+        }
+    };
+    let what = other.map_or_else(
+        || "not all the keys of the enterprise are among these".to_owned(),
+        |Target { region, instance, arn }| {
+            let place = instance.map_or_else(|| region.clone(), |instance| format!("{instance} in {region}"));
+            format!("{arn} is not the key of {} for {place}", context.enterprise)
+        },
+    );
+    Err(no_plan(format!(
+        "{what}: in the run {} nobody handed it over and it was not made for an import. {START_ANOTHER}",
+        context.run
+    )))
 }
 
 /// # Errors
 /// `Keyferry.NoPlan`: it is not the window that people have agreed on last in this run.
 pub(super) async fn agreed(context: &StepContext, window: &Window) -> Result<(), StepError> {
-    let answers = context.records(ANSWERS).await?;
-    let windows = answers.values().filter_map(|body| Agreed::deserialize(body).ok());
-    let own = windows.filter(|answer| answer.form == "window" && answer.run == context.run);
-    let last = own.max_by_key(|answer| answer.at).map(|answer| answer.answer);
+    let last: Option<Window> = last_answer(context, "window", std::slice::from_ref(&context.run)).await?;
     if last.as_ref() == Some(window) {
         return Ok(());
     }

@@ -6,8 +6,8 @@
 //! and where it was at home, so that copies of systems that are gone are still known as theirs, and what the run's steps may
 //! act on. It looks in every supported
 //! region of the partition, because a system outside the chosen regions would be forgotten. It waits while another run has a
-//! system out of service: under its other name that is not to be seen. What is not as the form `regions` stated it is
-//! refused. Effect: none. Again: what is migrated already is not in `systems` any more.
+//! system out of service: under its other name that is not to be seen. Keys that are not the
+//! enterprise's are refused, and so is what is not as the form `regions` stated it. Effect: none. Again: what is migrated already is not in `systems` any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use super::{
     Domain,
     common::{Plan, input},
     outage,
-    recorded::{INVENTORY, kept},
+    recorded::{INVENTORY, kept, theirs},
 };
 use crate::{
     keys::KeySet,
@@ -50,6 +50,7 @@ impl Step for TakeInventory {
         if let Some(what) = outage::by_another(context).await? {
             return Ok(self.0.pending(what));
         }
+        theirs(context, &keys).await?;
         let generation = generation(context).await?;
         let before = context.record(INVENTORY, &format!("g{generation}")).await?.unwrap_or(Value::Null);
         let scan = self.0.scan(context, &plan.partition, &original_ids(&before)).await?;
@@ -95,7 +96,7 @@ impl Step for TakeInventory {
         let record = Record { collection: INVENTORY, key: format!("g{generation}"), body };
         let output = json!({
             "generation": generation, "systems": found.systems, "replicas": found.replicas, "all": found.all,
-            "moved": found.moved(), "levels": found.levels(), "expected": listed, "fresh": fresh,
+            "moved": found.moved(), "levels": found.levels(), "fresh": fresh,
         });
         Ok(Progress::recorded(output, vec![record]))
     }

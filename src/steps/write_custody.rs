@@ -1,13 +1,16 @@
 //! Writes down whose keys the enterprise's systems are under from now on.
 //!
-//! Takes `generation`, the keys, the plan and `expected` (the systems). Leaves `custody`/`gGENERATION` and
-//! `custody`/current. Effect: none in AWS. Again: the same records.
+//! Takes `generation`, the keys and the plan; the systems are those of the run's inventory. Leaves `custody`/`gGENERATION` and
+//! `custody`/current. Fails with `Keyferry.NoPlan` when that was taken with other keys or regions. Effect: none in AWS. Again: the same records.
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::common::input;
+use super::{
+    common::{Plan, input},
+    recorded::expected,
+};
 use crate::{
     keys::KeySet,
     worker::{Progress, Record, Step, StepContext, StepError},
@@ -20,7 +23,6 @@ struct Input {
     generation: u64,
     keys: KeySet,
     plan: Value,
-    expected: Value,
 }
 
 #[async_trait]
@@ -30,10 +32,12 @@ impl Step for WriteCustody {
     }
 
     async fn run(&self, context: &StepContext, value: Value) -> Result<Progress, StepError> {
-        let Input { generation, keys, plan, expected } = input(self.name(), value)?;
+        let Input { generation, keys, plan } = input(self.name(), value)?;
+        let stated: Plan = input(self.name(), plan.clone())?;
+        let systems = expected(context, generation, &keys, &stated.residency()).await?;
         let body = json!({
             "generation": generation, "run": context.run, "keys": keys.keys, "instances": keys.instances,
-            "plan": plan, "systems": expected, "since": context.now(),
+            "plan": plan, "systems": systems, "since": context.now(),
         });
         let records = vec![
             Record { collection: "custody", key: format!("g{generation}"), body: body.clone() },

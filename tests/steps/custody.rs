@@ -83,6 +83,7 @@ async fn stage(systems: &[(&str, &str)]) -> Stage {
     let world = World::new().await;
     let keys =
         json!({ "keys": { WEST: world.key(WEST, None).await, EAST: world.key(EAST, None).await }, "instances": {} });
+    world.hand_over(&keys);
     for (id, name) in systems {
         instance(&world, id, name).await;
     }

@@ -55,6 +55,9 @@ fn tried() -> Vec<Tried> {
         one("a_list", "plan-purge", NO_PLAN),
         one("an_empty_one", "provision-system", NO_PLAN),
         one("a_replica", "create-replica", NO_PLAN),
+        one("keys_of_ones_own", "take-inventory", NO_PLAN),
+        one("a_report", "audit", NO_PLAN),
+        one("a_custody", "write-custody", NO_PLAN),
     ];
     for step in ["pre-copy-system", "copy-for-recovery", "replicate-backups"].into_iter().chain(WINDOW) {
         all.push((step.replace('-', "_"), step, NO_PLAN));
@@ -63,7 +66,9 @@ fn tried() -> Vec<Tried> {
 }
 
 /// With an inventory of their own: the systems are known, and still nobody has agreed on a window or approved anything.
-const WINDOW_MADE_UP: &str = r#"{"StartAt":"Inventory","States":{
+const WINDOW_MADE_UP: &str = r#"{"StartAt":"Hand over keys","States":{
+    "Hand over keys":{"Type":"Task","Resource":"urn:keyferry:form:key-arns","Parameters":{"regions.$":"$.plan.regions",
+        "aws_account.$":"$.plan.aws_account"},"ResultPath":null,"Next":"Inventory"},
     "Inventory":{"Type":"Task","Resource":"urn:keyferry:step:take-inventory","Parameters":{"plan.$":"$.plan","keys.$":"$.keys"},
         "ResultPath":"$.inventory","Next":"Plan"},
     "Plan":{"Type":"Task","Resource":"urn:keyferry:step:plan-outage","Parameters":{"system.$":"$.inventory.all[0]","keys.$":"$.keys",
@@ -202,6 +207,9 @@ async fn asked(house: &House, list: &str, left_overs: &str) -> Value {
             "template": { "engine": "postgres", "class": "db.m6g.large", "storage_gb": 100, "retention_days": 14 },
         },
         "a_replica": replica,
+        "keys_of_ones_own": house.input,
+        "a_report": purge,
+        "a_custody": purge,
     });
     for (name, step, _) in tried() {
         if asked.get(&name).is_none() && step != "purge-resource" {
@@ -297,7 +305,7 @@ async fn by_what_a_skip_and_a_retry_say(house: &House, real: &Value) {
     theft.approve().await;
     theft.refused("Check purge", "Keyferry.NotApproved").await;
     let data = |plan: &Value| {
-        let inventory = json!({ "generation": 1, "systems": [], "replicas": [], "moved": [], "expected": [] });
+        let inventory = json!({ "generation": 1, "systems": [], "replicas": [], "moved": [] });
         let mut data = json!({ "purge": fake, "inventory": inventory, "approval": { "approve": true } });
         data["purge"]["plan"] = plan.clone();
         data.as_object_mut().unwrap().extend(house.input.as_object().unwrap().clone());
@@ -410,7 +418,60 @@ async fn a_retry_with_another_input_does_nothing_that_was_not_planned() {
     assert_eq!(world.names(WEST).await, ["dave-production", "dave-sandbox"]);
     // The snapshot of a try that has ended is from before the system served again.
     refused("plan-outage", &item).await;
+    // Nor do other keys come in by the inventory, or by what it is said to have found.
     let mut keys = stage.with(json!({ "generation": 1 }));
-    keys["keys"]["keys"][EAST] = json!(vendors);
-    refused("plan-purge", &keys).await;
+    let end = keys.clone();
+    keys["keys"]["keys"][EAST] = json!(world.vendor_key(EAST).await);
+    for step in ["take-inventory", "plan-purge", "audit", "write-custody"] {
+        refused(step, &keys).await;
+    }
+    let mut elsewhere = end.clone();
+    elsewhere["plan"]["disaster_recovery"] = json!("eu-west-1");
+    for step in ["audit", "write-custody"] {
+        refused(step, &elsewhere).await;
+    }
+    let mut subset = end.clone();
+    subset["keys"]["keys"].as_object_mut().unwrap().remove(EAST);
+    refused("take-inventory", &subset).await;
+    // Which systems there are is read from the record.
+    let mut fewer = end.clone();
+    fewer["expected"] = json!([]);
+    world.run("write-custody", &fewer).await.unwrap();
+    let custody = world.record("custody", "current").unwrap();
+    assert_eq!(custody["systems"].as_array().unwrap().len(), 2, "{custody:#}");
+    // The last answer counts: a key that was handed over before is not theirs any more.
+    let mut newer = stage.keys.clone();
+    newer["keys"][WEST] = json!(world.key(WEST, None).await);
+    world.pass(60);
+    world.answered("key-arns", 901, &newer);
+    refused("take-inventory", &stage.with(json!({}))).await;
+}
+
+/// Where the vendor holds the keys, those that the run has made for the customer's material are the enterprise's: no other of the
+/// vendor's keys, no other place's, and none that another run has made.
+#[tokio::test]
+async fn a_vendors_key_that_was_made_for_no_import_is_nobodys() {
+    let world = World::new().await;
+    let mut made = Vec::new();
+    for place in
+        [json!({ "region": WEST }), json!({ "region": EAST }), json!({ "region": WEST, "instance": "sandbox" })]
+    {
+        made.push(world.run("create-import-key", &place).await.unwrap()["arn"].clone());
+    }
+    let [west, east, own] = &made[..] else { unreachable!("three") };
+    let keys = |west: &Value, sandbox: Option<&Value>| {
+        let instances = sandbox.map_or(json!({}), |own| json!({ "sandbox": { WEST: own } }));
+        json!({ "plan": World::plan(), "keys": { "keys": { WEST: west, EAST: east }, "instances": instances } })
+    };
+    let refused = async |input: Value| {
+        let error = world.to_its_end("take-inventory", &input).await.expect_err("refused");
+        assert_eq!(error.error, NO_PLAN, "{input:#}: {error}");
+    };
+    world.run("take-inventory", &keys(west, Some(own))).await.unwrap();
+    refused(keys(&json!(world.vendor_key(WEST).await), Some(own))).await;
+    refused(keys(west, Some(west))).await;
+    refused(keys(own, None)).await;
+    refused(json!({ "plan": World::plan(), "keys": { "keys": {}, "instances": {} } })).await;
+    world.begin("run-2");
+    refused(keys(west, Some(own))).await;
 }

@@ -42,6 +42,7 @@ async fn estate(dave: usize, others: usize) -> (World, Value) {
 }
 
 async fn preflight(world: &World, keys: &Value) -> Value {
+    world.hand_over(keys);
     let basis = json!({ "plan": World::plan(), "keys": keys });
     let inventory = world.run("take-inventory", &basis).await.unwrap();
     let input = json!({

@@ -212,6 +212,7 @@ async fn an_instance_that_lives_elsewhere_comes_back_to_the_form_and_can_be_put_
     assert!(found["change"].as_str().unwrap().contains(r#"{"production": "us-west-2"}"#), "{found}");
     // A run that is past the form is stopped too.
     let basis = json!({ "plan": plan(&world, &wrong, "customer"), "keys": { "keys": keys } });
+    world.hand_over(&basis["keys"]);
     let error = world.to_its_end("take-inventory", &basis).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.OutsidePlan");
 }
@@ -265,10 +266,11 @@ async fn a_replica_outside_of_its_regions_is_found_before_a_key_is_made() {
     assert_eq!(reviewed["verdict"], "failed");
     assert_eq!(reviewed["findings"][0]["pointer"], "/recovery/eu-central-1", "{reviewed:#}");
     let keys = json!({ "keys": keys(&world, &[WEST, EAST, FRANKFURT, IRELAND]).await });
+    world.hand_over(&keys);
     let basis = json!({ "plan": unstated, "keys": keys });
     assert_eq!(world.to_its_end("take-inventory", &basis).await.unwrap_err().error, "Keyferry.OutsidePlan");
     let report = json!({ "plan": unstated, "keys": keys, "generation": 1, "expected": [] });
-    let report = world.run("audit", &report).await.unwrap();
+    let report = world.audit(&report).await;
     assert!(findings(&report).contains(&("outside-region", EAST)), "{report:#}");
     // Each of the two things that the finding offers.
     for stated in [json!({ "recovery": { FRANKFURT: EAST } }), json!({ "also_in": { FRANKFURT: [EAST] } })] {
@@ -289,6 +291,7 @@ async fn a_replica_outside_of_its_regions_is_found_before_a_key_is_made() {
 async fn a_recovery_copy_outside_of_its_regions_goes_once_another_is_where_it_has_to_be() {
     let world = World::new().await;
     let keys = json!({ "keys": keys(&world, &[WEST, EAST, FRANKFURT, IRELAND]).await });
+    world.hand_over(&keys);
     let american = regions(&[FRANKFURT, IRELAND], &json!({ "recovery": { FRANKFURT: EAST } }));
     let american = plan(&world, &american, "customer");
     let european = plan(&world, &regions(&[FRANKFURT, IRELAND], &json!({})), "customer");
@@ -332,6 +335,7 @@ async fn data_that_no_system_serves_is_never_replaced_by_an_empty_system() {
     assert_eq!(reviewed["findings"][0]["pointer"], "/instances/production", "{reviewed:#}");
     assert!(reviewed["findings"][0]["message"].as_str().unwrap().contains("tax-2019"), "{reviewed:#}");
     let keys = json!({ "keys": keys(&world, &[WEST, EAST]).await });
+    world.hand_over(&keys);
     let error = world.to_its_end("take-inventory", &json!({ "plan": stated, "keys": keys })).await.unwrap_err();
     assert_eq!(error.error, "Keyferry.DataExists");
     let stated = plan(&world, &regions(&[], &json!({ "empty": ["production"] })), "customer");

@@ -82,6 +82,7 @@ pub struct World {
     steps: HashMap<&'static str, Arc<dyn Step>>,
     /// The run that the steps are of.
     run: Mutex<String>,
+    handed_over: Mutex<Option<Value>>,
 }
 
 impl World {
@@ -104,7 +105,7 @@ impl World {
         let aws = Arc::new(Aws::sandboxed(&config, &sandbox));
         let domain = Domain::paced(Arc::clone(&aws), config, Duration::from_secs(30), Duration::from_secs(300));
         let steps = register(&domain).into_iter().map(|step| (step.name(), step)).collect();
-        Self { memory, sandbox, aws, steps, run: Mutex::new("run-1".to_owned()) }
+        Self { memory, sandbox, aws, steps, run: Mutex::new("run-1".to_owned()), handed_over: Mutex::default() }
     }
 
     pub fn pass(&self, seconds: i64) {
@@ -118,6 +119,26 @@ impl World {
     /// From here on the steps are another run's.
     pub fn begin(&self, run: &str) {
         run.clone_into(&mut self.run.lock().unwrap());
+        if let Some(keys) = self.handed_over.lock().unwrap().clone() {
+            self.answered("key-arns", 900, &keys);
+        }
+    }
+
+    /// The customer hands these keys over, to this run and to those that [`World::begin`] begins.
+    pub fn hand_over(&self, keys: &Value) {
+        self.answered("key-arns", 900, keys);
+        *self.handed_over.lock().unwrap() = Some(keys.clone());
+    }
+
+    /// Audits by a custody record that says what `basis` does.
+    pub async fn audit(&self, basis: &Value) -> Value {
+        let body = json!({
+            "generation": basis["generation"], "keys": basis["keys"]["keys"],
+            "instances": basis["keys"].get("instances").unwrap_or(&json!({})),
+            "plan": basis["plan"], "systems": basis["expected"],
+        });
+        self.memory.records.lock().unwrap().insert(("custody".to_owned(), "current".to_owned()), body);
+        self.run("audit", &json!({})).await.unwrap()
     }
 
     /// Writes down an answer to a form that keeps them, as the service does.

@@ -488,6 +488,10 @@ async fn is_taken_over(post: Post) {
     let office = Arc::clone(&post.postman.office);
     let process = tokio::spawn(async move { Postman { office }.run(stopped).await });
     until("the conversation", || post.server.asked(CSM) == 1 && post.server.taken_by(ENGINEER).len() == 1).await;
+    // The engineer's letter is held until it is written down that the server has taken it.
+    while post.letters(LetterState::Due).await.len() != 1 {
+        tokio::task::yield_now().await;
+    }
     // Longer than the lease, which is 60 s.
     for _ in 0..12 {
         let before = post.slept.load(Ordering::SeqCst);

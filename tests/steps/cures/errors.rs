@@ -42,7 +42,7 @@ const KNOWN: [(&str, Known); 34] = [
             "a_put_back_whose_name_is_taken_says_what_is_down_and_what_to_do_and_touches_nothing",
         ),
     ),
-    ("NoPlan", Nothing("no shipped definition can come to it; a definition of one's own has to be written otherwise")),
+    ("NoPlan", By("tests/steps/forged.rs", "a_retry_with_another_input_does_nothing_that_was_not_planned")),
     (
         "OutsidePlan",
         By("tests/steps/residency.rs", "an_instance_that_lives_elsewhere_comes_back_to_the_form_and_can_be_put_right"),
