@@ -159,6 +159,6 @@ pub async fn all_open(context: &StepContext) -> Result<Vec<(String, Outage)>, St
 }
 
 fn unreadable(resource: &str, error: &serde_json::Error) -> StepError {
-    let cause = format!("the record of the outage of {resource} cannot be read: {error}");
+    let cause = format!("the record {OUTAGES}/{resource} is not what this version writes: {error}");
     StepError::new("Keyferry.StoreUnreadable", cause)
 }

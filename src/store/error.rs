@@ -47,6 +47,23 @@ impl From<sqlx::Error> for StoreError {
     /// What trying again cannot change is damage; the rest is a store that may heal.
     fn from(error: sqlx::Error) -> Self {
         use sqlx::error::ErrorKind;
+        let code = error.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
+        // PostgreSQL's, with what they mean to who runs the server.
+        let cure = match code.as_deref() {
+            Some("23505") => {
+                "numbers are given out twice, because a sequence is behind its table: start keyferry again, which compares them and \
+                 says what to do; nothing is damaged"
+            }
+            Some("42501") => "GRANT it to the role that keyferry connects as; when started, keyferry says how",
+            Some("25006") => "the database is read-only: keyferry goes on as soon as it is not",
+            Some("55P03") => {
+                "another session holds a lock that requests wait for: SELECT * FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            }
+            _ => "",
+        };
+        if !cure.is_empty() {
+            return Self::Unavailable { reason: format!("{error}; {cure}") };
+        }
         let lasting = match &error {
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)

@@ -177,7 +177,10 @@ impl Core {
         let retry = |core: &Self| Outcome::Said(Say::Release { due_at: later(core.clock.now(), core.poll) });
         let Ok(children) = self.store.children(&work.run).await else { return retry(self) };
         let Some(child) = children.into_iter().find(|child| child.frame == frame && child.visit == visit) else {
-            let cause = format!("there is no workflow {} in this version of keyferry", work.name);
+            let cause = format!(
+                "there is no workflow {} in this installation of keyferry: install its definition, then retry",
+                work.name
+            );
             let end = ChildEnd::Failed { error: "Keyferry.UnknownWorkflow".to_owned(), cause };
             return EventKind::ChildEnded { frame, visit, child: String::new(), end }.into();
         };
@@ -210,7 +213,10 @@ impl Core {
             return Outcome::Said(Say::Release { due_at: later(now, self.poll) });
         };
         let Some(step) = self.steps.get(&work.name).cloned() else {
-            let cause = format!("no step {} is registered in this version of keyferry", work.name);
+            let cause = format!(
+                "no step {} is registered in this version of keyferry: run the version that has it, then retry",
+                work.name
+            );
             return EventKind::StepFailed { frame, visit, error: "Keyferry.UnknownStep".to_owned(), cause }.into();
         };
         let (enterprise, workflow, state) = match self.place(&work.run, frame, visit).await {

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use aws_sdk_kms::{Client, primitives::Blob};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyferry::{
-    engine::Standing,
+    engine::{Actor, Standing},
     keys::import::{Algorithm, Opened},
     sandbox::{FaultKind, FaultRule},
     worker::{Clock as _, SystemClock},
@@ -166,6 +166,7 @@ async fn nothing_is_asked_for_when_nothing_is_gone_and_an_input_that_cannot_be_m
     let it = Imported::new().await;
     let run = it.start("reimport", json!({})).await;
     assert_eq!(it.ended(&run).await.output.unwrap()["any"], false);
+    let engineer = Actor { name: "an engineer".to_owned(), role: "engineer".to_owned() };
     let elsewhere = format!("arn:aws:kms:{WEST}:127450652264:key/93302c1f-1a71-4c07-a2bf-c6fbe0d245e1");
     for input in [
         json!({ "drills": true }),
@@ -186,6 +187,10 @@ async fn nothing_is_asked_for_when_nothing_is_gone_and_an_input_that_cannot_be_m
             SystemClock.sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(seen.as_deref(), Some("Keyferry.BadInput"), "{input}");
+        it.vendor.service.cancel(&run, engineer.clone(), "the input is wrong").await.unwrap();
     }
+    // The last one, cancelled and started with its input put right, asks for the keys.
+    let run = it.start("reimport", every(30)).await;
+    it.vendor.until(&run, |view| view.waiting_for.iter().any(|wait| wait.form.as_deref() == Some("key-import"))).await;
     it.vendor.stop().await;
 }

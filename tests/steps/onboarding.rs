@@ -220,6 +220,10 @@ fn every_shipped_definition_loads_and_names_only_what_there_is() {
 async fn an_onboarding_runs_from_regions_to_a_clean_report() {
     let stage = Stage::set().await;
     let keys = &stage.keys["keys"];
+    // Before it nothing says which keys to expect, and an audit says that an onboarding has to end first.
+    let too_early = stage.world.to_its_end("audit", &json!({})).await.unwrap_err();
+    assert_eq!(too_early.error, "Keyferry.NoCustody");
+    assert!(too_early.cause.contains("Finish an onboarding first"), "{too_early}");
     let mut runner = Runner::new(&stage.world, answers(vec![json!({ "keys": keys })]));
     let output = runner.drive("customer-managed", json!({})).await;
     assert_eq!(output["summary"]["conclusion"], "compliant", "{output:#}");

@@ -9,12 +9,14 @@
 //! go, what the process had claimed is free at once, long before its leases pass.
 
 mod commit;
+mod ground;
 mod letters;
 mod open;
 mod parts;
 mod pool;
 mod presence;
 mod read;
+mod session;
 mod silence;
 mod sql;
 #[cfg(test)]
@@ -37,7 +39,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{StoreError, known::Known};
-use pool::{Body, Ended, Pool};
+use pool::{Body, Crowd, Ended, Pool};
+use session::Session;
 use silence::{Silence, silent};
 
 /// Connections for commits and claims. One commit is under way at a time in a worker; the others are for people and claims.
@@ -63,6 +66,7 @@ struct Inner {
     /// The URL without what is secret.
     place: String,
     options: PgConnectOptions,
+    session: Session,
     reads: Pool,
     writes: Pool,
     renewals: Pool,
@@ -87,9 +91,10 @@ impl std::fmt::Debug for PostgresStore {
 }
 
 impl Inner {
-    fn new(place: String, options: PgConnectOptions) -> Self {
+    fn new(place: String, options: PgConnectOptions, session: Session) -> Self {
         let silence = Silence::default();
-        let pool = |most| Pool::new(options.clone(), silence.clone(), most);
+        let crowd = Crowd::default();
+        let pool = |most| Pool::new((options.clone(), session.clone()), silence.clone(), most, &crowd);
         Self {
             place,
             reads: pool(READERS),
@@ -97,6 +102,7 @@ impl Inner {
             renewals: pool(RENEWERS),
             aside: pool(ASIDE),
             options,
+            session,
             silence,
             known: Known::default(),
             tell: Arc::default(),

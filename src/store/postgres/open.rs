@@ -1,4 +1,4 @@
-//! Opening: what the server must be, the session's settings and their check, the migrations.
+//! Opening: what the server must be, where its installation is, the migrations.
 
 use std::{
     path::PathBuf,
@@ -11,7 +11,11 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use super::{Inner, PostgresStore, pool::in_time};
+use super::{
+    Inner, PostgresStore, ground,
+    pool::in_time,
+    session::{self, Session},
+};
 use crate::store::{StoreError, error::newer};
 
 /// Server versions that are known to do: `server_version_num`.
@@ -24,34 +28,6 @@ const LOCKED: &str = "SELECT pid = pg_backend_pid() AS own FROM pg_locks WHERE l
 /// How long a server may take to see that a connection has gone.
 const GOODBYE: Duration = Duration::from_secs(5);
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
-
-/// Each statement of keyferry's touches few rows of tables that grow: the planner is told to go by indexes whatever its
-/// statistics say, and to plan a statement once.
-const SETTINGS: &[(&str, &str)] = &[
-    ("statement_timeout", "10s"),
-    ("lock_timeout", "3s"),
-    ("idle_in_transaction_session_timeout", "15s"),
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "20000"),
-    ("client_min_messages", "warning"),
-    ("default_transaction_isolation", "read committed"),
-    ("plan_cache_mode", "force_generic_plan"),
-    ("jit", "off"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];
-/// Those that are read back. The others are left to what the system offers: a Unix socket has no keepalive.
-const READ_BACK: &[&str] = &["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
-
-/// Gives a session its settings. By statement and not in the startup packet, which poolers do not pass on.
-pub(super) async fn settle(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let all: String = SETTINGS.iter().map(|(name, value)| format!("SET {name} = '{value}';")).collect();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(all)).execute(connection).await?;
-    Ok(())
-}
 
 /// What a URL names, without its password.
 pub(crate) fn place(options: &PgConnectOptions) -> String {
@@ -86,20 +62,69 @@ impl PostgresStore {
             );
         }
         let unfit = |reason: String| StoreError::Unfit { path: PathBuf::from(&place), reason };
-        let connect = async || in_time(options.connect()).await.map_err(|error| told(&options, &place, &error));
+        let connect = async || {
+            let mut made = in_time(options.connect()).await.map_err(|error| told(&options, &place, &error))?;
+            let settings = sqlx::raw_sql(sqlx::AssertSqlSafe(session::settings())).execute(&mut made);
+            in_time(settings).await.map_err(|error| refused(&place, error))?;
+            Ok::<_, StoreError>(made)
+        };
         let (one, mut connection) = (connect().await?, connect().await?);
         check_sessions(one, &mut connection).await?.map_err(unfit)?;
         check_server(&mut connection).await?.map_err(unfit)?;
-        sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut connection).await?;
-        MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(version) => unfit(newer(version)),
-            other => unfit(other.to_string()),
-        })?;
-        settle(&mut connection).await?;
-        check_settings(&mut connection).await?.map_err(unfit)?;
+        session::check(&mut connection).await?.map_err(unfit)?;
+        let (schema, begun) = ground::schema(&mut connection).await?.map_err(unfit)?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(session::pin(&schema))).execute(&mut connection).await?;
+        if begun {
+            ground::privileges(&mut connection, &schema).await?.map_err(unfit)?;
+        }
+        bring_up_to_date(&mut connection).await?.map_err(unfit)?;
+        ground::privileges(&mut connection, &schema).await?.map_err(unfit)?;
+        ground::sequences(&mut connection, &schema).await?.map_err(unfit)?;
+        let installation = sqlx::query_scalar("SELECT id FROM installation").persistent(false);
+        let session = Session { schema, installation: installation.fetch_one(&mut connection).await? };
         // No error of a goodbye changes what was found.
         let _: Result<(), sqlx::Error> = connection.close().await;
-        Ok(Self::start(Inner::new(place, options)))
+        Ok(Self::start(Inner::new(place, options, session)))
+    }
+}
+
+/// Makes the tables, or what is new in them. Who is not their owner needs no more than that they are as this version has them.
+async fn bring_up_to_date(connection: &mut PgConnection) -> Result<Verdict, StoreError> {
+    let made = sqlx::query_as::<_, (i64, Vec<u8>)>(
+        "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
+    );
+    match made.persistent(false).fetch_all(&mut *connection).await {
+        Ok(made)
+            if made
+                .iter()
+                .map(|(version, sum)| (*version, &sum[..]))
+                .eq(MIGRATIONS.iter().map(|one| (one.version, &*one.checksum))) =>
+        {
+            return Ok(Ok(()));
+        }
+        Ok(_) => {}
+        Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01")) => {}
+        Err(error) => return Err(error.into()),
+    }
+    sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut *connection).await?;
+    Ok(MIGRATIONS.run(connection).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::VersionMissing(version) => newer(version),
+        other => ground::not_owner(&other).unwrap_or_else(|| other.to_string()),
+    }))
+}
+
+/// Why a session may not have its settings: some are for superusers alone to give.
+fn refused(place: &str, error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::Database(error) if error.code().as_deref() == Some("42501") => StoreError::Unfit {
+            path: PathBuf::from(place),
+            reason: format!(
+                "{error}: the role or the database has a setting that keyferry cannot work with and may not change. With \
+                 session_replication_role = replica triggers do not run: ALTER ROLE … RESET session_replication_role, and the same \
+                 of the database"
+            ),
+        },
+        error => error.into(),
     }
 }
 
@@ -142,7 +167,7 @@ fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
 
 type Verdict = Result<(), String>;
 
-async fn shown(connection: &mut PgConnection, setting: &str) -> Result<String, sqlx::Error> {
+pub(super) async fn shown(connection: &mut PgConnection, setting: &str) -> Result<String, sqlx::Error> {
     let found: String =
         sqlx::query_scalar("SELECT current_setting($1)").bind(setting).persistent(false).fetch_one(connection).await?;
     Ok(found)
@@ -164,16 +189,11 @@ async fn check_server(connection: &mut PgConnection) -> Result<Verdict, StoreErr
     if standby {
         return Ok(Err("the server is a standby and cannot be written to: name the primary".to_owned()));
     }
-    for (setting, good) in [
-        ("fsync", &["on"][..]),
-        ("full_page_writes", &["on"]),
-        ("synchronous_commit", &["on", "remote_write", "remote_apply"]),
-    ] {
+    for setting in ["fsync", "full_page_writes"] {
         let found = shown(connection, setting).await?;
-        if !good.contains(&found.as_str()) {
+        if found != "on" {
             return Ok(Err(format!(
-                "{setting} is {found}: what is acknowledged would be lost with the server; set it to {}",
-                good.join(" or ")
+                "{setting} is {found}: what is acknowledged would be lost with the server; set it to on"
             )));
         }
     }
@@ -213,16 +233,6 @@ async fn locked(connection: &mut PgConnection, session: i32) -> Result<Option<bo
     let text = sqlx::AssertSqlSafe(format!("{LOCKED} {session}"));
     let row = in_time(sqlx::raw_sql(text).fetch_optional(connection)).await?;
     row.map(|row| row.try_get("own")).transpose()
-}
-
-async fn check_settings(connection: &mut PgConnection) -> Result<Verdict, StoreError> {
-    for (name, wanted) in SETTINGS.iter().filter(|(name, _)| READ_BACK.contains(name)) {
-        let found = shown(connection, name).await?;
-        if found != *wanted {
-            return Ok(Err(format!("{name} is {found} and would not become {wanted}")));
-        }
-    }
-    Ok(Ok(()))
 }
 
 #[cfg(test)]

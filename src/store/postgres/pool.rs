@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,11 +17,13 @@ use futures_util::future::BoxFuture;
 use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{open::settle, silence::Silence};
+use super::{session::Session, silence::Silence};
 use crate::store::{self, StoreError};
 
 /// What the server has for one statement (its own limit is ten seconds), and what is waited for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
+/// Between two tries to get a connection where there are too few.
+const ROOM: Duration = Duration::from_millis(20);
 /// Transactions that were taken back because of another one are tried again so often.
 const TRIES: u32 = 6;
 
@@ -96,16 +98,60 @@ pub(super) enum Ended<T> {
     Unanswered(T, StoreError),
 }
 
+/// Whether the session has a setting that it has kept from a time when the database was read-only: a new one may be better.
+fn is_stale(setback: &Setback) -> bool {
+    matches!(setback, Setback::Database(error) if has_code(error, "25006"))
+}
+
+/// Whether the server, the database or the role has no connection left.
+fn is_crowded(setback: &Setback) -> bool {
+    matches!(setback, Setback::Database(error) if has_code(error, "53300"))
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(code))
+}
+
+type Idle = Arc<Mutex<Vec<PgConnection>>>;
+
+/// What the pools of a process have idle. Where the server allows fewer connections than they would have, they make room for each
+/// other.
+#[derive(Clone, Default)]
+pub(super) struct Crowd {
+    idle: Arc<Mutex<Vec<Idle>>>,
+    told: Arc<AtomicBool>,
+}
+
+impl Crowd {
+    fn join(&self) -> Idle {
+        let idle = Idle::default();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&idle));
+        idle
+    }
+
+    /// Closes every connection that lies idle.
+    fn make_room(&self, error: &StoreError) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "the server allows fewer connections than keyferry would use: work waits for them");
+        }
+        for idle in self.idle.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Pool(Arc<Inner>);
 
 struct Inner {
     options: PgConnectOptions,
+    session: Session,
+    crowd: Crowd,
     silence: Silence,
     /// Most connections, for messages.
     most: usize,
     room: Arc<Semaphore>,
-    idle: Mutex<Vec<PgConnection>>,
+    idle: Idle,
     lent: AtomicU64,
     waited_us: AtomicU64,
 }
@@ -130,17 +176,25 @@ impl Lent {
 
 /// What is asked of the server, if it answers within the patience there is.
 pub(super) async fn in_time<T>(what: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(PATIENCE, what).await.unwrap_or_else(|_| {
-        let said = format!("the database has not answered for {} seconds", PATIENCE.as_secs());
-        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said)))
-    })
+    tokio::time::timeout(PATIENCE, what).await.unwrap_or_else(|_| Err(unanswered()))
+}
+
+fn unanswered() -> sqlx::Error {
+    let said = format!("the database has not answered for {} seconds", PATIENCE.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said))
 }
 
 impl Pool {
-    pub(super) fn new(options: PgConnectOptions, silence: Silence, most: usize) -> Self {
+    pub(super) fn new(
+        (options, session): (PgConnectOptions, Session),
+        silence: Silence,
+        most: usize,
+        crowd: &Crowd,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(most));
         let (lent, waited_us) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { options, silence, most, room, idle: Mutex::default(), lent, waited_us }))
+        let (idle, crowd) = (crowd.join(), crowd.clone());
+        Self(Arc::new(Inner { options, session, crowd, silence, most, room, idle, lent, waited_us }))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
@@ -189,25 +243,41 @@ impl Pool {
             Ok(Err(_)) => return Err(unavailable("the store is closed".to_owned())),
             Err(_) => return Err(unavailable(format!("all {} connections are in use", self.0.most))),
         };
-        let idle = self.idle().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => self.connect().await?,
+        let asked = Instant::now();
+        let connection = loop {
+            let idle = self.idle().pop();
+            if let Some(connection) = idle {
+                break connection;
+            }
+            match self.connect().await {
+                Ok(connection) => break connection,
+                Err(setback) if is_crowded(&setback) => {
+                    let error = StoreError::from(setback);
+                    if asked.elapsed() > PATIENCE {
+                        return Err(error.into());
+                    }
+                    self.0.crowd.make_room(&error);
+                    super::pause(ROOM).await;
+                }
+                Err(setback) => return Err(setback),
+            }
         };
         Ok(Lent { pool: self.clone(), connection: Some(connection), _permit: permit })
     }
 
     /// A connection with the session's settings.
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+    async fn connect(&self) -> Result<PgConnection, Setback> {
         let asked = self.0.silence.ask();
-        let made = in_time(async {
+        let made = tokio::time::timeout(PATIENCE, async {
             let mut connection = self.0.options.connect().await?;
-            settle(&mut connection).await?;
-            Ok(connection)
+            self.0.session.settle(&mut connection).await?;
+            Ok::<_, Setback>(connection)
         });
-        let connection = made.await?;
-        asked.answered();
-        Ok(connection)
+        let connection = made.await.unwrap_or_else(|_| Err(unanswered().into()));
+        if connection.as_ref().err().is_none_or(|setback| !setback.is_cut()) {
+            asked.answered();
+        }
+        connection
     }
 
     /// Says one statement.
@@ -258,6 +328,10 @@ impl Pool {
                         }
                         retried = true;
                     }
+                    Err(setback) if is_stale(&setback) => {
+                        pool.distrust();
+                        return Err(setback);
+                    }
                     outcome => {
                         lent.give_back();
                         return outcome;
@@ -302,7 +376,7 @@ impl Pool {
         let value = match self.run(connection, body).await {
             Ok(value) => value,
             Err(setback) => {
-                if setback.is_cut() {
+                if setback.is_cut() || is_stale(&setback) {
                     self.distrust();
                 } else if self.say(connection, "ROLLBACK").await.is_ok() {
                     lent.give_back();

@@ -12,7 +12,7 @@ use sqlx::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{PostgresStore, pause, pool::Setback, sql, text::kept};
+use super::{PostgresStore, pause, pool::Setback, session::Session, sql, text::kept};
 use crate::store::{StoreError, row::Stored as _};
 
 /// Who is found absent is looked at once more after this: a process whose connection was cut has so long to come back.
@@ -32,7 +32,7 @@ impl PostgresStore {
         *self.inner.owner.lock().unwrap_or_else(PoisonError::into_inner) = owner.to_owned();
         let (first, held) = oneshot::channel();
         let told = std::sync::Arc::clone(&self.inner.told);
-        let task = stay(self.inner.options.clone(), owner.to_owned(), told, first);
+        let task = stay((self.inner.options.clone(), self.inner.session.clone()), owner.to_owned(), told, first);
         self.keep_task(tokio::spawn(task).abort_handle());
         let gone = |_| StoreError::Unavailable { reason: "the store was closed".to_owned() };
         held.await.map_err(gone)?
@@ -81,7 +81,7 @@ impl PostgresStore {
 
 /// Stays present. `first` hears of the first success, or why there can be none.
 async fn stay(
-    options: PgConnectOptions,
+    (options, session): (PgConnectOptions, Session),
     owner: String,
     told: std::sync::Arc<Notify>,
     first: oneshot::Sender<Result<(), StoreError>>,
@@ -93,6 +93,15 @@ async fn stay(
         .max_lifetime(None)
         .acquire_timeout(PULSE_WAIT)
         .test_before_acquire(true)
+        .after_connect(move |connection, _| {
+            let session = session.clone();
+            Box::pin(async move {
+                session.settle(connection).await.map_err(|setback| match setback {
+                    Setback::Database(error) => error,
+                    Setback::Store(error) => sqlx::Error::Configuration(error.into()),
+                })
+            })
+        })
         .connect_lazy_with(options);
     let mut first = Some(first);
     loop {

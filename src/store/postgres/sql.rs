@@ -53,6 +53,7 @@ pub(super) const OUTBOX_NEXT: &str = include_str!("queries/outbox_next.sql");
 pub(super) const PRESENCE: &str = include_str!("queries/presence.sql");
 pub(super) const PROBE_DROP: &str = include_str!("queries/probe_drop.sql");
 pub(super) const PROBE_MAKE: &str = include_str!("queries/probe_make.sql");
+pub(super) const PROBE_TOUCH: &str = include_str!("queries/probe_touch.sql");
 pub(super) const RECORD: &str = include_str!("queries/record.sql");
 pub(super) const RECORDS_PAGE: &str = include_str!("queries/records_page.sql");
 pub(super) const REMOVE_WORK: &str = include_str!("queries/remove_work.sql");
@@ -129,6 +130,7 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("presence", PRESENCE),
     ("probe_drop", PROBE_DROP),
     ("probe_make", PROBE_MAKE),
+    ("probe_touch", PROBE_TOUCH),
     ("record", RECORD),
     ("records_page", RECORDS_PAGE),
     ("remove_work", REMOVE_WORK),

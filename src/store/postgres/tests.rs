@@ -1,4 +1,5 @@
 mod faults;
+mod ground;
 mod plans;
 pub(crate) mod proxy;
 mod server;
@@ -79,20 +80,6 @@ async fn history_and_payloads_refuse_change_and_deletion() {
     assert!(refused.to_string().contains("never change"), "{refused}");
     let text = format!("{{\"at\":\"{hash}\"}}");
     assert!(read::bodies(&mut connection, [text.as_str()].into_iter()).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_server_that_is_not_durable_is_refused() {
-    let Some((database, store)) = fresh().await else { return };
-    store.close().await;
-    database.run("ALTER DATABASE {} SET synchronous_commit = off").await;
-    let refused = PostgresStore::open(database.url()).await.unwrap_err();
-    assert!(
-        matches!(&refused, StoreError::Unfit { reason, .. } if reason.contains("synchronous_commit is off")),
-        "{refused}"
-    );
-    database.run("ALTER DATABASE {} RESET synchronous_commit").await;
-    PostgresStore::open(database.url()).await.unwrap();
 }
 
 #[tokio::test]

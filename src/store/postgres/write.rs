@@ -388,9 +388,13 @@ impl Store for PostgresStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        // Several pages, so that a full disk shows; they are taken away again in the same transaction.
+        // Several pages, so that a full disk shows; they are taken away again in the same transaction. The locks are those of
+        // what requests do: where they would wait, so does this.
         self.write(|connection| {
             Box::pin(async move {
+                // Sooner over than a request's own patience, which is also what a silent server is known by.
+                sqlx::query("SET LOCAL lock_timeout = '1s'").execute(&mut *connection).await?;
+                sqlx::query(sql::PROBE_TOUCH).execute(&mut *connection).await?;
                 let row = sqlx::query(sql::PROBE_MAKE).fetch_one(&mut *connection).await?;
                 let n: i64 = row.try_get("n")?;
                 sqlx::query(sql::PROBE_DROP).bind(n).execute(connection).await?;

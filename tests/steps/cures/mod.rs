@@ -2,6 +2,7 @@
 
 mod audits;
 mod errors;
+mod installations;
 mod shell;
 mod steps;
 

@@ -67,8 +67,9 @@ async fn no_statement_walks_over_a_table_of_a_million_rows() {
     eprintln!("a million rows in each table took {:?}", began.elapsed());
     // As a session of keyferry's plans.
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    open::settle(&mut connection).await.unwrap();
-    for (name, statement) in sql::ALL {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(session::settings())).execute(&mut connection).await.unwrap();
+    // A lock has no plan.
+    for (name, statement) in sql::ALL.iter().filter(|(name, _)| *name != "probe_touch") {
         let found = plan(&mut connection, name, statement).await;
         assert!(!walks(&found), "{name}.sql walks over a whole table:\n{found}");
         for (of, index) in [

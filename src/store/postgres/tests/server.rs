@@ -36,6 +36,10 @@ impl Database {
         Some(database)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
@@ -64,7 +68,14 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (maintenance, name) = (self.maintenance.clone(), self.name.clone());
+        self.drop_with("");
+    }
+}
+
+impl Database {
+    /// Drops it, and then a role, if it is named.
+    pub(crate) fn drop_with(&self, role: &str) {
+        let (maintenance, name, role) = (self.maintenance.clone(), self.name.clone(), role.to_owned());
         // The test's own runtime may be ending.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -72,6 +83,10 @@ impl Drop for Database {
                 let mut connection = PgConnection::connect(&maintenance).await.expect("the server answers");
                 let statement = sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
                 sqlx::raw_sql(statement).execute(&mut connection).await.expect("the database is dropped");
+                if !role.is_empty() {
+                    let statement = sqlx::AssertSqlSafe(format!("DROP ROLE {role}"));
+                    sqlx::raw_sql(statement).execute(&mut connection).await.expect("the role is dropped");
+                }
             });
         });
         assert!(dropping.join().is_ok() || std::thread::panicking(), "a test database was left");
