@@ -20,7 +20,15 @@ const MOST: usize = 256;
 /// Time that stopped steps have to come to their next point of waiting.
 const LAST: Duration = Duration::from_secs(2);
 
+/// Pieces of work that may be executed for each slot, those included that wait for something outside.
+pub(super) const WAITING: usize = 8;
+
 impl Core {
+    /// How much may be executed at once. A step that waits has given its slot back, and still has a lease and memory.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.slots.saturating_mul(WAITING)
+    }
+
     /// Whether this process takes work.
     pub(super) fn claiming(&self) -> bool {
         self.claims.load(Ordering::SeqCst)
@@ -111,7 +119,8 @@ async fn round(core: &Arc<Core>, ramp: &mut Ramp) -> DateTime<Utc> {
 /// As much room as one claim may fill, up to `most`.
 fn room(core: &Core, most: usize) -> Vec<OwnedSemaphorePermit> {
     let mut permits = Vec::new();
-    while permits.len() < most.min(MOST)
+    let most = most.min(MOST).min(core.most_at_once().saturating_sub(*core.executing.borrow()));
+    while permits.len() < most
         && let Ok(permit) = Arc::clone(&core.room).try_acquire_owned()
     {
         permits.push(permit);

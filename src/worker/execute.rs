@@ -4,6 +4,7 @@ use std::{
     any::Any,
     future::poll_fn,
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
@@ -33,6 +34,9 @@ use crate::{
 
 /// How long work of a run that cannot be read is left alone.
 const DAMAGED: Duration = Duration::from_secs(60);
+
+/// How long a step has its slot for itself.
+const BUSY: Duration = Duration::from_millis(250);
 
 /// The last tries before a step is parked for killing its process, which it makes alone among its kind.
 const ALONE: u32 = 3;
@@ -134,7 +138,8 @@ impl Core {
         let claim = Arc::new(Claim::new(&work, now));
         core.held.add(&claim);
         tokio::spawn(async move {
-            let outcome = core.come_of(&work, &claim).await;
+            let mut permit = Some(permit);
+            let outcome = core.come_of(&work, &claim, &mut permit).await;
             core.settle(&work, &claim, outcome, permit).await;
             core.held.remove(&claim);
             drop(counted);
@@ -145,12 +150,17 @@ impl Core {
         });
     }
 
-    async fn come_of(self: &Arc<Self>, work: &ClaimedWork, claim: &Arc<Claim>) -> Outcome {
+    async fn come_of(
+        self: &Arc<Self>,
+        work: &ClaimedWork,
+        claim: &Arc<Claim>,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> Outcome {
         let visit = work.visit;
         let frame = FrameId::try_from(work.frame).unwrap_or(0);
         match work.kind {
             WorkKind::Step => {
-                let outcome = self.step(work, claim, frame).instrument(span_of(work)).await;
+                let outcome = self.step(work, claim, frame, permit).instrument(span_of(work)).await;
                 let (word, error) = outcome.words();
                 self.meters.step_came_to(&work.name, word, error);
                 outcome
@@ -197,7 +207,13 @@ impl Core {
         }
     }
 
-    async fn step(self: &Arc<Self>, work: &ClaimedWork, claim: &Arc<Claim>, frame: FrameId) -> Outcome {
+    async fn step(
+        self: &Arc<Self>,
+        work: &ClaimedWork,
+        claim: &Arc<Claim>,
+        frame: FrameId,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> Outcome {
         let visit = work.visit;
         let now = self.clock.now();
         if work.crashes >= self.crash_limit {
@@ -250,7 +266,11 @@ impl Core {
         // Most steps wait for something, and do so on a task of their own; one that is done at once needs none.
         let outcome = match poll_fn(|context| Poll::Ready(code.as_mut().poll(context))).await {
             Poll::Ready(done) => finished(done, work, frame, self.clock.now()),
-            Poll::Pending => self.attend(tokio::spawn(code), work, claim, frame).await,
+            Poll::Pending => {
+                let running = tokio::spawn(code);
+                let attended = self.attend(running, work, claim, frame);
+                self.lend_slot(permit, attended).await
+            }
         };
         fail_point!("step::after_effect");
         let took = self.clock.now().signed_duration_since(now).to_std().unwrap_or_default();
@@ -275,6 +295,22 @@ impl Core {
             Some((snapshot.header.enterprise.clone(), snapshot.header.workflow.clone(), found.state.clone()))
         })
         .await
+    }
+
+    /// Lets others have the slot of a step that waits for something outside of this process: what it waits for may be silent,
+    /// and a process whose slots were all held by silence would do nothing else.
+    async fn lend_slot<T>(&self, permit: &mut Option<OwnedSemaphorePermit>, step: impl Future<Output = T>) -> T {
+        let mut step = pin!(step);
+        tokio::select! {
+            biased;
+            outcome = &mut step => return outcome,
+            () = self.clock.sleep(BUSY) => {}
+        }
+        drop(permit.take());
+        if self.backlog.load(Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+        step.await
     }
 
     /// Waits for a running step, its time limit, a heartbeat that does not come or the loss of its lease.
@@ -334,9 +370,8 @@ impl Core {
         work: &ClaimedWork,
         claim: &Claim,
         outcome: Outcome,
-        permit: OwnedSemaphorePermit,
+        mut permit: Option<OwnedSemaphorePermit>,
     ) {
-        let mut permit = Some(permit);
         let mut wait = Duration::from_millis(50);
         loop {
             let healed = self.healed.notified();

@@ -1,6 +1,6 @@
 //! What people see of runs: put together from snapshot, work and children, so that a status never claims more than is there.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Attention, ErrorKind, HistoryRow, RunFilter, RunView, Service, ServiceError, Verification, Visit, WaitingFor,
+    core::{POLL_FLOOR, later},
     retrying,
 };
 use crate::{
@@ -429,19 +430,29 @@ impl Sight<'_> {
         self.work.get(&i64::try_from(frame.id).ok()?).copied()
     }
 
-    /// A live lease, or work that is due now.
+    /// A live lease: somebody executes it.
     fn is_working(&self, frame: &Frame) -> bool {
         matches!(frame.phase, Phase::Step { .. })
-            && self.work(frame).is_some_and(|work| {
-                work.lease_until.is_some_and(|until| until > self.now)
-                    || (!work.held && work.owner.is_none() && work.due_at.is_some_and(|due| due <= self.now))
-                    || (!work.held && work.lease_until.is_some_and(|until| until <= self.now))
-            })
+            && self.work(frame).is_some_and(|work| work.lease_until.is_some_and(|until| until > self.now))
+    }
+
+    /// Since when a step that is due has had no worker; `None` if it is not due. One that looks at AWS again and again is not
+    /// said to be queued for the moment that each look takes to begin.
+    fn queued_since(&self, work: &StoredWork) -> Option<DateTime<Utc>> {
+        let due = match work.owner {
+            // Whoever had it is gone.
+            Some(_) => work.lease_until,
+            None => work.due_at,
+        };
+        let patience = if work.waiting_for.is_some() { POLL_FLOOR } else { Duration::ZERO };
+        due.filter(|due| !work.held && later(*due, patience) <= self.now)
     }
 
     fn wait(&self, frame: &Frame) -> Option<WaitingFor> {
         let work = self.work(frame);
         let due = work.and_then(|work| work.due_at);
+        let queued =
+            work.filter(|_| matches!(frame.phase, Phase::Step { .. })).and_then(|work| self.queued_since(work));
         let (on, what, form, until) = match &frame.phase {
             Phase::Form { form, until } => {
                 let role = self.service.core.forms.role(form).unwrap_or_else(|| "engineer".to_owned());
@@ -453,6 +464,9 @@ impl Sight<'_> {
                 ("time".to_owned(), format!("the next try of {}", frame.state), None, Some(*until))
             }
             Phase::Child { workflow, until } => ("child".to_owned(), format!("the run of {workflow}"), None, *until),
+            Phase::Step { step, .. } if queued.is_some() => {
+                ("worker".to_owned(), format!("a worker for the step {step}"), None, None)
+            }
             Phase::Step { step, due_at } => match work.and_then(|work| work.waiting_for.clone()) {
                 Some(what) => ("aws".to_owned(), what, None, due),
                 None if *due_at > self.now => {
@@ -464,7 +478,7 @@ impl Sight<'_> {
                 return None;
             }
         };
-        let since = work.map_or(frame.entered_at, |work| work.since);
+        let since = queued.unwrap_or_else(|| work.map_or(frame.entered_at, |work| work.since));
         let run = self.snapshot.header.run.clone();
         let visit = Visit::of(&run, frame.id, frame.visit);
         let shown = work.filter(|_| form.is_some()).map(|work| super::shown(&work.input)).unwrap_or_default();
@@ -521,6 +535,15 @@ fn summary(view: &RunView) -> String {
         Standing::Waiting => view.waiting_for.first().map_or_else(
             || "waits".to_owned(),
             |first| {
+                if first.on == "worker" {
+                    let more = more(view.waiting_for.len());
+                    let since = stamp(first.since);
+                    return format!(
+                        "is queued since {since}: {} has no worker yet{more}{}",
+                        first.state,
+                        retrying::words(view)
+                    );
+                }
                 let until = first.until.map(|until| format!(" until {}", stamp(until))).unwrap_or_default();
                 let more = more(view.waiting_for.len());
                 format!("waits for {} since {}{until}{more}{}", first.what, stamp(first.since), retrying::words(view))

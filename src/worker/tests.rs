@@ -10,6 +10,7 @@ mod random;
 mod recovery;
 mod retries;
 mod sharing;
+mod silence;
 mod steps;
 
 use std::{

@@ -336,7 +336,10 @@ impl Room<'_> {
         if !self.claiming {
             return None;
         }
-        self.permits.pop().or_else(|| Arc::clone(&self.core.room).try_acquire_owned().ok())
+        self.permits.pop().or_else(|| {
+            let room = *self.core.executing.borrow() < self.core.most_at_once();
+            room.then(|| Arc::clone(&self.core.room).try_acquire_owned().ok()).flatten()
+        })
     }
 }
 

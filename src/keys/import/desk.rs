@@ -329,7 +329,11 @@ impl Desk {
                 Ok(_) => return,
                 Err(error) if error.kind == ErrorKind::Conflict => {
                     let over = match self.0.service.run(run).await {
-                        Ok(view) => view.ended_at.is_some() || !view.working_in.is_empty(),
+                        Ok(view) => {
+                            let moves =
+                                !view.working_in.is_empty() || view.waiting_for.iter().any(|wait| wait.on == "worker");
+                            view.ended_at.is_some() || moves
+                        }
                         Err(_) => false,
                     };
                     if over && error.code == "form-not-open" {

@@ -152,7 +152,7 @@ impl World {
         config.worker.concurrency = 2 + usize::try_from(dice.below(3)).unwrap_or(0);
         config.worker.lease_s = 20;
         let mut checker = Checker::new(Arc::clone(&hub), known);
-        checker.concurrency = config.worker.concurrency;
+        checker.concurrency = config.worker.concurrency * crate::worker::claims::WAITING;
         checker.calm = calm;
         checker.canary = format!("canary-{:016x}", dice.number());
         let canary = checker.canary.clone();

@@ -230,12 +230,7 @@ async fn a_database_that_was_read_only_is_written_to_at_the_next_try() {
         });
         assert!(futures_util::future::join_all(tries).await.iter().all(Result::is_err));
     }
-    let mut connection = PgConnection::connect(owned.database.url()).await.unwrap();
-    let reset = format!(
-        "SET default_transaction_read_only = off; ALTER DATABASE {} RESET default_transaction_read_only",
-        owned.database.name()
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(reset)).execute(&mut connection).await.unwrap();
+    owned.database.run("ALTER DATABASE {} RESET default_transaction_read_only").await;
     store.probe().await.unwrap();
     assert_eq!(store.commit(Arc::from([conformance::start("r")])).await, Ok(vec![Ok(())]));
 }
