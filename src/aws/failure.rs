@@ -8,6 +8,7 @@ use std::error::Error;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::breaker::NotAsked;
 use crate::{telemetry::with_causes, worker::StepError};
 
 /// A call that failed.
@@ -78,6 +79,13 @@ where
             cause: format!("{tried}: AWS answered {code}: {said}"),
         };
     }
+    if let Some(refused) = not_asked(error) {
+        return Failure {
+            code: None,
+            error: "Keyferry.Unavailable",
+            cause: format!("{tried}: AWS was not asked: {refused}"),
+        };
+    }
     let said = with_causes(error);
     // A role that may not be assumed comes out as a dispatch failure of the call that needed it.
     let name = if said.contains("AccessDenied") || said.contains("UnrecognizedClient") {
@@ -90,6 +98,11 @@ where
         error: name,
         cause: format!("{tried}: no answer from AWS, so whether it took effect is unknown: {said}"),
     }
+}
+
+/// Why a call was not made at all.
+fn not_asked(error: &dyn Error) -> Option<&NotAsked> {
+    std::iter::successors(error.source(), |error| (*error).source()).find_map(|error| error.downcast_ref())
 }
 
 fn name_of(code: &str) -> &'static str {

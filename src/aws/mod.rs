@@ -6,6 +6,7 @@
 //! something go out once: the SDK would retry a lost reply without knowing that the first call took effect, so the
 //! step looks first when it is run again.
 
+mod breaker;
 mod elsewhere;
 mod failure;
 mod jurisdiction;
@@ -22,6 +23,8 @@ use aws_smithy_async::{rt::sleep::TokioSleep, time::SharedTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
+
+use breaker::Breakers;
 
 pub use elsewhere::Elsewhere;
 pub use failure::{Failure, failure};
@@ -53,6 +56,7 @@ pub struct Aws {
     elsewhere: Option<Elsewhere>,
     /// By role and region.
     assumed: Mutex<HashMap<(String, String), Dated>>,
+    breakers: Breakers,
 }
 
 /// The configuration of an assumed role and the time at which it was made.
@@ -67,6 +71,7 @@ impl Aws {
         Self {
             config: options.config.cloned().unwrap_or_default(),
             http: options.http,
+            breakers: Breakers::new(options.time.clone()),
             time: options.time,
             elsewhere: options.elsewhere,
             assumed: Mutex::new(HashMap::new()),
@@ -78,7 +83,16 @@ impl Aws {
     /// # Errors
     /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
     pub async fn kms(&self, region: &str) -> Result<aws_sdk_kms::Client, StepError> {
-        Ok(kms_client(&self.vendor(region).await?, region))
+        let config = kms_config(&self.vendor(region).await?, region);
+        Ok(aws_sdk_kms::Client::from_conf(config.interceptor(self.breakers.at("KMS", region)).build()))
+    }
+
+    /// Where AWS is silent, as a metric.
+    ///
+    /// # Errors
+    /// A name that Prometheus does not take: a mistake in this module.
+    pub fn silence(&self) -> Result<prometheus::GaugeVec, prometheus::Error> {
+        self.breakers.gauge()
     }
 
     /// The vendor's account in a region's partition; none if the configuration names none.
@@ -96,7 +110,8 @@ impl Aws {
     /// # Errors
     /// `Keyferry.UnsupportedRegion`: the configuration has no place of the vendor for it.
     pub async fn rds(&self, region: &str) -> Result<aws_sdk_rds::Client, StepError> {
-        Ok(aws_sdk_rds::Client::new(&self.vendor(region).await?))
+        let config = aws_sdk_rds::config::Builder::from(&self.vendor(region).await?);
+        Ok(aws_sdk_rds::Client::from_conf(config.interceptor(self.breakers.at("RDS", region)).build()))
     }
 
     /// The SDK's configuration for another role, for example the customer's in the demo.
@@ -190,11 +205,14 @@ fn limits() -> TimeoutConfig {
 
 /// A KMS client over `config`, at the FIPS endpoint in GovCloud unless an endpoint of the operator's own is set.
 pub fn kms_client(config: &SdkConfig, region: &str) -> aws_sdk_kms::Client {
+    aws_sdk_kms::Client::from_conf(kms_config(config, region).build())
+}
+
+fn kms_config(config: &SdkConfig, region: &str) -> aws_sdk_kms::config::Builder {
     let own_endpoint = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_KMS").is_some();
     let fips = partition(region) == "aws-us-gov" && !own_endpoint;
     let builder = aws_sdk_kms::config::Builder::from(config);
-    let builder = if fips { builder.use_fips(true) } else { builder };
-    aws_sdk_kms::Client::from_conf(builder.build())
+    if fips { builder.use_fips(true) } else { builder }
 }
 
 /// The override for a call that creates something and has no idempotency token.

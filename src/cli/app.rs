@@ -196,6 +196,7 @@ impl App {
         .map_err(failed)?;
         let token = AdminToken::load_or_create(&options.data_dir).map_err(failed)?;
         let metrics = Metrics::new().map_err(failed)?;
+        metrics.show(aws.silence().map_err(failed)?).map_err(failed)?;
         let custody_check = Duration::from_secs(config.aws.custody_check_s).div_f64(speed.max(1.0));
         let cloud = keys::import::Cloud { aws, speed };
         let watched = test_cloud.is_some().then(|| cloud.clone());

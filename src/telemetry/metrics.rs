@@ -1,6 +1,8 @@
 //! The metrics of this process's HTTP side, and the page that all metrics are written on.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder, proto::MetricFamily};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder, core::Collector, proto::MetricFamily,
+};
 
 use super::{Families, process};
 
@@ -38,6 +40,14 @@ impl Metrics {
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(request_seconds.clone()))?;
         Ok(Self { registry, requests, request_seconds })
+    }
+
+    /// Shows what another part of the process measures.
+    ///
+    /// # Errors
+    /// Its name is taken.
+    pub fn show(&self, measured: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(measured))
     }
 
     /// Counts an answered request. `route` is the router's pattern, never the path itself: paths have no bound.

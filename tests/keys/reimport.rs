@@ -190,7 +190,7 @@ async fn nothing_is_asked_for_when_nothing_is_gone_and_an_input_that_cannot_be_m
         it.vendor.service.cancel(&run, engineer.clone(), "the input is wrong").await.unwrap();
     }
     // The last one, cancelled and started with its input put right, asks for the keys.
-    let run = it.start("reimport", every(30)).await;
+    let run = it.start("reimport", json!({ "drill": true, "every_days": 30, "agreed_with": "Dana" })).await;
     it.vendor.until(&run, |view| view.waiting_for.iter().any(|wait| wait.form.as_deref() == Some("key-import"))).await;
     it.vendor.stop().await;
 }
