@@ -70,14 +70,16 @@ impl Breakers {
 
     /// Where nothing answers, from now on.
     pub(super) fn gauge(&self) -> Result<GaugeVec, prometheus::Error> {
-        let help = "1 where a service of a region does not answer, so that calls are refused without being made";
+        let help = "Whether a service of a region is silent, so that calls are refused without being made";
         let open = GaugeVec::new(Opts::new("keyferry_aws_silent", help), &["service", "region"])?;
         Ok(self.0.open.get_or_init(|| open).clone())
     }
 
     /// What sees the attempts of a client.
     pub(super) fn at(&self, service: &'static str, region: &str) -> Breaker {
-        Breaker { breakers: self.clone(), service, region: region.to_owned() }
+        let breaker = Breaker { breakers: self.clone(), service, region: region.to_owned() };
+        breaker.place(|place, _| breaker.show(if place.unanswered < UNANSWERED { 0.0 } else { 1.0 }));
+        breaker
     }
 
     fn now(&self) -> DateTime<Utc> {

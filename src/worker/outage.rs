@@ -118,8 +118,9 @@ impl Core {
                 RecordsPage { enterprise: enterprise.to_owned(), collection: OUTAGES.to_owned(), limit: 200, cursor };
             let page = self.store.records(asked).await?;
             for record in page.items {
-                let outage: Outage =
-                    serde_json::from_value(record.body).map_err(|error| StoreError::corrupt("outage", error))?;
+                let outage: Outage = serde_json::from_value(record.body).map_err(|error| {
+                    StoreError::corrupt(format!("record {OUTAGES}/{} of {enterprise}", record.key), error)
+                })?;
                 if outage.is_open() {
                     open.insert(record.key, outage);
                 }

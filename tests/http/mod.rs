@@ -5,6 +5,7 @@ mod customer;
 mod disorder;
 mod enterprises;
 mod once;
+mod silence;
 mod verbs;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};

@@ -1,4 +1,11 @@
-use keyferry::engine::Standing;
+use std::time::Duration;
+
+use keyferry::{
+    aws::failure,
+    engine::Standing,
+    sandbox::{FaultKind, FaultRule},
+    worker::{Clock as _, SystemClock},
+};
 
 use super::{Server, page::Page};
 
@@ -82,4 +89,41 @@ async fn what_was_used_is_measured() {
     ] {
         assert!(page.value(name, labels) > 0.0, "{name}{labels:?} is nothing");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_region_is_on_the_page_and_is_not_asked_again_and_again() {
+    let server = Server::start().await;
+    let faults = server.sandbox.faults();
+    faults.add(FaultRule {
+        service: Some("kms".to_owned()),
+        action: Some("ListKeys".to_owned()),
+        nth: None,
+        remaining: None,
+        kind: FaultKind::LostReply,
+    });
+    let kms = server.aws.kms("us-west-2").await.unwrap();
+    let silent =
+        async || server.scrape().await.value("keyferry_aws_silent", &[("service", "KMS"), ("region", "us-west-2")]);
+    assert!(silent().await.abs() < f64::EPSILON);
+    let first = failure("list keys", &kms.list_keys().send().await.unwrap_err());
+    assert!(first.lost() && first.cause.contains("no answer from AWS"), "{}", first.cause);
+    let second = failure("list keys", &kms.list_keys().send().await.unwrap_err());
+    assert!(
+        second.lost() && second.cause.contains("AWS was not asked: KMS in us-west-2 has not answered since"),
+        "{}",
+        second.cause
+    );
+    assert!((silent().await - 1.0).abs() < f64::EPSILON);
+    // Another region answers meanwhile.
+    server.aws.kms("us-east-1").await.unwrap().list_aliases().send().await.unwrap();
+    faults.clear();
+    for _ in crate::support::patience::looks() {
+        if kms.list_keys().send().await.is_ok() {
+            assert!(silent().await.abs() < f64::EPSILON);
+            return;
+        }
+        SystemClock.sleep(Duration::from_millis(200)).await;
+    }
+    panic!("it is never asked again");
 }

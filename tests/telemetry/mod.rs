@@ -10,10 +10,12 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 use async_trait::async_trait;
 use keyferry::{
     access::Access,
+    aws::Aws,
     config::Config,
     engine::{Actor, Standing},
     forms::Forms,
     http::{AdminToken, Api, Limits, Machines, machines_router, router, serve},
+    sandbox::{Options, Sandbox},
     store::SqliteStore,
     telemetry::Metrics,
     worker::{
@@ -63,6 +65,8 @@ fn task(step: &str) -> Value {
 /// A server with its worker, over a store in a folder that is deleted with it.
 struct Server {
     service: Service,
+    aws: Aws,
+    sandbox: Sandbox,
     address: SocketAddr,
     database: PathBuf,
     _folder: tempfile::TempDir,
@@ -93,12 +97,24 @@ impl Server {
         .await
         .unwrap();
         let (stop, shutdown) = watch::channel(false);
+        let options = Options {
+            data: None,
+            speed: 1.0,
+            wall: Arc::new(|| SystemClock.now()),
+            default_account: "127450652264".to_owned(),
+            quotas: 1,
+        };
+        let sandbox = Sandbox::open(options).await.unwrap();
+        let aws = Aws::sandboxed(&config, &sandbox);
+        let metrics = Metrics::new().unwrap();
+        metrics.show(aws.silence().unwrap()).unwrap();
+        aws.rds("us-west-2").await.unwrap();
         let api = Api {
             access: Access::new(service.clone(), Arc::new(SystemClock), &config),
             service: service.clone(),
             config,
             token: AdminToken::from_secret(TOKEN),
-            metrics: Metrics::new().unwrap(),
+            metrics,
             workflows: Arc::default(),
             form_roles: Arc::new(BTreeMap::new()),
             shutdown: shutdown.clone(),
@@ -109,7 +125,7 @@ impl Server {
         let working = service.clone();
         tokio::spawn(async move { working.run_worker(shutdown, Duration::from_secs(5)).await });
         crate::support::add_dave(&service).await;
-        Self { service, address, database, _folder: folder, _stop: stop }
+        Self { service, aws, sandbox, address, database, _folder: folder, _stop: stop }
     }
 
     async fn get(&self, path: &str) -> (u16, String) {

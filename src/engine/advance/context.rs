@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::draft::Draft;
-use crate::engine::{Frame, FrameId, Payload, language::Context};
+use crate::engine::{Frame, FrameId, Payload, definition::Kind, language::Context};
 
 /// Where the Map item stands in the context object.
 const ITEM: &[&str] = &["Map", "Item", "Value"];
@@ -15,7 +15,7 @@ fn stamp(at: chrono::DateTime<chrono::Utc>) -> String {
 
 impl Draft<'_> {
     /// The context object as the frame sees it; empty where the definition never reads it. `Execution.Enterprise` is an
-    /// addition to the specification's members.
+    /// addition to the specification's members. A run is never redriven: what engineers retry is a state.
     pub fn context(&self, id: FrameId) -> Context<'_> {
         if !self.definition.reads_context {
             return Context::default();
@@ -26,6 +26,7 @@ impl Draft<'_> {
                 "Id": header.run,
                 "Name": header.run,
                 "Enterprise": header.enterprise,
+                "RedriveCount": 0,
                 "StartTime": stamp(header.started_at),
             },
             "StateMachine": { "Id": header.definition, "Name": header.workflow },
@@ -37,8 +38,10 @@ impl Draft<'_> {
                 "State".to_owned(),
                 json!({ "Name": frame.state, "EnteredTime": stamp(frame.entered_at), "RetryCount": retries }),
             );
-            members
-                .insert("Task".to_owned(), json!({ "Token": format!("{}.{}.{}", header.run, frame.id, frame.visit) }));
+            if self.state_of(id).is_some_and(|state| matches!(state.kind, Kind::Task { .. })) {
+                let token = format!("{}.{}.{}", header.run, frame.id, frame.visit);
+                members.insert("Task".to_owned(), json!({ "Token": token }));
+            }
             if let Some((index, item)) = self.item_of(id) {
                 members.insert("Map".to_owned(), json!({ "Item": { "Index": index } }));
                 lent.push((ITEM, item));

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::engine::{
     Actor, Definition, Event, EventKind, Outcome, Payload, Rejected, Script, Simulation, Snapshot, Status, advance,
-    simulate,
+    definition::context::MEMBERS, simulate,
 };
 
 pub(super) fn run(definition: Value, input: Value, script: Value) -> Simulation {
@@ -301,4 +301,30 @@ fn what_is_overdue_goes_where_its_state_catches_it_also_from_attention() {
     let (definition, snapshot) = in_attention(task(json!({})));
     let refused = advance(&definition, Some(&snapshot), &event(overdue(snapshot.frames[&0].visit)));
     assert!(matches!(refused, Err(Rejected::Illegal { .. })), "{refused:?}");
+}
+
+#[test]
+fn the_context_object_has_what_paths_are_checked_by() {
+    let item = machine(
+        "T",
+        json!({
+            "T": task(json!({"Parameters": {"seen.$": "$$"}, "ResultPath": "$.task", "Next": "P"})),
+            "P": {"Type": "Pass", "Parameters": {"task.$": "$.task.seen", "pass.$": "$$"}, "End": true},
+        }),
+    );
+    let map = json!({"Type": "Map", "ItemsPath": "$.x", "ItemProcessor": item, "End": true});
+    let ended = run(machine("M", json!({"M": map})), json!({"x": [1]}), json!({}));
+    let output = ended.output.unwrap();
+    let (of_task, of_pass) = (&output[0]["task"], &output[0]["pass"]);
+    let members = |value: &Value| -> Vec<String> {
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    let known: Vec<&str> = MEMBERS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(members(of_task), known);
+    assert_eq!(members(of_pass), known.iter().copied().filter(|name| *name != "Task").collect::<Vec<_>>());
+    for (name, of) in MEMBERS {
+        assert_eq!(members(&of_task[*name]), *of, "{name}");
+    }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::engine::language::{Problem, pointer_to};
 
 /// Members that a path can name, by the member that holds them. What lies deeper is the run's own data.
-const MEMBERS: &[(&str, &[&str])] = &[
-    ("Execution", &["Id", "Input", "Name", "StartTime"]),
+pub(in crate::engine) const MEMBERS: &[(&str, &[&str])] = &[
+    ("Execution", &["Enterprise", "Id", "Input", "Name", "RedriveCount", "StartTime"]),
     ("Map", &["Item"]),
     ("State", &["EnteredTime", "Name", "RetryCount"]),
     ("StateMachine", &["Id", "Name"]),

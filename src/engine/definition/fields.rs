@@ -169,7 +169,8 @@ fn list<'a>(value: &'a Value, pointer: &str, problems: &mut Vec<Problem>) -> &'a
     }
 }
 
-/// Predefined names (specification, appendix A): another name that begins with `States.` is refused.
+/// Predefined names (specification, appendix A). AWS takes others that begin with `States.` too, and so do definitions that
+/// were written for it; here nothing raises them, which is warned of.
 const PREDEFINED: &[&str] = &[
     "States.ALL",
     "States.HeartbeatTimeout",
@@ -189,6 +190,32 @@ const PREDEFINED: &[&str] = &[
     "States.Runtime",
 ];
 
+/// Warns of each name in an `ErrorEquals` that looks predefined and is not.
+pub(super) fn unknown_errors(value: &Value, pointer: &str, warnings: &mut Vec<Problem>) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let here = pointer_to(pointer, name);
+                let names = member.as_array().filter(|_| name == "ErrorEquals");
+                for (index, error) in names.into_iter().flatten().enumerate() {
+                    let error = error.as_str().unwrap_or_default();
+                    if error.starts_with("States.") && !PREDEFINED.contains(&error) {
+                        let reason = format!("`{error}` is none of the predefined errors: nothing raises it");
+                        warnings.push(Problem::new(pointer_to(&here, &index.to_string()), reason));
+                    }
+                }
+                unknown_errors(member, &here, warnings);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                unknown_errors(item, &pointer_to(pointer, &index.to_string()), warnings);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 fn error_names(object: &mut Object, is_last: bool, problems: &mut Vec<Problem>) -> Vec<String> {
     let pointer = object.at("ErrorEquals");
     let Some(value) = object.take("ErrorEquals") else {
@@ -203,13 +230,6 @@ fn error_names(object: &mut Object, is_last: bool, problems: &mut Vec<Problem>) 
         problems.push(Problem::new(pointer, "it must be an array of at least one error name"));
         return Vec::new();
     };
-    for (index, name) in names.iter().enumerate() {
-        if name.starts_with("States.") && !PREDEFINED.contains(&name.as_str()) {
-            let here = pointer_to(&pointer, &index.to_string());
-            problems
-                .push(Problem::new(here, format!("`{name}` is no predefined error: `States.` is reserved for these")));
-        }
-    }
     if names.iter().any(|name| name == "States.ALL") {
         if names.len() > 1 {
             problems.push(Problem::new(&pointer, "`States.ALL` must stand alone"));

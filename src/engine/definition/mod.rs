@@ -3,7 +3,7 @@
 //! States are kept flat under their names, which ASL makes unique within a definition, so that a frame can say where it
 //! stands with a name alone. A definition is frozen by the hash of its text.
 
-mod context;
+pub(in crate::engine) mod context;
 mod fields;
 mod io;
 mod object;
@@ -203,6 +203,7 @@ impl Definition {
         };
         variables::check(&value, &definition, &mut problems, &mut warnings);
         context::check(&value, "", &mut warnings);
+        fields::unknown_errors(&value, "", &mut warnings);
         (Some(definition), problems, warnings)
     }
 

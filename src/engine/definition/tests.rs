@@ -89,7 +89,6 @@ fn what_is_refused_is_refused_at_its_place() {
             task(json!({"Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["E"]}]})),
             "/States/S/Retry/0/ErrorEquals",
         ),
-        (task(json!({"Retry": [{"ErrorEquals": ["States.Nope"]}]})), "/States/S/Retry/0/ErrorEquals/0"),
         (task(json!({"Retry": [{"ErrorEquals": ["E"], "BackoffRate": 0.5}]})), "/States/S/Retry/0/BackoffRate"),
         (
             task(json!({"Retry": [{"ErrorEquals": ["E"], "JitterStrategy": "SOME"}]})),
@@ -189,17 +188,32 @@ fn what_leads_nowhere_is_warned_of() {
     let here = "/States/S/Parameters/a/0/x.$";
     for (path, said) in [
         ("$$.Exection.Id", "no `Exection`: it has Execution"),
-        ("$$.Execution.RoleArn", "`$$.Execution` has no `RoleArn`: it has Id, Input"),
+        ("$$.Execution.RoleArn", "`$$.Execution` has no `RoleArn`: it has Enterprise, Id, Input"),
         ("States.Format('{}', $$.State.Nmae)", "`$$.State` has no `Nmae`"),
     ] {
         let found = reads(path);
         assert!(found.len() == 1 && found[0].starts_with(here) && found[0].contains(said), "{path}: {found:?}");
     }
-    for path in
-        ["$$", "$$.Execution", "$$.Execution.Input.a.b", "$$.Map.Item.Value.x", "$$.Task.Token", "$$['Execution']"]
-    {
+    for path in [
+        "$$",
+        "$$.Execution",
+        "$$.Execution.Input.a.b",
+        "$$.Map.Item.Value.x",
+        "$$.Task.Token",
+        "$$.Execution.Enterprise",
+        "$$.Execution.RedriveCount",
+        "$$['Execution']",
+    ] {
         assert_eq!(reads(path), Vec::<String>::new(), "{path}");
     }
+    // AWS takes it; here nothing raises it.
+    let names = json!({"ErrorEquals": ["States.Http.Socket", "E"], "Next": "S"});
+    let state = json!({"Type": "Task", "Resource": "urn:keyferry:step:a", "Catch": [names], "End": true});
+    let names = warned(json!({"StartAt": "S", "States": {"S": state}}));
+    assert_eq!(
+        names,
+        ["/States/S/Catch/0/ErrorEquals/0: `States.Http.Socket` is none of the predefined errors: nothing raises it"]
+    );
     let round = warned(json!({"StartAt": "A", "States": {
         "A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}, "C": {"Type": "Succeed"}}}));
     assert!(round[0].starts_with(": no state that can be reached ends it"), "{round:?}");

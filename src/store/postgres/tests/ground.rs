@@ -95,33 +95,43 @@ async fn shown(store: &PostgresStore, name: &'static str) -> String {
     found.await.unwrap()
 }
 
-async fn works(store: &PostgresStore, setting: &str) {
-    conformance::a_turn_is_read_back_whole(store).await;
+async fn works(store: &PostgresStore, run: &str, setting: &str) {
+    assert_eq!(store.commit(Arc::from([conformance::start(run)])).await, Ok(vec![Ok(())]), "{setting}");
+    assert_eq!(store.load(run).await.map(|loaded| loaded.snapshot.header.revision), Ok(1), "{setting}");
     store.probe().await.unwrap_or_else(|error| panic!("{setting}: {error}"));
     assert_eq!(shown(store, "synchronous_commit").await, "on", "{setting}");
     assert_eq!(shown(store, "default_transaction_isolation").await, "read committed", "{setting}");
 }
 
 #[tokio::test]
-async fn settings_of_the_role_or_the_database_change_nothing() {
+async fn a_setting_of_the_role_or_the_database_changes_nothing() {
+    let Some(owned) = Owned::make().await else { return };
+    let running = owned.open().await.unwrap();
+    conformance::prepare(&running).await;
     for (number, (name, value)) in ODD.iter().enumerate() {
         // Of the role, and of the database.
         let owner = if number % 2 == 0 { "ROLE {role}" } else { "DATABASE {}" };
         let set = format!("ALTER {owner} SET {name} = {value}");
-        let Some(before) = Owned::make().await else { return };
-        before.says(&set).await;
-        let store = before.open().await.unwrap_or_else(|error| panic!("{set}: {error}"));
-        conformance::prepare(&store).await;
-        works(&store, &set).await;
+        owned.says(&set).await;
+        owned.cut().await;
+        works(&running, &format!("running-{number}"), &set).await;
+        let store = owned.open().await.unwrap_or_else(|error| panic!("{set}: {error}"));
+        works(&store, &format!("begun-{number}"), &set).await;
         store.close().await;
-        let Some(while_running) = Owned::make().await else { return };
-        let store = while_running.open().await.unwrap();
-        conformance::prepare(&store).await;
-        while_running.says(&set).await;
-        while_running.cut().await;
-        works(&store, &set).await;
-        store.close().await;
+        owned.says(&format!("ALTER {owner} RESET {name}")).await;
     }
+}
+
+#[tokio::test]
+async fn all_of_them_together_change_nothing_of_what_is_kept() {
+    let Some(owned) = Owned::make().await else { return };
+    for (name, value) in ODD {
+        owned.says(&format!("ALTER ROLE {{role}} SET {name} = {value}")).await;
+    }
+    let store = owned.open().await.unwrap();
+    conformance::prepare(&store).await;
+    conformance::a_turn_is_read_back_whole(&store).await;
+    works(&store, "together", "all").await;
 }
 
 #[tokio::test]
@@ -187,10 +197,10 @@ async fn what_the_role_may_not_do_is_named_with_the_grant() {
     owned.says("GRANT USAGE ON SCHEMA public TO {role}").await;
     let store = owned.refused_until_told("may not use").await;
     conformance::prepare(&store).await;
-    works(&store, "granted").await;
+    works(&store, "granted", "granted").await;
     // Taken away while it runs.
     owned.says("REVOKE ALL ON runs FROM {role}").await;
-    let refused = store.load("r").await.unwrap_err();
+    let refused = store.load("granted").await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unavailable { reason } if reason.contains("GRANT")), "{refused}");
 }
 
