@@ -313,7 +313,7 @@ fn the_context_object_has_what_paths_are_checked_by() {
         }),
     );
     let map = json!({"Type": "Map", "ItemsPath": "$.x", "ItemProcessor": item, "End": true});
-    let ended = run(machine("M", json!({"M": map})), json!({"x": [1]}), json!({}));
+    let ended = run(machine("M", json!({"M": map})), json!({"x": [{}]}), json!({}));
     let output = ended.output.unwrap();
     let (of_task, of_pass) = (&output[0]["task"], &output[0]["pass"]);
     let members = |value: &Value| -> Vec<String> {
