@@ -4,10 +4,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use keyferry::keys::import::{RefusalKind, read_upload};
 
 /// Every answer that reading a body may come to.
-const CODES: [&str; 9] = [
+const CODES: [&str; 11] = [
     "body-missing",
+    "body-not-utf8",
     "body-shape-wrong",
     "import-token-missing",
+    "import-token-unknown",
     "json-cut-by-base64-lines",
     "json-malformed",
     "json-truncated",

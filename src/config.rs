@@ -54,8 +54,6 @@ pub struct Customer {
     pub forwarded_header: String,
     /// Requests a minute with one key, by one process.
     pub key_requests_per_minute: u32,
-    /// Requests a minute from one address, with or without a key, by one process.
-    pub address_requests_per_minute: u32,
     /// Requests a minute from one address that fail to authenticate and are still told why.
     pub address_failures_per_minute: u32,
     /// Days for which the trail of API keys is kept; 0 for ever.
@@ -161,7 +159,6 @@ impl Default for Customer {
             trusted_proxies: Vec::new(),
             forwarded_header: "x-forwarded-for".to_owned(),
             key_requests_per_minute: 120,
-            address_requests_per_minute: 240,
             address_failures_per_minute: 20,
             trail_days: 400,
         }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Access, ApiKey, Caller, Environment, KeyScope, SecretHash,
+    Access, ApiKey, Caller, Environment, KeyScope,
     book::{API_KEYS, Kept, KeyState, LastUse, key_put},
-    limits::{Wait, sender},
+    limits::Wait,
     trail::{Admitted, Entry},
 };
 use crate::worker::{ServiceError, StoredRecord};
@@ -58,7 +58,7 @@ pub enum Refused {
         key: KeyScope,
         path: KeyScope,
     },
-    /// Too many requests of a key or an address, or too many failures of an address.
+    /// Too many requests of a key, or too many failures of an address.
     Limited {
         seconds: u64,
     },
@@ -97,13 +97,13 @@ impl From<ServiceError> for Refused {
 }
 
 impl Access {
-    /// Decides whether a request may come in, and writes the use into the trail before anything is done.
+    /// Decides whether a request may come in, and writes the use into the trail before anything is done. The key is judged
+    /// first: what others at its address have done refuses no good one.
     ///
     /// # Errors
     /// It may not, or the trail could not be written.
     pub async fn admit(&self, attempt: Attempt<'_>) -> Result<Admitted, Refused> {
         let now = self.clock.now();
-        self.addresses.take(sender(attempt.address), now)?;
         let presented = attempt.presented.ok_or(Refused::NoKey);
         let key = presented.and_then(|text| ApiKey::parse(text).map_err(|_| Refused::Mistyped));
         let key = match key {
@@ -111,8 +111,6 @@ impl Access {
             Err(refused) => return Err(self.failed(&attempt, refused, now)),
         };
         let Some(record) = self.service.find_record(API_KEYS, key.id()).await? else {
-            // As long as for a key that exists.
-            SecretHash::of(key.reveal()).is(&SecretHash::of("").text());
             return Err(self.failed(&attempt, Refused::Unknown, now));
         };
         let kept = Kept::read(&record)?;
@@ -138,7 +136,7 @@ impl Access {
 
     /// A failure counts against its address; above the limit the answer is to slow down, and nothing is written.
     fn failed(&self, attempt: &Attempt<'_>, refused: Refused, now: DateTime<Utc>) -> Refused {
-        match self.failures.take(sender(attempt.address), now) {
+        match self.failures.take(attempt.address, now) {
             Ok(()) => refused,
             Err(wait) => wait.into(),
         }

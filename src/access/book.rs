@@ -23,8 +23,6 @@ const KEY_SETS: &str = "api-key-set";
 const LIVE: usize = 2;
 /// Times that a change is decided anew because somebody else made one meanwhile.
 pub(super) const ATTEMPTS: usize = 8;
-/// The longest life that may be asked for, in days.
-const LONGEST_LIFE_DAYS: i64 = 3_660;
 
 /// What is kept of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -387,7 +385,7 @@ fn check_end(end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), Servi
     if end <= now {
         return wrong(format!("{shown} has passed: give a time that is still to come"));
     }
-    if end > now + TimeDelta::days(LONGEST_LIFE_DAYS) {
+    if end > now + TimeDelta::days(i64::from(ApiKey::LONGEST_DAYS)) {
         return wrong(format!("{shown} is more than ten years away: give a time within them, or none"));
     }
     Ok(())

@@ -17,14 +17,12 @@ use super::{
     Access, ApiKey, Environment, KeyOrder, KeyScope, KeyView, Networks, SecretHash,
     book::ATTEMPTS,
     key::{random_code, random_id},
-    limits::{Wait, sender},
+    limits::Wait,
     trail::Entry,
 };
 use crate::worker::{ErrorKind, KeptKey, Once, RecordPut, ServiceError, StoredRecord};
 
 const HANDOVERS: &str = "handover";
-/// The longest that a link may wait to be opened, in hours.
-const LONGEST_HOURS: u32 = 30 * 24;
 
 /// A link to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +55,9 @@ impl fmt::Debug for Handover {
 }
 
 impl Handover {
+    /// The longest that a link may wait to be opened, in hours.
+    pub const LONGEST_HOURS: u32 = 30 * 24;
+
     /// What the page asks for.
     pub fn code(&self) -> &str {
         &self.code
@@ -117,6 +118,21 @@ impl From<Wait> for NotHandedOver {
     }
 }
 
+/// A link that cannot be opened, or whose key could not be made, helps nobody.
+fn check_times(order: &HandoverOrder) -> Result<(), ServiceError> {
+    let wrong = |message| Err(ServiceError::new(ErrorKind::Invalid, "expiry-invalid", message));
+    let longest = Handover::LONGEST_HOURS;
+    if !(1..=longest).contains(&order.valid_hours) {
+        return wrong(format!("a link is valid for 1 to {longest} hours, not for {}", order.valid_hours));
+    }
+    match order.key_days {
+        Some(days) if !(1..=ApiKey::LONGEST_DAYS).contains(&days) => {
+            wrong(format!("a key lives for 1 to {} days, not for {days}", ApiKey::LONGEST_DAYS))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 impl Access {
     /// Makes a link.
     ///
@@ -128,10 +144,7 @@ impl Access {
         if let Some(made) = self.service.done_before(order.idempotency_key.as_ref()).await? {
             return Err(made_before(&made));
         }
-        if !(1..=LONGEST_HOURS).contains(&order.valid_hours) {
-            let message = format!("a link is valid for 1 to {LONGEST_HOURS} hours, not for {}", order.valid_hours);
-            return Err(ServiceError::new(ErrorKind::Invalid, "expiry-invalid", message));
-        }
+        check_times(&order)?;
         let now = self.clock.now();
         let (id, code) = (random_id()?, random_code()?);
         let kept = Kept {
@@ -158,7 +171,6 @@ impl Access {
     /// # Errors
     /// See [`NotHandedOver`]; the link is not burned then.
     pub async fn burn(&self, id: &str, code: &str, address: IpAddr) -> Result<(KeyView, ApiKey), NotHandedOver> {
-        self.addresses.take(sender(address), self.clock.now())?;
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let found = self.service.find_record(HANDOVERS, id).await?;
@@ -187,7 +199,7 @@ impl Access {
     }
 
     fn wrong_code(&self, address: IpAddr, now: DateTime<Utc>) -> NotHandedOver {
-        match self.failures.take(sender(address), now) {
+        match self.failures.take(address, now) {
             Ok(()) => NotHandedOver::Unknown,
             Err(wait) => wait.into(),
         }

@@ -44,6 +44,9 @@ impl fmt::Display for ApiKey {
 pub struct Mistyped;
 
 impl ApiKey {
+    /// The longest life that may be asked for, in days: ten years.
+    pub const LONGEST_DAYS: u32 = 3_660;
+
     /// A new key.
     ///
     /// # Errors

@@ -1,22 +1,25 @@
 //! Rate limits: token buckets in memory, per process. A fleet of N processes grants up to N times as much.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
+    num::NonZeroUsize,
     sync::{Mutex, PoisonError},
 };
 
 use chrono::{DateTime, Utc};
+use lru::LruCache;
 
-/// Buckets above which those are dropped that are full again.
-const LARGEST: usize = 10_000;
+/// Buckets at once; beyond it the one that was not asked for the longest is forgotten, and is full when it is asked for again.
+const MOST: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 const MINUTE_S: f64 = 60.0;
+/// How much more than an IPv6 subscriber's /64 a /48 is granted, of which one site may have 65,536.
+const SITE: u32 = 10;
 
 /// Buckets that hold `per_minute` tokens each and are filled anew within a minute.
-pub struct Buckets<K> {
+pub struct Buckets<K: Eq + Hash> {
     per_minute: f64,
-    buckets: Mutex<HashMap<K, Bucket>>,
+    buckets: Mutex<LruCache<K, Bucket>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +34,7 @@ pub struct Wait(pub u64);
 
 impl<K: Eq + Hash> Buckets<K> {
     pub fn new(per_minute: u32) -> Self {
-        Self { per_minute: f64::from(per_minute), buckets: Mutex::default() }
+        Self { per_minute: f64::from(per_minute), buckets: Mutex::new(LruCache::new(MOST)) }
     }
 
     /// Takes a token.
@@ -40,14 +43,7 @@ impl<K: Eq + Hash> Buckets<K> {
     /// There is none.
     pub fn take(&self, key: K, now: DateTime<Utc>) -> Result<(), Wait> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= LARGEST && !buckets.contains_key(&key) {
-            buckets.retain(|_, bucket| self.filled(*bucket, now) < self.per_minute);
-            if buckets.len() >= LARGEST {
-                tracing::warn!(limit = LARGEST, "more senders a minute than are kept apart: rate limits begin anew");
-                buckets.clear();
-            }
-        }
-        let bucket = buckets.entry(key).or_insert(Bucket { tokens: self.per_minute, at: now });
+        let bucket = buckets.get_or_insert_mut(key, || Bucket { tokens: self.per_minute, at: now });
         let tokens = self.filled(*bucket, now);
         let granted = tokens >= 1.0;
         *bucket = Bucket { tokens: if granted { tokens - 1.0 } else { tokens }, at: bucket.at.max(now) };
@@ -65,10 +61,42 @@ impl<K: Eq + Hash> Buckets<K> {
     }
 }
 
+/// Buckets of senders, and of the sites that IPv6 senders belong to: one site has more /64 than are kept.
+pub struct SenderBuckets {
+    senders: Buckets<IpAddr>,
+    sites: Buckets<IpAddr>,
+}
+
+impl SenderBuckets {
+    pub fn new(per_minute: u32) -> Self {
+        Self { senders: Buckets::new(per_minute), sites: Buckets::new(per_minute.saturating_mul(SITE)) }
+    }
+
+    /// Takes a token of `address`.
+    ///
+    /// # Errors
+    /// Its sender or its site has none.
+    pub fn take(&self, address: IpAddr, now: DateTime<Utc>) -> Result<(), Wait> {
+        self.senders.take(sender(address), now)?;
+        match prefix(address, SITE_BITS) {
+            site @ IpAddr::V6(_) => self.sites.take(site, now),
+            IpAddr::V4(_) => Ok(()),
+        }
+    }
+}
+
+const SUBSCRIBER_BITS: u32 = 64;
+const SITE_BITS: u32 = 48;
+
 /// Whom an address stands for: an IPv6 subscriber has a whole /64.
 pub fn sender(address: IpAddr) -> IpAddr {
+    prefix(address, SUBSCRIBER_BITS)
+}
+
+/// The network of an IPv6 address, by its first address; an IPv4 address as it is.
+fn prefix(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(wide) => IpAddr::V6(Ipv6Addr::from_bits(wide.to_bits() & (u128::MAX << 64))),
+        IpAddr::V6(wide) => IpAddr::V6(Ipv6Addr::from_bits(wide.to_bits() & (u128::MAX << (u128::BITS - bits)))),
         narrow @ IpAddr::V4(_) => narrow,
     }
 }
@@ -95,12 +123,26 @@ mod tests {
     }
 
     #[test]
-    fn no_flood_of_senders_grows_without_bound() {
+    fn a_flood_of_senders_neither_grows_without_bound_nor_fills_anybodys_bucket() {
         let buckets = Buckets::new(6);
-        for sender in 0..LARGEST * 3 {
+        let empty = |sender| while buckets.take(sender, DateTime::UNIX_EPOCH).is_ok() {};
+        empty(usize::MAX);
+        for sender in 0..MOST.get() * 3 {
             assert_eq!(buckets.take(sender, DateTime::UNIX_EPOCH), Ok(()));
+            if sender % 1000 == 0 {
+                assert_eq!(buckets.take(usize::MAX, DateTime::UNIX_EPOCH), Err(Wait(10)), "after {sender} others");
+            }
         }
-        assert!(buckets.buckets.lock().expect("no panic").len() <= LARGEST);
+        assert!(buckets.buckets.lock().expect("no panic").len() <= MOST.get());
+    }
+
+    #[test]
+    fn a_site_of_many_ipv6_networks_is_limited_as_a_whole() {
+        let buckets = SenderBuckets::new(6);
+        let of = |site: u128, network: u128| IpAddr::V6(Ipv6Addr::from_bits((site << 80) | (network << 64)));
+        let granted = (0..1000).filter(|network| buckets.take(of(7, *network), DateTime::UNIX_EPOCH).is_ok()).count();
+        assert_eq!(granted, 60);
+        assert_eq!(buckets.take(of(8, 1), DateTime::UNIX_EPOCH), Ok(()), "another site has its own");
     }
 
     #[test]

@@ -26,11 +26,12 @@ pub use book::{KeyOrder, KeyState, KeyView, LastUse, Revoked, Rotation};
 pub use environment::Environment;
 pub use handover::{Burned, Handover, HandoverOrder, NotHandedOver};
 pub use key::{ApiKey, Mistyped, SecretHash};
-pub use network::{ForwardedHeader, Networks, client_address};
+pub use limits::sender;
+pub use network::{ForwardedHeader, Networks, Proxies};
 pub use scope::KeyScope;
 pub use trail::{Admitted, Entry};
 
-use limits::Buckets;
+use limits::{Buckets, SenderBuckets};
 
 use crate::{
     config::Config,
@@ -42,10 +43,8 @@ use crate::{
 pub struct Access {
     service: Service,
     clock: Arc<dyn Clock>,
-    proxies: Arc<Networks>,
-    header: ForwardedHeader,
-    addresses: Arc<Buckets<IpAddr>>,
-    failures: Arc<Buckets<IpAddr>>,
+    proxies: Proxies,
+    failures: Arc<SenderBuckets>,
     keys: Arc<Buckets<String>>,
     /// Days; none for ever.
     trail_days: Option<NonZeroU32>,
@@ -58,10 +57,11 @@ impl Access {
         Self {
             service,
             clock,
-            proxies: Arc::new(Networks::parse(&customer.trusted_proxies).unwrap_or_default()),
-            header: ForwardedHeader::from_name(&customer.forwarded_header).unwrap_or(ForwardedHeader::XForwardedFor),
-            addresses: Arc::new(Buckets::new(customer.address_requests_per_minute)),
-            failures: Arc::new(Buckets::new(customer.address_failures_per_minute)),
+            proxies: Proxies::new(
+                Networks::parse(&customer.trusted_proxies).unwrap_or_default(),
+                ForwardedHeader::from_name(&customer.forwarded_header).unwrap_or(ForwardedHeader::XForwardedFor),
+            ),
+            failures: Arc::new(SenderBuckets::new(customer.address_failures_per_minute)),
             keys: Arc::new(Buckets::new(customer.key_requests_per_minute)),
             trail_days: NonZeroU32::new(customer.trail_days),
         }
@@ -71,14 +71,9 @@ impl Access {
         self.clock.now()
     }
 
-    /// Where a request came from: `peer` is the socket's, `values` gives a header's values in their order.
-    pub fn address<'a, I: Iterator<Item = &'a str>>(
-        &self,
-        peer: IpAddr,
-        values: impl FnOnce(&'static str) -> I,
-    ) -> IpAddr {
-        let values: Vec<&str> = values(self.header.name()).collect();
-        client_address(peer, self.header, &values, &self.proxies)
+    /// The proxies that are trusted.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 }
 

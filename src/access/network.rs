@@ -1,7 +1,14 @@
 //! Networks: from where a key may be used, and where a request came from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use http::HeaderMap;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -102,9 +109,44 @@ impl ForwardedHeader {
     }
 }
 
+/// Whose word about where a request came from is believed, and in which header; by default nobody's.
+#[derive(Debug, Clone)]
+pub struct Proxies {
+    trusted: Arc<Networks>,
+    header: ForwardedHeader,
+    /// Somebody was disbelieved, and that was said.
+    warned: Arc<AtomicBool>,
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self::new(Networks::default(), ForwardedHeader::XForwardedFor)
+    }
+}
+
+impl Proxies {
+    pub fn new(trusted: Networks, header: ForwardedHeader) -> Self {
+        Self { trusted: Arc::new(trusted), header, warned: Arc::default() }
+    }
+
+    /// Where a request with these headers came from, whose connection is `peer`'s. That a peer says for whom it asks and is not
+    /// trusted is logged once: it may be a proxy that the configuration lacks, and all its clients would be one.
+    pub fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let values = headers.get_all(self.header.name());
+        let values: Vec<&str> = values.iter().filter_map(|value| value.to_str().ok()).collect();
+        if !(values.is_empty() || self.trusted.hold(peer) || self.warned.swap(true, Ordering::Relaxed)) {
+            tracing::warn!(
+                %peer, header = self.header.name(),
+                "a peer says for whom it asks and is not believed: if it is your proxy, add it to customer.trusted_proxies"
+            );
+        }
+        client_address(peer, self.header, &values, &self.trusted)
+    }
+}
+
 /// Where a request came from: the socket's peer, or, if that is a proxy that is trusted, the right-most address of the
 /// header's values that is not. What stands left of an untrusted or unreadable hop is the client's own invention.
-pub fn client_address(peer: IpAddr, header: ForwardedHeader, values: &[&str], trusted: &Networks) -> IpAddr {
+fn client_address(peer: IpAddr, header: ForwardedHeader, values: &[&str], trusted: &Networks) -> IpAddr {
     let mut address = peer.to_canonical();
     let hops = values.iter().flat_map(|value| value.split(','));
     let mut hops: Vec<&str> = hops.filter(|hop| !hop.trim().is_empty()).collect();

@@ -22,7 +22,8 @@ pub const SCHEDULE: &str = "audit-schedule";
 const CURRENT: &str = "current";
 /// Days between two audits unless an enterprise says otherwise.
 pub const EVERY_DAYS: u32 = 90;
-const LONGEST_DAYS: u32 = 366;
+/// The longest that an enterprise may say.
+pub const LONGEST_DAYS: u32 = 366;
 /// Hours within which the audits of one date are spread.
 const JITTER_HOURS: i64 = 24;
 /// Between two looks.

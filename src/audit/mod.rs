@@ -31,7 +31,7 @@ use crate::{
     systems::{Homes, Residency, Survey},
 };
 
-pub use calendar::{Calendar, EVERY_DAYS, Last, SCHEDULE, Schedule, reschedule, schedule as scheduled};
+pub use calendar::{Calendar, EVERY_DAYS, LONGEST_DAYS, Last, SCHEDULE, Schedule, reschedule, schedule as scheduled};
 pub use changes::Changes;
 pub use desk::{DECISIONS, REPORTS, WORKFLOW, decide, find, reports, require_custody};
 pub use doubts::decisions;

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    descriptors,
     imports::{self, TestCloud},
     output::Failure,
     shipped,
@@ -231,6 +232,7 @@ impl App {
     /// # Errors
     /// A part failed; the others were stopped.
     pub async fn run(self, listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<(), Failure> {
+        descriptors::allow_all();
         let (stop, stopping) = watch::channel(false);
         let mut parts: JoinSet<Result<(), Failure>> = JoinSet::new();
         let forms: Vec<&Form> = self.forms.iter().collect();
@@ -291,10 +293,11 @@ impl App {
             metrics: self.metrics.clone(),
             imports,
         });
+        let customers_limits = Limits::customers(access.proxies().clone());
         let mut beside = customers.clone();
         if let (Some(listener), Some(customers)) = (listeners.customer, customers) {
             beside = None;
-            let served = http::serve(listener, customer::router(customers), Limits::customers(), stopping.clone());
+            let served = http::serve(listener, customer::router(customers), customers_limits.clone(), stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
         }
         if let Some(listener) = listeners.api {
@@ -310,7 +313,7 @@ impl App {
             };
             let operators = http::router(api);
             let (router, limits) = match beside {
-                Some(customers) => (operators.merge(customer::paths(customers)), Limits::customers()),
+                Some(customers) => (operators.merge(customer::paths(customers)), customers_limits),
                 None => (operators, Limits::default()),
             };
             let served = http::serve(listener, router, limits, stopping.clone());

@@ -12,6 +12,7 @@ mod bench;
 mod client;
 mod customer;
 mod demo;
+mod descriptors;
 mod enterprise;
 mod imports;
 mod input;

@@ -88,7 +88,6 @@ fn customer(customer: &Customer, findings: &mut Vec<String>) {
     }
     let rates = [
         ("customer.key_requests_per_minute", customer.key_requests_per_minute),
-        ("customer.address_requests_per_minute", customer.address_requests_per_minute),
         ("customer.address_failures_per_minute", customer.address_failures_per_minute),
     ];
     for (key, rate) in rates {

@@ -29,7 +29,13 @@ pub async fn around(State(Around { metrics, limit }): State<Around>, request: Re
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let handled = async {
+        match encoded(&request) {
+            Some(refused) => refused.into_response(),
+            None => next.run(request).await,
+        }
+    };
+    let handled = AssertUnwindSafe(handled).catch_unwind();
     let mut response = match tokio::time::timeout(limit, handled).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -55,6 +61,19 @@ pub async fn around(State(Around { metrics, limit }): State<Around>, request: Re
     };
     metrics.request(label, &route, response.status().as_u16(), begun.elapsed().as_secs_f64());
     response
+}
+
+/// A body under a coding is not what it seems; none is taken.
+fn encoded(request: &Request) -> Option<Problem> {
+    let codings = request.headers().get_all(header::CONTENT_ENCODING);
+    let is_plain = codings.iter().all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    (!is_plain).then(|| {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content-encoding-not-taken",
+            "The body has a Content-Encoding, and none is taken: send it plain, without that header.",
+        )
+    })
 }
 
 /// Errors that the framework answers by itself (a path that is not UTF-8, for example) become problems as well.
@@ -135,6 +154,18 @@ mod tests {
         let (status, code, metrics) = ask("/breaks").await;
         assert_eq!((status, code.as_str()), (500, "internal"));
         assert!(metrics.contains(r#"route="/breaks",status="500"} 1"#), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn a_body_under_a_coding_is_refused() {
+        for (coding, status) in [("gzip", 415), ("identity, gzip", 415), (" Identity", 204)] {
+            let around = Around { metrics: Metrics::new().expect("names differ"), limit: Duration::from_secs(5) };
+            let router = Router::new()
+                .route("/", get(|| async { StatusCode::NO_CONTENT }))
+                .layer(middleware::from_fn_with_state(around, super::around));
+            let request = Request::builder().header("content-encoding", coding).body(Body::empty()).expect("a request");
+            assert_eq!(router.oneshot(request).await.expect("answered").status(), status, "{coding}");
+        }
     }
 
     #[tokio::test]

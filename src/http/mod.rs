@@ -9,6 +9,7 @@ pub mod customer;
 
 mod auth;
 mod layers;
+mod meant;
 mod problem;
 mod server;
 pub mod strict;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
@@ -55,6 +56,17 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         self
+    }
+
+    /// The whole answer as it is sent, for a connection that ends with it.
+    pub fn on_the_wire(&self) -> Bytes {
+        let body = self.body().to_string();
+        Bytes::from(format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+             x-content-type-options: nosniff\r\nconnection: close\r\n\r\n{body}",
+            self.status,
+            body.len()
+        ))
     }
 
     fn body(&self) -> Value {

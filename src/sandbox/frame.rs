@@ -215,9 +215,16 @@ impl Sandbox {
             None => {}
         }
         let action = decoded.action.clone();
+        let params = &decoded.params;
+        // Here, so that a caller who goes away has nothing made.
+        let prepared = kms::Prepared::make(decoded.service, &action, params, &decoded.scope.access_key).await;
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Reply::Answered(protocol.failure(&error, &request_id)),
+        };
         let sandbox = self.clone();
         let id = request_id.clone();
-        let outcome = match tokio::spawn(async move { sandbox.run(decoded, &id).await }).await {
+        let outcome = match tokio::spawn(async move { sandbox.run(decoded, prepared, &id).await }).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 tracing::error!(error = %error, "sandbox: a call crashed");
@@ -235,8 +242,7 @@ impl Sandbox {
     }
 
     /// Runs one call and makes it durable.
-    async fn run(&self, decoded: Decoded, request_id: &str) -> Result<Answer, AwsError> {
-        let prepared = kms::Prepared::make(decoded.service, &decoded.action, &decoded.params).await?;
+    async fn run(&self, decoded: Decoded, prepared: kms::Prepared, request_id: &str) -> Result<Answer, AwsError> {
         let mut live = self.0.live.lock().await;
         if live.stale {
             live.read_back().await.map_err(|error| unkept(&error))?;

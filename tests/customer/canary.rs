@@ -279,7 +279,7 @@ fn mistakes(api_key: &str, opened: &Value, key: &[u8]) -> Vec<Mistake> {
     let in_query = format!("import-key-request?keyMaterial={}", hex::encode(key));
     mistake(&in_query, "text/plain", api_key, String::new(), (400, "invalid-query"));
     let list = json!({ "importToken": token, "keyMaterial": { "type": "Buffer", "data": key } }).to_string();
-    mistake("import-key", json, api_key, list, (422, "key-material-missing"));
+    mistake("import-key", json, api_key, list, (422, "key-material-not-wrapped"));
     mistakes
 }
 

@@ -2,6 +2,8 @@
 
 mod canary;
 mod client;
+mod crowd;
+mod cures;
 mod expiry;
 mod fleet;
 mod imports;

@@ -96,7 +96,7 @@ async fn the_reasons_of_a_refusal_take_the_same_time() {
     let wanted: usize = std::env::var("KEYFERRY_TIMING_REQUESTS").map_or(1_000, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("keyferry.toml");
-    let limits = "[customer]\nkey_requests_per_minute = 1000000\naddress_requests_per_minute = 1000000\n";
+    let limits = "[customer]\nkey_requests_per_minute = 1000000\n";
     std::fs::write(&config, limits).unwrap();
     let server = Arc::new(serve(folder.path(), None, &["--config", config.to_str().unwrap()]));
     let mut keys = Vec::new();

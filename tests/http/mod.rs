@@ -4,6 +4,7 @@ mod audits;
 mod customer;
 mod disorder;
 mod enterprises;
+mod numbers;
 mod once;
 mod silence;
 mod verbs;

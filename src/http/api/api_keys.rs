@@ -1,5 +1,7 @@
 //! API keys of enterprises, one-time links to them, and the trail of their use.
 
+use std::ops::RangeInclusive;
+
 use axum::extract::{Path, State};
 use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
@@ -8,16 +10,20 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Body, Paging, Parameters, Whole, committed, page_size, within},
 };
 use crate::{
-    access::{ApiKey, Environment, HandoverOrder, KeyOrder, KeyScope, KeyView, Networks, Rotation},
+    access::{ApiKey, Environment, Handover, HandoverOrder, KeyOrder, KeyScope, KeyView, Networks, Rotation},
     http::problem::Problem,
     worker::{Act, By},
 };
 
 /// Hours that a one-time link waits to be opened when the request does not say.
 const LINK_HOURS: u32 = 72;
+/// Days that a key may live.
+const KEY_DAYS: RangeInclusive<u32> = 1..=ApiKey::LONGEST_DAYS;
+/// Hours that a key may live on beside its successor: a year.
+const OLD_KEY_HOURS: RangeInclusive<u32> = 1..=366 * 24;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +32,7 @@ pub struct Create {
     #[serde(default)]
     scope: KeyScope,
     expires_at: Option<DateTime<Utc>>,
-    expires_in_days: Option<u32>,
+    expires_in_days: Option<Whole>,
     #[serde(default)]
     networks: Vec<String>,
 }
@@ -35,8 +41,8 @@ pub struct Create {
 #[serde(deny_unknown_fields)]
 pub struct Rotate {
     expires_at: Option<DateTime<Utc>>,
-    expires_in_days: Option<u32>,
-    old_expires_in_hours: Option<u32>,
+    expires_in_days: Option<Whole>,
+    old_expires_in_hours: Option<Whole>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,10 +55,10 @@ pub struct Revoke {
 #[serde(deny_unknown_fields)]
 pub struct HandOver {
     environment: Environment,
-    key_expires_in_days: Option<u32>,
+    key_expires_in_days: Option<Whole>,
     #[serde(default)]
     networks: Vec<String>,
-    valid_hours: Option<u32>,
+    valid_hours: Option<Whole>,
 }
 
 pub async fn list(State(api): State<Api>, Path(enterprise): Path<String>) -> Reply {
@@ -77,7 +83,7 @@ pub async fn create(
         environment: create.environment,
         scope: create.scope,
         networks: networks(&create.networks)?,
-        expires_at: end(create.expires_at, create.expires_in_days, &api)?,
+        expires_at: end(create.expires_at, create.expires_in_days.as_ref(), &api)?,
         replaces: None,
         by: by.actor.name,
         idempotency_key,
@@ -94,12 +100,12 @@ pub async fn rotate(
 ) -> Reply {
     let by = administrator(&api, asking)?;
     let idempotency_key = by.once(&json!(["rotate-api-key", enterprise, id, rotate]));
-    let hours = rotate.old_expires_in_hours.map(|hours| TimeDelta::hours(i64::from(hours)));
+    let hours = within("old_expires_in_hours", rotate.old_expires_in_hours.as_ref(), OLD_KEY_HOURS)?;
     let rotation = Rotation {
         enterprise,
         id,
-        expires_at: end(rotate.expires_at, rotate.expires_in_days, &api)?,
-        old_expires_at: hours.and_then(|hours| api.access.now().checked_add_signed(hours)),
+        expires_at: end(rotate.expires_at, rotate.expires_in_days.as_ref(), &api)?,
+        old_expires_at: hours.map(|hours| api.access.now() + TimeDelta::hours(i64::from(hours))),
         by: by.actor.name,
         idempotency_key,
     };
@@ -141,8 +147,8 @@ pub async fn hand_over(
         enterprise,
         environment: asked.environment,
         networks: networks(&asked.networks)?,
-        key_days: asked.key_expires_in_days,
-        valid_hours: asked.valid_hours.unwrap_or(LINK_HOURS),
+        key_days: key_days(asked.key_expires_in_days.as_ref())?,
+        valid_hours: link_hours(asked.valid_hours.as_ref(), LINK_HOURS)?,
         by: by.actor.name,
         idempotency_key,
     };
@@ -201,14 +207,21 @@ pub fn networks(texts: &[String]) -> Result<Networks, Problem> {
     })
 }
 
-fn end(at: Option<DateTime<Utc>>, days: Option<u32>, api: &Api) -> Result<Option<DateTime<Utc>>, Problem> {
-    let wrong = |detail: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "expiry-invalid", detail);
-    match (at, days) {
-        (Some(_), Some(_)) => Err(wrong("Give `expires_at` or `expires_in_days`, not both.")),
-        (at, None) => Ok(at),
-        (None, Some(days)) => {
-            let end = api.access.now().checked_add_signed(TimeDelta::days(i64::from(days)));
-            end.map(Some).ok_or_else(|| wrong("`expires_in_days` is too far away."))
-        }
+fn end(at: Option<DateTime<Utc>>, days: Option<&Whole>, api: &Api) -> Result<Option<DateTime<Utc>>, Problem> {
+    let days = within("expires_in_days", days, KEY_DAYS)?;
+    if at.is_some() && days.is_some() {
+        let detail = "Give `expires_at` or `expires_in_days`, not both.";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "expiry-invalid", detail));
     }
+    Ok(at.or_else(|| days.map(|days| api.access.now() + TimeDelta::days(i64::from(days)))))
+}
+
+/// How many days a key of a one-time link lives; none without end.
+pub fn key_days(asked: Option<&Whole>) -> Result<Option<u32>, Problem> {
+    within("key_expires_in_days", asked, KEY_DAYS)
+}
+
+/// How many hours a one-time link waits to be opened.
+pub fn link_hours(asked: Option<&Whole>, default: u32) -> Result<u32, Problem> {
+    Ok(within("valid_hours", asked, 1..=Handover::LONGEST_HOURS)?.unwrap_or(default))
 }

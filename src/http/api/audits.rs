@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Asking, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
+    extract::{self, Acting, Asking, Body, IdempotencyKey, Paging, Parameters, Whole, committed, page_size, within},
     runs,
 };
 use crate::{audit, http::problem::Problem, worker::StartRun};
@@ -23,7 +23,7 @@ pub struct Decide {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reschedule {
-    every_days: u32,
+    every_days: Whole,
 }
 
 pub async fn start(
@@ -101,6 +101,7 @@ pub async fn reschedule(
     asking: Asking,
     Body(Reschedule { every_days }): Body<Reschedule>,
 ) -> Reply {
+    let every_days = within("every_days", Some(&every_days), 1..=audit::LONGEST_DAYS)?.unwrap_or_default();
     let (by, now) = (asking.by("engineer"), api.access.now());
     let change = async move { audit::reschedule(&api.service, &enterprise, every_days, (&by, now)).await };
     let changed = committed(change).await?;

@@ -1,7 +1,7 @@
 //! What a request says, read strictly: an unknown member or parameter is refused by name, so that a typo cannot pass as a
 //! default.
 
-use std::future::Future;
+use std::{future::Future, ops::RangeInclusive};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Query, Request},
@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::{Api, LARGEST_BODY, Reply};
 use crate::{
@@ -78,6 +78,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
             .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid-query", rejection.body_text()))?;
         Ok(Self(parameters))
     }
+}
+
+/// A whole number of a body, as it stands there: its range is judged by [`within`], which names it.
+pub type Whole = Number;
+
+/// The number of the body's member `member`, if there is one and it is in the range.
+pub fn within(member: &str, number: Option<&Whole>, range: RangeInclusive<u32>) -> Result<Option<u32>, Problem> {
+    let Some(number) = number else { return Ok(None) };
+    let found = number.as_u64().and_then(|whole| u32::try_from(whole).ok()).filter(|whole| range.contains(whole));
+    found.map(Some).ok_or_else(|| {
+        let what = format!("{number} is no whole number from {} to {}", range.start(), range.end());
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "out-of-range", format!("{member}: {what}"))
+            .with("findings", json!([{ "pointer": format!("/{member}"), "message": what }]))
+    })
 }
 
 /// Which page of a listing.

@@ -18,13 +18,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
+    http::Uri,
     middleware,
     routing::{MethodFilter, MethodRouter, get, on},
 };
 use http::StatusCode;
 use tokio::sync::watch;
 
-use super::{auth::AdminToken, layers, problem::Problem};
+use super::{auth::AdminToken, customer, layers, meant::Paths, problem::Problem};
 use crate::{access::Access, config::Config, telemetry::Metrics, worker::Service};
 
 /// The largest body that is taken, in bytes.
@@ -163,13 +164,15 @@ pub fn machines_router(machines: Machines) -> Router {
 /// The whole HTTP surface.
 pub fn router(api: Api) -> Router {
     let around = layers::Around { metrics: api.metrics.clone(), limit: layers::REQUEST };
+    let own = guarded_routes().into_iter().chain(open_routes()).map(|route| route.path.to_owned());
+    let there_are = Paths::new(own.chain(customer::patterns(&api.config)));
     let gather = |routes: Vec<Route>| {
         routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, (route.handler)(route.method)))
     };
     gather(guarded_routes())
         .route_layer(middleware::from_fn_with_state(api.token.clone(), layers::require_token))
         .merge(gather(open_routes()))
-        .fallback(|| async { Problem::not_found("such path; see /openapi.json") })
+        .fallback(|uri: Uri| async move { there_are.not_found(&uri, "see /openapi.json") })
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,

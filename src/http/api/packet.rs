@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     Api, Reply,
-    api_keys::{administrator, networks},
-    extract::{Asking, Body, Parameters, committed},
+    api_keys::{administrator, key_days, link_hours, networks},
+    extract::{Asking, Body, Parameters, Whole, committed},
 };
 use crate::{
     access::{Environment, HandoverOrder},
@@ -33,8 +33,8 @@ pub struct Asked {
 #[serde(deny_unknown_fields)]
 pub struct WithLinks {
     format: Option<String>,
-    valid_hours: Option<u32>,
-    key_expires_in_days: Option<u32>,
+    valid_hours: Option<Whole>,
+    key_expires_in_days: Option<Whole>,
     #[serde(default)]
     networks: Vec<String>,
 }
@@ -57,6 +57,8 @@ pub async fn with_links(
 ) -> Reply {
     let format = format(asked.format.as_deref())?;
     let networks = networks(&asked.networks)?;
+    let (key_days, valid_hours) =
+        (key_days(asked.key_expires_in_days.as_ref())?, link_hours(asked.valid_hours.as_ref(), LINK_HOURS)?);
     let by = administrator(&api, asking)?;
     // The first link stands for the packet: where it was made before, the packet was told before.
     let mut once = by.once(&json!(["packet", enterprise, asked]));
@@ -66,8 +68,8 @@ pub async fn with_links(
             enterprise: enterprise.clone(),
             environment,
             networks: networks.clone(),
-            key_days: asked.key_expires_in_days,
-            valid_hours: asked.valid_hours.unwrap_or(LINK_HOURS),
+            key_days,
+            valid_hours,
             by: by.actor.name.clone(),
             idempotency_key: once.take(),
         };

@@ -21,10 +21,13 @@ use crate::{
     worker::StoredRecord,
 };
 
+const LIST: &str = "/enterprises/{enterprise}/audits";
+const SHOW: &str = "/enterprises/{enterprise}/audits/{report}";
+/// Where the reports are, below the API's prefix.
+pub const PATHS: [&str; 2] = [LIST, SHOW];
+
 pub fn audit_routes() -> Router<CustomerApi> {
-    Router::new()
-        .route("/enterprises/{enterprise}/audits", get(list))
-        .route("/enterprises/{enterprise}/audits/{report}", get(show))
+    Router::new().route(LIST, get(list)).route(SHOW, get(show))
 }
 
 #[derive(Debug, Deserialize)]

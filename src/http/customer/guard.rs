@@ -102,8 +102,7 @@ pub fn address(access: &Access, head: &Parts) -> Option<std::net::IpAddr> {
         tracing::error!("a request of the customers' API has no peer: the server must pass it on");
         return None;
     };
-    let values = |name| head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    Some(access.address(peer.ip(), values))
+    Some(access.proxies().address(peer.ip(), &head.headers))
 }
 
 fn problem(refused: Refused) -> Problem {

@@ -16,7 +16,7 @@ use super::{CustomerApi, LARGEST_BODY};
 use crate::{
     access::{Caller, Environment},
     http::{api::extract::Parameters, problem::Problem},
-    keys::import::{Algorithm, Asked, Desk, Refusal, RefusalKind, Spec, Uploaded, read_upload},
+    keys::import::{Algorithm, Asked, Desk, Refusal, RefusalKind, Spec, Uploaded, may_hold_a_key, read_upload},
 };
 
 /// The desks of both environments.
@@ -35,12 +35,17 @@ impl Imports {
     }
 }
 
+/// Bodies that say nothing.
+const EMPTY: [&[u8]; 5] = [b"", b"{}", b"[]", b"null", b"\"\""];
+const REQUEST: &str = "/enterprises/{enterprise}/cmk/import-key-request";
+const IMPORT: &str = "/enterprises/{enterprise}/cmk/import-key";
+/// Where key import is, below the API's prefix.
+pub const PATHS: [&str; 2] = [REQUEST, IMPORT];
+
 /// The routes of key import, below the API's prefix; the same for both environments. The caller, its enterprise and its
 /// environment are in the request's extensions: the guard has checked them against the path.
 pub fn import_routes() -> Router<CustomerApi> {
-    Router::new()
-        .route("/enterprises/{enterprise}/cmk/import-key-request", put(request_import))
-        .route("/enterprises/{enterprise}/cmk/import-key", post(import_key))
+    Router::new().route(REQUEST, put(request_import)).route(IMPORT, post(import_key))
 }
 
 /// What an import request may be told.
@@ -59,11 +64,14 @@ async fn request_import(
     Parameters(wishes): Parameters<Wishes>,
     body: Body,
 ) -> Result<Response, Problem> {
-    // Clients send nothing, an empty form, or an empty object. A key that is sent here was sent too early.
+    // Clients write nothing in many ways. A key that is sent here was sent too early.
     let body = gather(body).await?;
-    let sent = body.trim_ascii();
-    if !(sent.is_empty() || sent == b"{}") {
-        return Err(Refusal::request_body_not_empty().into());
+    if !EMPTY.contains(&body.trim_ascii()) {
+        return Err(if may_hold_a_key(&body) {
+            Refusal::request_body_not_empty().exposing().into()
+        } else {
+            Refusal::request_body_not_empty().into()
+        });
     }
     let asked = Asked {
         by: caller.name(),
@@ -82,8 +90,11 @@ async fn import_key(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    require_json(&headers)?;
     let mut body = gather(body).await?;
+    if !is_json(&headers) {
+        let refusal = Refusal::content_type_wrong();
+        return Err(if may_hold_a_key(&body) { refusal.exposing().into() } else { refusal.into() });
+    }
     let parts = read_upload(&mut body)?;
     drop(body);
     let uploaded = Uploaded { by: caller.name(), enterprise: caller.enterprise, parts };
@@ -102,10 +113,10 @@ fn word<T: Default>(
     }
 }
 
-fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
+fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = kind.split(';').next().unwrap_or_default().trim();
-    if media.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::content_type_wrong()) }
+    media.eq_ignore_ascii_case("application/json")
 }
 
 /// The whole body in one buffer that never moves, so that it leaves no copy when it is zeroized.
@@ -115,7 +126,8 @@ async fn gather(body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|_| Refusal::body_lost())?;
         if whole.len() + frame.len() > LARGEST_BODY {
-            return Err(Refusal::body_too_large(LARGEST_BODY));
+            let refusal = Refusal::body_too_large(LARGEST_BODY);
+            return Err(if may_hold_a_key(&whole) { refusal.exposing() } else { refusal });
         }
         whole.extend_from_slice(&frame);
         // The connection's own buffer, unless something else still reads it.

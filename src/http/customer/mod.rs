@@ -13,12 +13,13 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
+    http::Uri,
     middleware,
     routing::get,
 };
 use http::StatusCode;
 
-use super::{layers, problem::Problem};
+use super::{layers, meant::Paths, problem::Problem};
 use crate::{
     access::{Access, Environment, KeyScope},
     config::Config,
@@ -56,9 +57,20 @@ impl FromRef<CustomerApi> for Pages {
 
 /// The customers' paths, for a listener of their own: `{prefix}/…`, `/test{prefix}/…` and `/handover/{id}`.
 pub fn router(api: CustomerApi) -> Router {
+    let there_are = Paths::new(patterns(&api.config));
     let routes = routes(&api)
-        .fallback(|| async { Problem::not_found("such path; your information packet names the endpoints") });
+        .fallback(|uri: Uri| async move { there_are.not_found(&uri, "your information packet names the endpoints") });
     finished(routes, api)
+}
+
+/// The paths that there are, `{…}` standing for any part.
+pub(super) fn patterns(config: &Config) -> Vec<String> {
+    let prefix = &config.vendor.customer_api_prefix;
+    let both = import::PATHS
+        .iter()
+        .flat_map(|path| Environment::ALL.map(|environment| format!("{}{prefix}{path}", environment.path_prefix())));
+    let audits = audits::PATHS.iter().map(|path| format!("{}{prefix}{path}", Environment::Production.path_prefix()));
+    both.chain(audits).collect()
 }
 
 /// The same paths, to be merged into the router of the operators' API.

@@ -11,6 +11,7 @@
 
 mod again;
 mod desk;
+mod exposed;
 mod limiter;
 mod opening;
 mod refusal;
@@ -26,8 +27,9 @@ mod wrapping;
 
 pub use again::{Reimport, serving};
 pub use desk::{Cloud, Clouds, Desk, DeskOptions, FORM};
+pub use exposed::may_hold_a_key;
 pub use opening::{REIMPORT, start_reimport};
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{Refusal, RefusalKind, Terms};
 pub use relay::{Imported, Receipt, Uploaded};
 pub use request::{Asked, OpenTarget, Opened};
 pub use session::{KeyMaterial, Realm, Session, SessionState, Target, digest};

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     desk::{Cloud, Desk, body, regions},
-    refusal::Refusal,
+    refusal::{Refusal, Terms},
     session::{KeyMaterial, MOST_FAILURES, RELAY, Realm, Session, SessionState, digest},
     upload::Part,
     vault::current_material,
@@ -202,7 +202,7 @@ impl Desk {
     async fn admit(&self, enterprise: &str, cloud: &Cloud, part: Part) -> Result<Admitted, Refusal> {
         match Realm::of_token(part.token.text()) {
             Some(realm) if realm == self.0.realm => {}
-            Some(realm) => return Err(Refusal::token_of_other_environment(realm.word())),
+            Some(realm) => return Err(self.of_other_environment(enterprise, realm, part.token.text()).await),
             None => return Err(Refusal::token_unknown()),
         }
         let key = digest(part.token.text().as_bytes());
@@ -211,7 +211,7 @@ impl Desk {
         let record = found.filter(|record| record.enterprise == enterprise).ok_or_else(Refusal::token_unknown)?;
         let session: Session = body(&record)?;
         if let Some(named) = part.region.as_ref().filter(|named| **named != session.target.region) {
-            return Err(Refusal::token_of_another_region(&session.target.region, named));
+            return Err(Refusal::token_of_another_region(&session.target.region, named, Terms::of(&session)));
         }
         let upload = digest(part.material.bytes());
         let admitted = Admitted { part, key, version: record.version, upload, session };
@@ -219,20 +219,31 @@ impl Desk {
         match &session.state {
             SessionState::Done { .. } if admitted.repeats() => return Ok(admitted),
             SessionState::Done { .. } => return Err(used(session, false)),
-            SessionState::Locked => return Err(Refusal::token_locked()),
+            SessionState::Locked => return Err(Refusal::token_locked(Terms::of(session))),
             // What it came to is seen in KMS, whatever has become of its run and its token since.
             SessionState::Relaying { .. } => return Ok(admitted),
             SessionState::Open => {}
         }
         let found = admitted.part.material.bytes().len();
         if found != session.spec.bytes() {
-            return Err(Refusal::key_material_wrong_length(found, session.spec, session.algorithm));
+            return Err(Refusal::key_material_wrong_length(found, Terms::of(session)));
         }
         if self.cloud_now(cloud) >= session.valid_to {
-            return Err(Refusal::token_expired(session.valid_to));
+            return Err(Refusal::token_expired(session.valid_to, Terms::of(session)));
         }
         self.require_open(enterprise, session).await?;
         Ok(admitted)
+    }
+
+    /// What a token of the other environment is answered: what it was asked for is asked for here.
+    async fn of_other_environment(&self, enterprise: &str, realm: Realm, token: &str) -> Refusal {
+        let key = digest(token.as_bytes());
+        let found = self.0.service.find_record(realm.sessions(), &key).await.ok().flatten();
+        let own = found.filter(|record| record.enterprise == enterprise);
+        let session = own.and_then(|record| body::<Session>(&record).ok());
+        // Its region may have no key here: only how it was to be wrapped counts.
+        let terms = session.as_ref().map(|session| Terms { region: None, instance: None, ..Terms::of(session) });
+        Refusal::token_of_other_environment(realm.word(), terms)
     }
 
     /// The import that a token is of is open still.
@@ -252,7 +263,7 @@ impl Desk {
                     return Ok(imported(&taken.session, key_material_id));
                 }
                 SessionState::Done { .. } => return Err(used(&taken.session, false)),
-                SessionState::Locked => return Err(Refusal::token_locked()),
+                SessionState::Locked => return Err(Refusal::token_locked(Terms::of(&taken.session))),
                 SessionState::Relaying { .. } => {
                     if let Some(done) = self.resolve(enterprise, by, cloud, &mut taken).await? {
                         return Ok(done);
@@ -473,17 +484,17 @@ impl Desk {
             // Only what was unwrapped is compared, so this tells no reason why an unwrap failed.
             let differs = taken.session.existing.is_some() && failure.is(&["IncorrectKeyMaterialException"]);
             return Err(match differs {
-                true => Refusal::key_material_differs(&taken.session.target.region),
-                false => Refusal::material_refused(taken.session.algorithm),
+                true => Refusal::key_material_differs(Terms::of(&taken.session)),
+                false => Refusal::material_refused(Terms::of(&taken.session)),
             });
         }
         if failure.is(&["InvalidImportTokenException"]) {
             self.write(enterprise, taken, SessionState::Locked).await?;
-            return Err(Refusal::token_superseded());
+            return Err(Refusal::token_superseded(Terms::of(&taken.session)));
         }
         self.write(enterprise, taken, SessionState::Open).await?;
         if failure.is(&["ExpiredImportTokenException"]) {
-            return Err(Refusal::token_expired(taken.session.valid_to));
+            return Err(Refusal::token_expired(taken.session.valid_to, Terms::of(&taken.session)));
         }
         Err(self.failed(failure))
     }

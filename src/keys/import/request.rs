@@ -12,7 +12,7 @@ use super::{
     desk::{Cloud, Desk, regions},
     limiter::{Limited, Turn, take_turn},
     refusal::Refusal,
-    session::{Session, SessionState, Target, digest},
+    session::{Realm, Session, SessionState, Target, digest},
     wait::import_wait,
     wrapping::{Algorithm, Spec},
 };
@@ -22,6 +22,8 @@ use crate::engine::Actor;
 const INTERVAL: TimeDelta = TimeDelta::seconds(4);
 /// The longest that a request waits for its turn.
 const PATIENCE: TimeDelta = TimeDelta::seconds(10);
+/// The longest that a customer of the test environment waits for a wrapping key to be made.
+const MAKING: TimeDelta = TimeDelta::seconds(12);
 const API: &str = "GetParametersForImport";
 
 /// A request for an import.
@@ -133,7 +135,10 @@ impl Desk {
         let call = kms.get_parameters_for_import().key_id(&target.arn);
         let call = call.wrapping_algorithm(asked.algorithm.kms()).wrapping_key_spec(asked.spec.kms());
         let tried = format!("get parameters for an import into {}", target.arn);
-        let given = call.send().await.map_err(|error| self.failed(&crate::aws::failure(&tried, &error)))?;
+        let given = tokio::select! {
+            given = call.send() => given.map_err(|error| self.failed(&crate::aws::failure(&tried, &error)))?,
+            () = self.busy_making() => return Err(Refusal::keys_are_being_made(MAKING.num_seconds().unsigned_abs())),
+        };
         let valid_to = given.parameters_valid_to.and_then(|time| DateTime::from_timestamp(time.secs(), 0));
         let (Some(kms_token), Some(key), Some(valid_to)) = (given.import_token, given.public_key, valid_to) else {
             tracing::error!(key = target.arn, "key import: KMS answered without token, public key or time");
@@ -170,6 +175,14 @@ impl Desk {
             valid_to,
         };
         Ok((session, open))
+    }
+
+    /// Ends when the test environment, which makes its wrapping keys itself, takes longer for one than anybody should wait.
+    async fn busy_making(&self) {
+        match self.0.realm {
+            Realm::Production => std::future::pending().await,
+            Realm::Test => self.0.clock.sleep_until(self.0.clock.now() + MAKING).await,
+        }
     }
 
     /// Keeps the sessions, then lets the run wait for their end. A crash before leaves tokens that nobody was told.

@@ -12,12 +12,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::refusal::Refusal;
+use super::{
+    exposed::{self, Shape},
+    refusal::Refusal,
+    session::Realm,
+};
 
 /// What GNU `base64` and `openssl base64` write on a line.
-const BASE64_LINES: [usize; 2] = [76, 64];
+pub(super) const BASE64_LINES: [usize; 2] = [76, 64];
 /// Longer than any key that is imported and shorter than anything wrapped under RSA.
-const LONGEST_PLAIN: usize = 128;
+pub(super) const LONGEST_PLAIN: usize = 128;
 /// Each target is one key of one region.
 const MOST_TARGETS: usize = 64;
 
@@ -97,6 +101,27 @@ pub fn read(body: &mut [u8]) -> Result<Vec<Part>, Refusal> {
     if body.iter().all(|byte| *byte == b' ') {
         return Err(Refusal::body_missing());
     }
+    parts(body).map_err(|refusal| if exposes(&refusal, body) { refusal.exposing() } else { refusal })
+}
+
+/// Whether a body that was refused may have held a key, of which the refusal does not speak itself.
+fn exposes(refusal: &Refusal, body: &[u8]) -> bool {
+    let is_said =
+        ["key-material-not-wrapped", "json-cut-by-base64-lines", "import-token-unknown"].contains(&refusal.code);
+    if is_said {
+        return false;
+    }
+    let letters: Zeroizing<Vec<u8>> = match encoding(body) {
+        Some(_) => Zeroizing::new(body.iter().copied().filter(u8::is_ascii).filter(|byte| *byte != 0).collect()),
+        None => return exposed::may_hold_a_key(body),
+    };
+    exposed::may_hold_a_key(&letters)
+}
+
+fn parts(body: &[u8]) -> Result<Vec<Part>, Refusal> {
+    if let Some(encoding) = encoding(body) {
+        return Err(Refusal::body_not_utf8(encoding));
+    }
     let wire: Wire<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error, body))?;
     let Some(targets) = wire.targets else {
         return Ok(vec![part(&WirePart { region: wire.region, token: wire.token, material: wire.material })?]);
@@ -106,6 +131,15 @@ pub fn read(body: &mut [u8]) -> Result<Vec<Part>, Refusal> {
         return Err(Refusal::body_shape_wrong());
     }
     targets.iter().map(part).collect()
+}
+
+/// How a text is encoded that is not UTF-8 as JSON wants it.
+fn encoding(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0xEF, 0xBB, 0xBF, ..] => Some("UTF-8 with a byte order mark"),
+        [0xFF, 0xFE, ..] | [b'{', 0, ..] | [0xFE, 0xFF, ..] | [0, b'{', ..] => Some("UTF-16"),
+        _ => None,
+    }
 }
 
 fn unreadable(error: &serde_json::Error, body: &[u8]) -> Refusal {
@@ -129,11 +163,21 @@ fn ends_with_a_line_of_base64(body: &[u8]) -> bool {
 fn part(wire: &WirePart<'_>) -> Result<Part, Refusal> {
     let token = wire.token.and_then(text).filter(|token| !token.trim().is_empty());
     let token = token.ok_or_else(Refusal::import_token_missing)?;
+    if Realm::of_token(token.trim()).is_none() && exposed::is_key_like(&token) {
+        return Err(Refusal::token_unknown().exposing());
+    }
     let region = match wire.region {
         None => None,
         Some(region) => Some(text(region).ok_or_else(Refusal::body_shape_wrong)?.to_string()),
     };
-    let material = wire.material.and_then(text).ok_or_else(Refusal::key_material_missing)?;
+    let material = wire.material.ok_or_else(Refusal::key_material_missing)?;
+    let Some(material) = text(material) else {
+        // Numbers, as programs write bytes when nobody tells them how.
+        return Err(match exposed::may_hold_a_key(material.get().as_bytes()) {
+            true => Refusal::key_material_not_wrapped(),
+            false => Refusal::key_material_missing(),
+        });
+    };
     Ok(Part { region, token: Token(Zeroizing::new(token.trim().to_owned())), material: decode(&material)? })
 }
 
@@ -165,28 +209,34 @@ const INDIFFERENT: GeneralPurposeConfig =
 
 /// The bytes of a wrapped key. White space is let pass; so is base64's alphabet for URLs, and padding that is left out.
 fn decode(text: &str) -> Result<Material, Refusal> {
-    let mut packed = Zeroizing::new(String::with_capacity(text.len()));
-    packed.extend(text.chars().filter(|letter| !letter.is_ascii_whitespace()));
-    if packed.is_empty() {
+    if text.trim().is_empty() {
         return Err(Refusal::key_material_missing());
     }
+    let is_hex = exposed::shape(text) != Shape::Other && text.trim().bytes().all(|byte| byte.is_ascii_hexdigit());
+    match unpack(text).filter(|_| !is_hex) {
+        Some(bytes) if bytes.len() >= LONGEST_PLAIN && !exposed::is_readable(&bytes) => Ok(Material(bytes)),
+        Some(_) => Err(Refusal::key_material_not_wrapped()),
+        None => Err(match exposed::shape(text) {
+            Shape::Plain => Refusal::key_material_not_wrapped(),
+            Shape::LongHex => Refusal::key_material_in_hex(),
+            Shape::Other => Refusal::key_material_not_base64(),
+        }),
+    }
+}
+
+/// What base64 in any layout stands for; none if the text is none.
+pub(super) fn unpack(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut packed = Zeroizing::new(String::with_capacity(text.len()));
+    packed.extend(text.chars().filter(|letter| !letter.is_ascii_whitespace()));
     // Armour is no base64, though the alphabet for URLs has its letters.
     if packed.starts_with("-----") {
-        return Err(Refusal::key_material_not_base64());
-    }
-    if packed.len() <= LONGEST_PLAIN && packed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Refusal::key_material_not_wrapped());
+        return None;
     }
     let alphabet = if packed.contains(['-', '_']) { URL_SAFE } else { STANDARD };
     let mut bytes = Zeroizing::new(vec![0; packed.len()]);
-    let length = GeneralPurpose::new(&alphabet, INDIFFERENT)
-        .decode_slice(packed.as_bytes(), &mut bytes)
-        .map_err(|_| Refusal::key_material_not_base64())?;
+    let length = GeneralPurpose::new(&alphabet, INDIFFERENT).decode_slice(packed.as_bytes(), &mut bytes).ok()?;
     bytes.truncate(length);
-    if length < LONGEST_PLAIN {
-        return Err(Refusal::key_material_not_wrapped());
-    }
-    Ok(Material(bytes))
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -252,22 +302,119 @@ mod tests {
             ("", "body-missing"),
             (" \n", "body-missing"),
             ("importToken=tok", "json-malformed"),
+            ("\u{feff}{}", "body-not-utf8"),
+            ("{\0}\0", "body-not-utf8"),
             ("[]", "body-shape-wrong"),
             (r#""text""#, "body-shape-wrong"),
             ("{}", "import-token-missing"),
             (r#"{"importToken":7,"keyMaterial":"x"}"#, "import-token-missing"),
             (r#"{"importToken":"tok"}"#, "key-material-missing"),
             (r#"{"importToken":"tok","keyMaterial":""}"#, "key-material-missing"),
-            (r#"{"importToken":"tok","keyMaterial":{"type":"Buffer","data":[1,2]}}"#, "key-material-missing"),
+            (r#"{"importToken":"tok","keyMaterial":{"type":"Buffer"}}"#, "key-material-missing"),
             (r#"{"importToken":"tok","importToken":"tok","keyMaterial":"x"}"#, "body-shape-wrong"),
             (r#"{"targets":[]}"#, "body-shape-wrong"),
             (r#"{"importToken":"tok","targets":[{"importToken":"tok"}]}"#, "body-shape-wrong"),
             (&body("-----BEGIN PUBLIC KEY-----"), "key-material-not-base64"),
             (&body("%%%%"), "key-material-not-base64"),
+            (&body(&hex::encode([7; 512])), "key-material-not-base64"),
+            (&body(&wrapped().replacen('B', "%", 3)), "key-material-not-base64"),
             (&body(&plain), "key-material-not-wrapped"),
             (&body(&hex), "key-material-not-wrapped"),
         ] {
             assert_eq!(code(sent), wanted, "{sent}");
+        }
+    }
+
+    /// A 256-bit key in every dress that customers were seen to send it in.
+    fn dresses() -> Vec<String> {
+        let key: Vec<u8> = (0..32).map(|number: u8| number.wrapping_mul(37).wrapping_add(150)).collect();
+        let pairs = |between: &str| key.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(between);
+        let numbers = |between: &str| key.iter().map(u8::to_string).collect::<Vec<_>>().join(between);
+        let signed: Vec<String> = key.iter().map(|byte| byte.cast_signed().to_string()).collect();
+        let document = [b"\x30\x82\x04\xbd\x02\x01\x00\x30\x0d".as_slice(), &[0x5a; 1204]].concat();
+        vec![
+            pairs(""),
+            pairs("").to_uppercase(),
+            pairs(":"),
+            pairs(" "),
+            pairs("-"),
+            format!("0x{}", pairs("")),
+            format!("0x{}", pairs(", 0x")),
+            format!("\\\\x{}", pairs("\\\\x")),
+            numbers(","),
+            numbers(" "),
+            format!("[{}]", numbers(", ")),
+            format!("[{}]", signed.join(", ")),
+            BASE64.encode(&key),
+            BASE64.encode(pairs("")),
+            BASE64.encode(format!("{}\n", BASE64.encode(&key))),
+            BASE64.encode(&document),
+            BASE64.encode(format!("-----BEGIN PRIVATE KEY-----\n{}", BASE64.encode(&document))),
+            format!("-----BEGIN PRIVATE KEY-----\\n{}\\n-----END PRIVATE KEY-----", &BASE64.encode(&document)[..64]),
+            "correct horse battery staple".to_owned(),
+            "Tr0ub4dor&3!x".to_owned(),
+        ]
+    }
+
+    #[test]
+    fn a_key_that_was_not_wrapped_is_called_exposed_in_whatever_dress() {
+        for dress in dresses() {
+            assert_eq!(code(&body(&dress)), "key-material-not-wrapped", "{dress}");
+        }
+        for raw in [
+            "[150, 187, 224, 5, 42, 79, 116, 153, 190, 227, 8, 45, 82, 119, 156, 193, 230]",
+            r#"{"type":"Buffer","data":[150,187,224,5,42,79,116,153,190,227,8,45,82,119,156,193,230]}"#,
+        ] {
+            let sent = format!(r#"{{"importToken":"tok","keyMaterial":{raw}}}"#);
+            assert_eq!(code(&sent), "key-material-not-wrapped", "{sent}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_called_exposed_when_a_key_may_be_in_it() {
+        let says =
+            |sent: &[u8]| read(&mut sent.to_vec()).expect_err("a refusal").detail.contains("do not use this key");
+        for dress in dresses().iter().filter(|dress| !dress.starts_with(['c', 'T'])) {
+            for sent in [
+                dress.clone(),
+                format!("importToken=tok&keyMaterial={dress}"),
+                format!(r#"{{"importToken":"tok","keyMaterial":"{dress}""#),
+                format!(r#"{{"importToken":"tok",keyMaterial:"{dress}"}}"#),
+                format!(r#"{{"key":"{dress}"}}"#),
+                format!(r#"{{"importToken":"{dress}"}}"#),
+                format!(r#"{{"importToken":"{dress}","keyMaterial":"{}"}}"#, wrapped()),
+                format!(r#"{{"targets":["{dress}"]}}"#),
+            ] {
+                assert!(says(sent.as_bytes()), "{sent}");
+            }
+        }
+        assert!(says(&[0x96, 0xbb, 0xe0, 0x05, 0x2a, 0x4f, 0x74, 0x99]), "raw bytes");
+    }
+
+    #[test]
+    fn what_was_wrapped_is_not_called_exposed() {
+        let says =
+            |sent: &[u8]| read(&mut sent.to_vec()).expect_err("a refusal").detail.contains("do not use this key");
+        let lines: Vec<String> =
+            wrapped().as_bytes().chunks(64).map(|line| String::from_utf8(line.to_vec()).expect("ASCII")).collect();
+        let token = Realm::Production.new_token().expect("random bits");
+        let whole = format!(r#"{{"importToken":"{token}","keyMaterial":"{}"}}"#, wrapped());
+        let wide: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(!says(&[&[0xFF, 0xFE], wide.as_slice()].concat()), "UTF-16");
+        for sent in [
+            whole.replace("\"keyMaterial\"", "keyMaterial"),
+            whole[..whole.len() - 2].to_owned(),
+            whole.replace("keyMaterial", "material"),
+            format!("\u{feff}{whole}"),
+            format!(r#"{{"importToken":"{token}",keyMaterial:"{}"}}"#, lines.join("\n")),
+            format!(r#"{{"importToken":"{token}",keyMaterial:"{}"}}"#, lines.join("\\n")),
+            format!("importToken={token}&keyMaterial={}", wrapped().replace('+', "%2B").replace('/', "%2F")),
+            format!(r#"{{"importToken":"{token}","validTo":"2026-12-01T10:00:00Z","region":"ap-southeast-2"}}"#),
+            format!(r#"{{"publicKey":"-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----"}}"#, lines.join("\n")),
+            r#"{"wrappingAlgorithm":"RSAES_OAEP_SHA_256","wrappingKeySpec":"RSA_4096"}"#.to_owned(),
+            body("-----BEGIN PUBLIC KEY-----"),
+        ] {
+            assert!(!says(sent.as_bytes()), "{sent}");
         }
     }
 

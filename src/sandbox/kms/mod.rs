@@ -17,6 +17,7 @@ mod grants;
 mod import;
 mod key;
 mod keys;
+mod maker;
 mod multi_region;
 mod pairs;
 mod policy;
@@ -147,15 +148,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Does the slow work of a call.
+    /// Does the slow work of a call, in turns between those who ask.
     ///
     /// # Errors
     /// There is no randomness to make keys from.
-    pub async fn make(service: &str, action: &str, params: &Value) -> Result<Self, AwsError> {
-        let spec = asymmetric::wanted_spec(action, params).filter(|_| service == "kms").map(str::to_owned);
-        let Some(spec) = spec else { return Ok(Self::default()) };
-        let made = tokio::task::spawn_blocking(move || pairs::Pair::generate(&spec)).await;
-        Ok(Self { pair: made.map_err(|_| errors::internal("no key pair could be made"))?? })
+    pub async fn make(service: &str, action: &str, params: &Value, who: &str) -> Result<Self, AwsError> {
+        match asymmetric::wanted_spec(action, params).filter(|_| service == "kms") {
+            Some(spec) => Ok(Self { pair: maker::pair(spec, who).await? }),
+            None => Ok(Self::default()),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ const INSTALLATIONS: &str = "SELECT n.nspname::text AS schema, array_position(cu
      AND c.relname IN ('runs', 'frames', 'history', 'payloads')) ORDER BY place NULLS LAST, schema";
 /// Where tables would be made, and by whom.
 const HERE: &str = "SELECT current_schema()::text AS schema, current_user::text AS role, current_setting('search_path') AS path, \
-     COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false) AS free";
+     COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false) AS free, \
+     (SELECT source = 'client' FROM pg_settings WHERE name = 'search_path') AS of_url";
 /// What the role may not use.
 const REFUSED: &str = "SELECT c.relname::text AS name, current_user::text AS role, pg_get_userbyid(c.relowner)::text AS owner FROM pg_class c \
      WHERE c.relnamespace = $1::text::regnamespace AND (c.relkind IN ('r', 'p') AND NOT (has_table_privilege(c.oid, 'SELECT') AND \
@@ -52,6 +53,11 @@ pub(super) async fn schema(connection: &mut PgConnection) -> Result<Result<(Stri
         (Some((schema, false)), _) => Err(format!(
             "its installation is in the schema {schema}, which the role may not use: GRANT USAGE ON SCHEMA {} TO {role};",
             quoted(schema)
+        )),
+        // What the URL says goes before what the role has.
+        (Some((schema, true)), _) if here.try_get::<bool, _>("of_url")? => Err(format!(
+            "its installation is in the schema {schema}, and the search_path of the URL's options ({path}) does not lead there; no \
+             other is begun beside it: take it out of the URL, or name {schema} there"
         )),
         (Some((schema, true)), _) => Err(format!(
             "its installation is in the schema {schema}, and search_path ({path}) does not lead there; no other is begun beside it: \

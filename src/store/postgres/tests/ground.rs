@@ -175,6 +175,13 @@ async fn no_second_installation_is_begun_beside_the_first() {
         assert_eq!(again.inner.session.installation, id, "{path}");
         again.close().await;
     }
+    // One that the URL names is not mended by what the role has.
+    let url = format!("{}?options[search_path]=elsewhere", owned.url);
+    let refused = PostgresStore::open(&url).await.expect_err("it was opened");
+    assert!(
+        matches!(&refused, StoreError::Unfit { reason, .. } if reason.contains("take it out of the URL")),
+        "{refused}"
+    );
     assert_eq!(owned.count("SELECT count(*) FROM pg_class WHERE relname = 'history'").await, 1);
 }
 
