@@ -6,12 +6,13 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use rustix::fs::Mode;
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -451,13 +452,26 @@ async fn open_cloud(config: &Config, data: PathBuf, speed: f64) -> Result<Sandbo
     Sandbox::open(options).await.map_err(failed)
 }
 
-/// The directory holds the administrator's token and what customers' keys protect: it is for its owner alone.
+/// The directory holds the administrator's token and what customers' keys protect: it is for its owner alone. One that was there
+/// before may let others in, so the files are for their owner alone too, those of before and those that are made from now on.
 fn make_data_dir(path: &Path) -> Result<(), Failure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error: io::Error| {
-        Failure::Failed(format!("cannot make the data directory {}: {error}", path.display()))
-    })
+    let unmade =
+        |error: io::Error| Failure::Failed(format!("cannot make the data directory {}: {error}", path.display()));
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unmade)?;
+    for entry in fs::read_dir(path).map_err(unmade)? {
+        let entry = entry.map_err(unmade)?;
+        let (name, found) = (entry.file_name(), entry.metadata().map_err(unmade)?);
+        let is_database = DATABASES.iter().any(|database| name.to_string_lossy().starts_with(database));
+        if is_database && found.is_file() && found.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600)).map_err(unmade)?;
+        }
+    }
+    Ok(())
 }
+
+/// What the names of the databases' files in the data directory begin with.
+const DATABASES: [&str; 3] = ["keyferry.db", "sandbox.db", "test-cloud.db"];
 
 fn failed(error: impl std::error::Error) -> Failure {
     Failure::from_error(&error)

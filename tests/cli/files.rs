@@ -42,6 +42,25 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 #[test]
+fn the_files_of_a_directory_that_others_may_enter_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+    let modes = |of: &str| {
+        let entries = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry"));
+        let files: Vec<_> = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(of)).collect();
+        assert!(!files.is_empty(), "there is no {of}");
+        files.into_iter().map(|entry| entry.metadata().expect("a file").permissions().mode() & 0o777).max()
+    };
+    drop(serve(folder.path(), &[]));
+    assert_eq!([modes("keyferry.db"), modes("sandbox.db"), modes("admin-token")], [Some(0o600); 3]);
+    fs::set_permissions(folder.path().join("keyferry.db"), fs::Permissions::from_mode(0o644)).expect("changed");
+    drop(serve(folder.path(), &[]));
+    assert_eq!(modes("keyferry.db"), Some(0o600), "one of before");
+}
+
+#[test]
 fn a_database_that_is_deleted_under_a_server_is_not_acknowledged_into_and_comes_back_as_it_was_saved() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, backup) = (folder.path().join("data"), folder.path().join("backup.db"));

@@ -39,21 +39,62 @@ async fn granted(server: &Serving, (path, key): &(String, String), query: &str) 
     }
 }
 
-async fn all_granted(customers: usize, query: &str) -> Vec<usize> {
-    let folder = tempfile::tempdir().unwrap();
-    let server = serve(folder.path(), None, &[]);
-    let customers = join_all((0..customers).map(|number| {
-        let server = &server;
-        async move { customer(server, &format!("customer-{number}")).await }
-    }))
-    .await;
-    join_all(customers.iter().map(|customer| granted(&server, customer, query))).await
+async fn all_granted(server: &Serving, customers: usize, query: &str) -> Vec<usize> {
+    let customers =
+        join_all((0..customers).map(|number| async move { customer(server, &format!("customer-{number}")).await }));
+    let customers = customers.await;
+    join_all(customers.iter().map(|customer| granted(server, customer, query))).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn customers_who_ask_their_test_environments_at_once_are_all_granted() {
-    let told = all_granted(12, "?wrappingKeySpec=RSA_2048").await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None, &[]);
+    let told = all_granted(&server, 12, "?wrappingKeySpec=RSA_2048").await;
     assert_eq!(told.len(), 12);
+}
+
+/// The time under which so many of a hundred are.
+fn percentile(times: &mut [Duration], of: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * of / 100).min(times.len() - 1)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement of minutes"]
+async fn figures_of_test_environments_that_are_asked_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None, &[]);
+    let new = json!({ "id": "erin", "name": "Erin", "partition": "aws" });
+    server.operator(Method::POST, "/enterprises", "engineer", &new).await;
+    let key = server.api_key("erin", "production").await;
+    let path = "/!/ems/enterprises/erin/cmk/import-key-request";
+    let begun = std::time::Instant::now();
+    let mut times = Vec::new();
+    let asking = async {
+        loop {
+            let asked = std::time::Instant::now();
+            let answer = server.customer(Method::PUT, path, &key).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::CONFLICT, "nothing is open in production");
+            times.push(asked.elapsed());
+            // Below the key's own limit.
+            SystemClock.sleep(Duration::from_millis(600)).await;
+        }
+    };
+    let told = tokio::select! {
+        told = all_granted(&server, 64, "") => told,
+        () = asking => unreachable!("it never ends"),
+    };
+    let (took, asked) = (begun.elapsed(), times.len());
+    println!(
+        "64 customers, RSA_4096 in two regions: all granted after {took:.1?}, told to come again {} times in all, {} at most; \
+         {asked} calls of production meanwhile: median {:.1?}, p95 {:.1?}, longest {:.1?}",
+        told.iter().sum::<usize>(),
+        told.iter().max().unwrap(),
+        percentile(&mut times, 50),
+        percentile(&mut times, 95),
+        percentile(&mut times, 100),
+    );
 }
 
 /// A connection from `127.0.0.LAST` that sends `head` and then nothing.
@@ -74,10 +115,11 @@ const HEADS: [&str; 4] = [
     "PUT /!/ems/enterprises/dave/cmk/import-key-request HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{",
 ];
 
-/// `crowd` silent connections to a listener, from so many addresses, and meanwhile `good` requests for its path: the longest that one
-/// took, and all of them closed in the end.
-async fn among_silent(to: &str, path: &str, crowd: usize, addresses: u8, good: usize) -> Duration {
+/// `crowd` silent connections to a listener, from so many addresses, and meanwhile `good` requests for its path: how long each
+/// took, sorted, and how long the last of the silent ones was held.
+async fn among_silent(to: &str, path: &str, crowd: usize, addresses: u8, good: usize) -> (Vec<Duration>, Duration) {
     let address: SocketAddr = to.trim_start_matches("http://").parse().unwrap();
+    let connected = std::time::Instant::now();
     let silent: Vec<TcpStream> = join_all((0..crowd).map(|number| {
         let last = u8::try_from(number % usize::from(addresses)).unwrap() + 1;
         silent(address, last, HEADS[number % HEADS.len()])
@@ -87,12 +129,12 @@ async fn among_silent(to: &str, path: &str, crowd: usize, addresses: u8, good: u
     .flatten()
     .collect();
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-    let mut longest = Duration::ZERO;
+    let mut times = Vec::new();
     for _ in 0..good {
         let begun = std::time::Instant::now();
         let answered = client.get(format!("{to}{path}")).send().await.unwrap();
         assert!(answered.status().as_u16() < 500, "{}", answered.status());
-        longest = longest.max(begun.elapsed());
+        times.push(begun.elapsed());
     }
     let closed = silent.into_iter().map(|mut stream| async move {
         let mut heard = Vec::new();
@@ -101,7 +143,8 @@ async fn among_silent(to: &str, path: &str, crowd: usize, addresses: u8, good: u
     });
     let closed = tokio::time::timeout(Duration::from_secs(300), join_all(closed)).await;
     assert!(closed.is_ok(), "some are held open");
-    longest
+    times.sort_unstable();
+    (times, connected.elapsed())
 }
 
 /// Lets this process open as many files as the system lets it.
@@ -119,6 +162,25 @@ async fn silent_clients_are_closed_and_keep_nobody_out() {
     for (to, path) in [(&server.api, "/healthz"), (&server.customer, "/!/ems/nothing")] {
         for addresses in [1, 50] {
             among_silent(to, path, 1_500, addresses, 5).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement of minutes"]
+async fn figures_of_silent_clients() {
+    open_many();
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None, &[]);
+    for (to, path) in [(&server.api, "/healthz"), (&server.customer, "/!/ems/nothing")] {
+        for addresses in [1, 50] {
+            let (mut times, held) = among_silent(to, path, 2_000, addresses, 300).await;
+            println!(
+                "2,000 silent connections from {addresses} addresses: {path} median {:.1?}, p99 {:.1?}, longest {:.1?}; the last closed after {held:.1?}",
+                percentile(&mut times, 50),
+                percentile(&mut times, 99),
+                percentile(&mut times, 100),
+            );
         }
     }
 }

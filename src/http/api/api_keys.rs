@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Asking, Body, Paging, Parameters, Whole, committed, page_size, within},
+    extract::{self, Asking, Body, Parameters, Whole, committed, within},
+    paging::{Listing, Paging, page_size},
 };
 use crate::{
     access::{ApiKey, Environment, Handover, HandoverOrder, KeyOrder, KeyScope, KeyView, Networks, Rotation},
@@ -169,7 +170,9 @@ pub async fn trail(
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
     let limit = page_size(paging.limit)?;
-    extract::json(StatusCode::OK, &api.access.trail(&enterprise, limit, paging.cursor).await?)
+    let listing = Listing("trail");
+    let page = api.access.trail(&enterprise, limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 /// Who changes what is known of an enterprise, if the service lets them.

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Asking, Body, IdempotencyKey, Paging, Parameters, Whole, committed, page_size, within},
+    extract::{self, Acting, Asking, Body, IdempotencyKey, Parameters, Whole, committed, within},
+    paging::{Listing, Paging, page_size},
     runs,
 };
 use crate::{audit, http::problem::Problem, worker::StartRun};
@@ -56,7 +57,9 @@ pub async fn list(
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
     let limit = page_size(paging.limit)?;
-    extract::json(StatusCode::OK, &audit::reports(&api.service, &enterprise, limit, paging.cursor).await?)
+    let listing = Listing("audits");
+    let page = audit::reports(&api.service, &enterprise, limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 pub async fn show(State(api): State<Api>, Path((enterprise, key)): Path<(String, String)>) -> Reply {
@@ -72,8 +75,9 @@ pub async fn decisions(
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
     let limit = page_size(paging.limit)?;
-    let page = api.service.records(&enterprise, audit::DECISIONS, limit, paging.cursor).await?;
-    extract::json(StatusCode::OK, &page)
+    let listing = Listing("audit-decisions");
+    let page = api.service.records(&enterprise, audit::DECISIONS, limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 pub async fn decide(

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     Api, Reply,
-    extract::{self, Asking, Body, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Body, Parameters, committed},
+    paging::{Listing, Paging, page_size},
 };
 use crate::{
     http::problem::Problem,
@@ -51,7 +52,9 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D
 
 pub async fn list(State(api): State<Api>, Parameters(paging): Parameters<Paging>) -> Reply {
     let limit = page_size(paging.limit)?;
-    extract::json(StatusCode::OK, &api.service.enterprises(limit, paging.cursor).await?)
+    let listing = Listing("enterprises");
+    let page = api.service.enterprises(limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 /// Adding the same enterprise again is no error and changes nothing, so that a lost answer can be asked for again.
@@ -115,7 +118,9 @@ pub async fn changes(
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
     let limit = page_size(paging.limit)?;
-    extract::json(StatusCode::OK, &api.service.enterprise_changes(&enterprise, limit, paging.cursor).await?)
+    let listing = Listing("changes");
+    let page = api.service.enterprise_changes(&enterprise, limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 /// An enterprise with its version as the ETag.
@@ -133,8 +138,9 @@ pub async fn records(
     Parameters(paging): Parameters<Paging>,
 ) -> Reply {
     let limit = page_size(paging.limit)?;
-    let page = api.service.records(&enterprise, &collection, limit, paging.cursor).await?;
-    extract::json(StatusCode::OK, &page)
+    let listing = Listing("records");
+    let page = api.service.records(&enterprise, &collection, limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 pub async fn record(

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Number, Value, json};
 
 use super::{Api, LARGEST_BODY, Reply};
@@ -92,30 +92,6 @@ pub fn within(member: &str, number: Option<&Whole>, range: RangeInclusive<u32>) 
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "out-of-range", format!("{member}: {what}"))
             .with("findings", json!([{ "pointer": format!("/{member}"), "message": what }]))
     })
-}
-
-/// Which page of a listing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Paging {
-    pub limit: Option<u32>,
-    pub cursor: Option<String>,
-}
-
-/// Items a page when the request does not say.
-const PAGE: u32 = 50;
-
-/// `limit` within 1 to 200, or the default.
-pub fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
-    match limit {
-        None => Ok(PAGE),
-        Some(limit) if (1..=200).contains(&limit) => Ok(limit),
-        Some(limit) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid-query",
-            format!("limit: {limit} is not within 1 to 200"),
-        )),
-    }
 }
 
 /// Who acts: the token's owner, in the role that the header `Keyferry-Actor: ROLE` or `Keyferry-Actor: ROLE; NAME` names.

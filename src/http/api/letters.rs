@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::{
     Api, Reply,
-    extract::{self, Asking, Paging, Parameters, committed, page_size},
+    extract::{self, Asking, Parameters, committed},
+    paging::{Listing, Paging, page_size},
 };
 use crate::{http::problem::Problem, worker::LetterState};
 
@@ -19,6 +20,8 @@ pub struct Filter {
     cursor: Option<String>,
 }
 
+const LETTERS: Listing = Listing("letters");
+
 /// Those that are due, unless others are asked for.
 pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>) -> Reply {
     let limit = page_size(filter.limit)?;
@@ -27,12 +30,14 @@ pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>
         let detail = "state: due or dead; what was sent or withdrawn is not listed";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-query", detail));
     }
-    extract::json(StatusCode::OK, &api.service.letters(state, filter.enterprise, limit, filter.cursor).await?)
+    let page = api.service.letters(state, filter.enterprise, limit, LETTERS.place(filter.cursor)?).await?;
+    extract::json(StatusCode::OK, &LETTERS.told(page))
 }
 
 pub async fn dead(State(api): State<Api>, Parameters(paging): Parameters<Paging>) -> Reply {
     let limit = page_size(paging.limit)?;
-    extract::json(StatusCode::OK, &api.service.letters(LetterState::Dead, None, limit, paging.cursor).await?)
+    let page = api.service.letters(LetterState::Dead, None, limit, LETTERS.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &LETTERS.told(page))
 }
 
 /// Sending the same letter again twice is one letter: it is due, once.

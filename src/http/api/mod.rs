@@ -6,6 +6,7 @@ mod enterprises;
 pub(super) mod extract;
 mod letters;
 mod packet;
+pub(super) mod paging;
 mod runs;
 mod stats;
 mod stream;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     Api, Reply,
-    extract::{self, Acting, Body, IdempotencyKey, Paging, Parameters, committed, page_size},
+    extract::{self, Acting, Body, IdempotencyKey, Parameters, committed},
+    paging::{Listing, Paging, page_size},
 };
 use crate::{
     audit,
@@ -94,15 +95,15 @@ pub fn started(run: &RunView) -> Reply {
 }
 
 pub async fn list(State(api): State<Api>, Parameters(filter): Parameters<Filter>) -> Reply {
-    let limit = page_size(filter.limit)?;
+    let (limit, listing) = (page_size(filter.limit)?, Listing("runs"));
     let filter = RunFilter {
         enterprise: filter.enterprise,
         workflow: filter.workflow,
         status: filter.status,
         limit: Some(limit),
-        cursor: filter.cursor,
+        cursor: listing.place(filter.cursor)?,
     };
-    extract::json(StatusCode::OK, &api.service.runs(filter).await?)
+    extract::json(StatusCode::OK, &listing.told(api.service.runs(filter).await?))
 }
 
 /// What the open form of that name was given: what the answer is about.
@@ -116,7 +117,9 @@ pub async fn show(State(api): State<Api>, Path(run): Path<String>) -> Reply {
 
 pub async fn history(State(api): State<Api>, Path(run): Path<String>, Parameters(paging): Parameters<Paging>) -> Reply {
     let limit = page_size(paging.limit)?;
-    extract::json(StatusCode::OK, &api.service.history(&run, limit, paging.cursor).await?)
+    let listing = Listing("history");
+    let page = api.service.history(&run, limit, listing.place(paging.cursor)?).await?;
+    extract::json(StatusCode::OK, &listing.told(page))
 }
 
 /// What a drawing of the run needs.

@@ -7,7 +7,6 @@ use axum::{
     routing::get,
 };
 use http::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::CustomerApi;
@@ -15,7 +14,10 @@ use crate::{
     access::Caller,
     audit,
     http::{
-        api::extract::{Parameters, page_size},
+        api::{
+            extract::Parameters,
+            paging::{Listing, Paging, page_size},
+        },
         problem::Problem,
     },
     worker::StoredRecord,
@@ -30,20 +32,15 @@ pub fn audit_routes() -> Router<CustomerApi> {
     Router::new().route(LIST, get(list)).route(SHOW, get(show))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Paging {
-    limit: Option<u32>,
-    cursor: Option<String>,
-}
-
 async fn list(
     State(api): State<CustomerApi>,
     Extension(caller): Extension<Caller>,
     Parameters(paging): Parameters<Paging>,
 ) -> Result<Response, Problem> {
     let limit = page_size(paging.limit)?;
-    let page = audit::reports(&api.service, &caller.enterprise, limit, paging.cursor).await?;
+    let listing = Listing("audits");
+    let page =
+        listing.told(audit::reports(&api.service, &caller.enterprise, limit, listing.place(paging.cursor)?).await?);
     let brief = |record: &StoredRecord| {
         let body = &record.body;
         json!({
