@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{
     State,
     condition::Context,
-    errors,
+    constraints, errors,
     key::{Grant, Key, KeyState},
     policy::{self, Request, Verdict},
     validate::{Input, missing},
@@ -29,6 +29,9 @@ pub const ANY: Naming = Naming { aliases: true, cross_account: true };
 pub const NO_ALIAS: Naming = Naming { aliases: false, cross_account: true };
 /// Management.
 pub const OWN: Naming = Naming { aliases: false, cross_account: false };
+
+/// Where every direct call comes from: the sandbox is on nobody's network but its own machine's.
+const SOURCE_IP: &str = "127.0.0.1";
 
 pub const ENCRYPT_DECRYPT: &str = "ENCRYPT_DECRYPT";
 
@@ -105,6 +108,23 @@ impl State {
         extra: Context,
         encryption_context: Option<&BTreeMap<String, String>>,
     ) -> Result<(), AwsError> {
+        self.authorize_by(call, key, action, extra, |grant| constraints::hold(grant, encryption_context))
+    }
+
+    /// Whether the caller may make `grant`: a caller whom only a grant lets make grants may make none wider than its own.
+    pub fn authorize_grant(&self, call: &Call, key: &Key, extra: Context, grant: &Grant) -> Result<(), AwsError> {
+        self.authorize_by(call, key, "CreateGrant", extra, |parent| constraints::within(parent, grant))
+    }
+
+    /// As [`State::authorize`], with what has to be true of a grant that allows it.
+    fn authorize_by(
+        &self,
+        call: &Call,
+        key: &Key,
+        action: &str,
+        extra: Context,
+        fits: impl Fn(&Grant) -> bool,
+    ) -> Result<(), AwsError> {
         let request = Request {
             caller: &call.caller,
             action: format!("kms:{action}"),
@@ -114,16 +134,16 @@ impl State {
         match policy::evaluate(key.effective_policy(call.now, self.policy_delay), &request) {
             Verdict::Allow => Ok(()),
             Verdict::ExplicitDeny => Err(denied(call, action, &key.arn, true)),
-            Verdict::Silent if self.granted(call, key, action, encryption_context) => Ok(()),
+            Verdict::Silent if self.granted(call, key, action, fits) => Ok(()),
             Verdict::Silent => Err(denied(call, action, &key.arn, false)),
         }
     }
 
-    fn granted(&self, call: &Call, key: &Key, action: &str, context: Option<&BTreeMap<String, String>>) -> bool {
+    fn granted(&self, call: &Call, key: &Key, action: &str, fits: impl Fn(&Grant) -> bool) -> bool {
         self.grants_of(&key.arn).any(|grant| {
             policy::names(&grant.grantee, &call.caller)
                 && grant.operations.iter().any(|operation| operation == action)
-                && constraints_hold(grant, context)
+                && fits(grant)
         })
     }
 
@@ -146,6 +166,12 @@ impl State {
         context.set("aws:RequestedRegion", &call.region);
         context.set("aws:ResourceAccount", &key.account);
         context.set("aws:SecureTransport", "true");
+        let via_service = context.has("kms:ViaService");
+        context.set("aws:ViaAWSService", via_service.to_string());
+        if !via_service {
+            // A service that calls on somebody's behalf does not say from where that one called.
+            context.set("aws:SourceIp", SOURCE_IP);
+        }
         context.set("aws:CurrentTime", call.now.to_rfc3339());
         context.set("aws:EpochTime", call.now.timestamp().to_string());
         for (name, value) in &key.tags {
@@ -153,14 +179,6 @@ impl State {
         }
         context
     }
-}
-
-fn constraints_hold(grant: &Grant, context: Option<&BTreeMap<String, String>>) -> bool {
-    // Constraints speak of encryption contexts; operations without one, such as DescribeKey, are not constrained.
-    let Some(context) = context else { return true };
-    let equal = grant.context_equals.as_ref().is_none_or(|wanted| wanted == context);
-    let subset = grant.context_subset.as_ref();
-    equal && subset.is_none_or(|wanted| wanted.iter().all(|(name, value)| context.get(name) == Some(value)))
 }
 
 /// The condition keys that an encryption context gives.

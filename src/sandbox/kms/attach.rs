@@ -42,6 +42,25 @@ fn grant_id(key_arn: &str, resource: &str) -> String {
     hex::encode(Sha256::digest(format!("{key_arn}\n{resource}").as_bytes()))
 }
 
+fn grant_for(call: &Call, key: &Key, resource: &str) -> Grant {
+    let id = grant_id(&key.arn, resource);
+    Grant {
+        token: id.to_uppercase(),
+        id,
+        key: key.arn.clone(),
+        name: None,
+        created: call.now,
+        grantee: service(&call.region),
+        retiring: Some(service(&call.region)),
+        issuing_account: format!("arn:{}:iam::{}:root", key.partition, call.caller.account),
+        operations: OPERATIONS.map(str::to_owned).to_vec(),
+        context_equals: None,
+        context_subset: Some(BTreeMap::from([("aws:rds:db-id".to_owned(), resource.to_owned())])),
+        source_arn: None,
+        resource: Some(resource.to_owned()),
+    }
+}
+
 impl State {
     /// Lets RDS, acting for `caller`, take a key into use for a resource: the key must be a symmetric encryption key, be
     /// Enabled and in `region`, and its policy must allow the caller `kms:DescribeKey` and, with
@@ -67,29 +86,12 @@ impl State {
             params: serde_json::Value::Null,
         };
         self.sweep(now);
-        let (arn, partition) = self.attachable(&call, key).map_err(|error| {
+        let grant = self.attachable(&call, key, resource).map_err(|error| {
             let AwsError { code, message, .. } = error;
             KeyNotAccessible(format!("The specified KMS key [{key}] cannot be used: {code}: {message}"))
         })?;
-        let id = grant_id(&arn, resource);
-        let row = Grant::row_key(&arn, &id);
+        let (arn, row) = (grant.key.clone(), Grant::row_key(&grant.key, &grant.id));
         if !self.grants.contains(&row) {
-            let subset = BTreeMap::from([("aws:rds:db-id".to_owned(), resource.to_owned())]);
-            let grant = Grant {
-                token: id.to_uppercase(),
-                id,
-                key: arn.clone(),
-                name: None,
-                created: now,
-                grantee: service(region),
-                retiring: Some(service(region)),
-                issuing_account: format!("arn:{partition}:iam::{}:root", caller.account),
-                operations: OPERATIONS.map(str::to_owned).to_vec(),
-                context_equals: None,
-                context_subset: Some(subset),
-                source_arn: None,
-                resource: Some(resource.to_owned()),
-            };
             self.grants.insert(row, grant);
         }
         Ok(arn)
@@ -114,12 +116,13 @@ impl State {
             params: serde_json::Value::Null,
         };
         let due = self.keys.get(key).is_some_and(|key| key.is_due(now));
-        self.attachable(&call, key)
+        self.attachable(&call, key, "")
             .map_err(|error| KeyNotAccessible(error.message))
             .and_then(|_| if due { Err(KeyNotAccessible(format!("key {key} is deleted"))) } else { Ok(()) })
     }
 
-    fn attachable(&self, call: &Call, id: &str) -> Result<(String, String), AwsError> {
+    /// The grant that RDS makes itself for a resource, when the caller may have it made.
+    fn attachable(&self, call: &Call, id: &str, resource: &str) -> Result<Grant, AwsError> {
         let via = || {
             let mut context = Context::default();
             context.set("kms:ViaService", service(&call.region));
@@ -132,12 +135,13 @@ impl State {
         context.set("kms:GranteePrincipal", service(&call.region));
         context.set("kms:GrantConstraintType", "EncryptionContextSubset");
         context.set_all("kms:GrantOperations", OPERATIONS.map(str::to_owned));
-        self.authorize(call, key, "CreateGrant", context, None)?;
+        let grant = grant_for(call, key, resource);
+        self.authorize_grant(call, key, context, &grant)?;
         require_enabled(key, call.now)?;
         if !key.is_symmetric() {
             return Err(super::errors::unsupported(format!("{} is not a symmetric encryption key", key.arn)));
         }
-        Ok((key.arn.clone(), key.partition.clone()))
+        Ok(grant)
     }
 
     /// Whether a key that is in use still works: `Err` when it is disabled, pending deletion, without material or gone.

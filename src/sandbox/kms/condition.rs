@@ -1,11 +1,12 @@
 //! The conditions of policy statements.
 //!
-//! Operators by the IAM JSON policy reference: `String*`, `Arn*`, `Bool`, `Null`, `Numeric*` and `Date*`, each with
-//! `...IfExists`, `ForAnyValue:` and `ForAllValues:`. Keys are compared without regard to case, except for the part of
+//! Operators by the IAM JSON policy reference: `String*`, `Arn*`, `Bool`, `BinaryEquals`, `Null`, `Numeric*`, `Date*` and
+//! `*IpAddress`, each with `...IfExists`, `ForAnyValue:` and `ForAllValues:`. Keys are compared without regard to case, except for the part of
 //! `kms:EncryptionContext:<name>` that is the customer's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
@@ -26,6 +27,10 @@ impl Context {
         if !values.is_empty() {
             self.0.insert(normal(key), values);
         }
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
     }
 
     fn get(&self, key: &str) -> Option<&[String]> {
@@ -77,6 +82,8 @@ fn compare(base: &str, policy: &str, request: &str) -> Option<bool> {
         "StringEqualsIgnoreCase" => policy.eq_ignore_ascii_case(request),
         "StringLike" => like(policy, request),
         "ArnEquals" | "ArnLike" => arn_like(policy, request),
+        "BinaryEquals" => BASE64.decode(policy).is_ok_and(|bytes| bytes == request.as_bytes()),
+        "IpAddress" => is_within(policy, request),
         "Bool" => policy.eq_ignore_ascii_case(request),
         "NumericEquals" => numbers().is_some_and(|(have, want)| (have - want).abs() < f64::EPSILON),
         "NumericLessThan" => numbers().is_some_and(|(have, want)| have < want),
@@ -96,6 +103,24 @@ fn date(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp()))
 }
 
+/// Whether an address is in a range of CIDR's notation; a range without a length is one address.
+fn is_within(range: &str, address: &str) -> bool {
+    let (network, length) = range.split_once('/').map_or((range, None), |(network, length)| (network, Some(length)));
+    let Some((network, network_bits)) = bits(network) else { return false };
+    let Some((address, address_bits)) = bits(address) else { return false };
+    let Ok(length) = length.map_or(Ok(network_bits), str::parse::<u32>) else { return false };
+    let apart = network ^ address;
+    network_bits == address_bits && length <= network_bits && apart.checked_shr(network_bits - length).unwrap_or(0) == 0
+}
+
+/// An address as a number, and of how many bits.
+fn bits(address: &str) -> Option<(u128, u32)> {
+    match address.parse().ok()? {
+        IpAddr::V4(address) => Some((u128::from(address.to_bits()), 32)),
+        IpAddr::V6(address) => Some((address.to_bits(), 128)),
+    }
+}
+
 /// Each of an ARN's six parts is matched by itself, so that `*` does not reach over a colon.
 fn arn_like(pattern: &str, arn: &str) -> bool {
     let split = |text: &str| text.splitn(6, ':').map(str::to_owned).collect::<Vec<_>>();
@@ -113,6 +138,7 @@ fn negated(base: &str) -> Option<&'static str> {
         "ArnNotLike" => "ArnLike",
         "NumericNotEquals" => "NumericEquals",
         "DateNotEquals" => "DateEquals",
+        "NotIpAddress" => "IpAddress",
         _ => return None,
     })
 }
@@ -163,5 +189,50 @@ fn one(operator: &Operator<'_>, have: Option<&[String]>, wanted: &[String]) -> b
         (None, Quantifier::All) => true,
         (Some(have), Quantifier::One | Quantifier::Any) => have.iter().any(fits),
         (Some(have), Quantifier::All) => have.iter().all(fits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn meets(condition: &Value, key: &str, value: &str) -> bool {
+        let mut context = Context::default();
+        context.set(key, value);
+        let operators = condition.as_object().unwrap();
+        assert!(is_well_formed(operators), "{condition}");
+        holds(operators, &context)
+    }
+
+    #[test]
+    fn addresses_are_in_ranges_of_their_own_family() {
+        let office = json!({"IpAddress": {"aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32", "10.0.0.7"]}});
+        for (address, inside) in [
+            ("203.0.113.200", true),
+            ("203.0.114.1", false),
+            ("2001:db8:1::1", true),
+            ("2001:db9::1", false),
+            ("10.0.0.7", true),
+            ("10.0.0.8", false),
+            ("somewhere", false),
+        ] {
+            assert_eq!(meets(&office, "aws:SourceIp", address), inside, "{address}");
+        }
+        assert!(meets(&json!({"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}), "aws:SourceIp", "198.51.100.1"));
+        assert!(!meets(&json!({"IpAddress": {"aws:SourceIp": "0.0.0.0/33"}}), "aws:SourceIp", "198.51.100.1"));
+        assert!(!meets(&json!({"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}}), "aws:SourceIp", "203.0.113.9"));
+        assert!(meets(
+            &json!({"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}}),
+            "kms:KeySpec",
+            "SYMMETRIC_DEFAULT"
+        ));
+    }
+
+    #[test]
+    fn bytes_are_compared_with_their_base64() {
+        assert!(meets(&json!({"BinaryEquals": {"kms:x": "aXQ="}}), "kms:x", "it"));
+        assert!(!meets(&json!({"BinaryEquals": {"kms:x": "it"}}), "kms:x", "it"));
     }
 }

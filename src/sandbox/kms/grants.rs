@@ -9,6 +9,7 @@ use super::{
     State,
     access::{NO_ALIAS, denied, require_enabled},
     condition::Context,
+    constraints::Constraints,
     errors,
     key::{Grant, Key},
     keys::epoch,
@@ -110,6 +111,7 @@ fn operations(input: Input<'_>, key: &Key) -> Result<Vec<String>, AwsError> {
 
 /// How many characters of a grant's tokens are the same in all of them.
 const TOKEN_STEM: usize = 120;
+const LONGEST_TOKEN: usize = 8192;
 
 impl State {
     /// A call may bring tokens of new grants. Grants take effect at once here, so a token only has to be a grant's.
@@ -118,6 +120,11 @@ impl State {
     /// `InvalidGrantTokenException`, or more tokens than a call may bring.
     pub fn check_grant_tokens(&self, input: Input<'_>) -> Result<(), AwsError> {
         let tokens = input.texts("GrantTokens")?;
+        if let Some(long) = tokens.iter().find(|token| !(1..=LONGEST_TOKEN).contains(&token.chars().count())) {
+            let rule =
+                format!("satisfy constraint: [Member must have length between 1 and {LONGEST_TOKEN}, inclusive]");
+            return Err(errors::constraint(Some(long), "grantTokens", &rule));
+        }
         if tokens.len() > 10 {
             return Err(errors::constraint(Some("..."), "grantTokens", "have length less than or equal to 10"));
         }
@@ -138,18 +145,17 @@ fn fresh_token(grant: &Grant) -> Result<String, AwsError> {
 }
 
 /// A service as a grantee comes with the resource that it acts for and with somebody who may retire the grant.
-fn check_service(input: Input<'_>) -> Result<Option<String>, AwsError> {
-    let source = input.inner("Constraints").map(|of| of.sized("SourceArn", 1, 2048)).transpose()?.flatten();
+fn check_service(input: Input<'_>, constraints: &Constraints) -> Result<(), AwsError> {
     if !input.has("GranteeServicePrincipal") {
-        return Ok(source.map(str::to_owned));
+        return Ok(());
     }
-    if source.is_none() {
+    if constraints.source_arn.is_none() {
         return Err(errors::validation("A GranteeServicePrincipal requires the grant constraint SourceArn."));
     }
     if !input.has("RetiringPrincipal") && !input.has("RetiringServicePrincipal") {
         return Err(errors::validation("A GranteeServicePrincipal requires a principal that may retire the grant."));
     }
-    Ok(source.map(str::to_owned))
+    Ok(())
 }
 
 /// How direct calls look to policies.
@@ -174,33 +180,20 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         }
         (one, other) => one.or(other).map(str::to_owned),
     };
-    let source_arn = check_service(input)?;
+    let constraints = Constraints::read(input)?;
+    check_service(input, &constraints)?;
     state.check_grant_tokens(input)?;
     let good = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
     let name = input.matching("Name", (1, 256), "^[a-zA-Z0-9:/_-]+$", good)?.map(str::to_owned);
     let id = input.sized("KeyId", 1, 2048)?.ok_or_else(|| missing("KeyId"))?;
     let key = state.resolve(call, id, NO_ALIAS)?;
     let operations = operations(input, key)?;
-    let constraints = input.inner("Constraints");
-    let map = |field: &str| constraints.filter(|c| c.has(field)).map(|c| c.map(field)).transpose();
-    let (equals, subset) = (map("EncryptionContextEquals")?, map("EncryptionContextSubset")?);
+    let constraint = constraints.kind();
     let mut context = direct();
     context.set("kms:GranteePrincipal", grantee);
     context.set_all("kms:RetiringPrincipal", retiring.clone());
     context.set_all("kms:GrantOperations", operations.clone());
-    let constraint = equals.as_ref().map(|_| "EncryptionContextEquals");
-    let constraint = constraint.or(subset.as_ref().map(|_| "EncryptionContextSubset"));
     context.set_all("kms:GrantConstraintType", constraint.map(str::to_owned));
-    state.authorize(call, key, "CreateGrant", context, None)?;
-    check_principal(grantee, &key.partition)?;
-    retiring.as_deref().map(|retiring| check_principal(retiring, &key.partition)).transpose()?;
-    if constraint.is_some() && !key.is_symmetric() {
-        return Err(errors::validation("Grant constraints are valid for symmetric encryption keys only."));
-    }
-    require_enabled(key, call.now)?;
-    if input.flag("DryRun")? {
-        return Err(errors::dry_run());
-    }
     let mut grant = Grant {
         id: hex::encode(random::bytes::<32>()?),
         key: key.arn.clone(),
@@ -211,11 +204,21 @@ pub fn create(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
         retiring,
         issuing_account: format!("arn:{}:iam::{}:root", key.partition, call.caller.account),
         operations,
-        context_equals: equals,
-        context_subset: subset,
-        source_arn,
+        context_equals: constraints.equals,
+        context_subset: constraints.subset,
+        source_arn: constraints.source_arn,
         resource: None,
     };
+    state.authorize_grant(call, key, context, &grant)?;
+    check_principal(&grant.grantee, &key.partition)?;
+    grant.retiring.as_deref().map(|retiring| check_principal(retiring, &key.partition)).transpose()?;
+    if constraint.is_some() && !key.is_symmetric() {
+        return Err(errors::validation("Grant constraints are valid for symmetric encryption keys only."));
+    }
+    require_enabled(key, call.now)?;
+    if input.flag("DryRun")? {
+        return Err(errors::dry_run());
+    }
     if let Some(same) = same_named(state, &grant) {
         return Ok(Answer::read(json!({"GrantToken": fresh_token(same)?, "GrantId": same.id})));
     }
@@ -320,7 +323,7 @@ pub fn revoke(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
 
 pub fn retire(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
-    let token = input.sized("GrantToken", 1, 8192)?;
+    let token = input.sized("GrantToken", 1, LONGEST_TOKEN)?;
     let (key_id, id) = (input.sized("KeyId", 1, 2048)?, input.sized("GrantId", 1, 128)?);
     let grant = match (token, key_id, id) {
         (Some(token), None, None) => state.grant_of(token)?,

@@ -11,6 +11,7 @@ mod aliases;
 mod asymmetric;
 mod attach;
 mod condition;
+mod constraints;
 mod crypto;
 mod errors;
 mod grants;

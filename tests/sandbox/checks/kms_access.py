@@ -52,6 +52,10 @@ CONDITIONS = {
     "StringEquals aws:RequestedRegion, another": ({"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}, False),
     "NumericLessThan aws:EpochTime": ({"NumericLessThan": {"aws:EpochTime": "1"}}, False),
     "StringEqualsIfExists of what is not there": ({"StringEqualsIfExists": {"kms:ViaService": "x"}}, True),
+    "IpAddress aws:SourceIp, its own": ({"IpAddress": {"aws:SourceIp": ["203.0.113.0/24", "127.0.0.0/8"]}}, True),
+    "IpAddress aws:SourceIp, another": ({"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}, False),
+    "NotIpAddress aws:SourceIp": ({"NotIpAddress": {"aws:SourceIp": "127.0.0.1"}}, False),
+    "BinaryEquals": ({"BinaryEquals": {"kms:KeyOrigin": "QVdTX0tNUw=="}}, True),
     "two operators, one of which does not hold": ({"StringEquals": {"kms:CallerAccount": CUSTOMER}, "Bool": {"aws:SecureTransport": "false"}}, False),
 }
 for name, (condition, lets) in CONDITIONS.items():
@@ -98,6 +102,29 @@ for kind, wanted, right, wrong in (("EncryptionContextEquals", {"a": "1"}, {"a":
     held = once(lambda kind=kind, wanted=wanted: (lambda arn: after(lambda: kms.create_grant(KeyId=arn, GranteePrincipal=FOREIGN, Operations=["Encrypt"], Constraints={kind: wanted}), lambda: arn))(key()))
     says(f"CreateGrant: {kind} holds", True, lambda: encrypt(held(), EncryptionContext=right))
     says(f"CreateGrant: {kind} does not hold", refused("AccessDeniedException"), lambda: encrypt(held(), EncryptionContext=wrong))
+says("CreateGrant: nine pairs in a constraint", refused("ValidationException"), lambda: kms.create_grant(KeyId=plain(), GranteePrincipal=FOREIGN, Operations=["Encrypt"], Constraints={"EncryptionContextSubset": {f"k{n}": "1" for n in range(9)}}))
+says("CreateGrant: eight are allowed", 64, lambda: len(kms.create_grant(KeyId=plain(), GranteePrincipal=FOREIGN, Operations=["Encrypt"], Constraints={"EncryptionContextSubset": {f"k{n}": "1" for n in range(8)}})["GrantId"]))
+says("CreateGrant: a value of 385 characters in a constraint", refused("ValidationException"), lambda: kms.create_grant(KeyId=plain(), GranteePrincipal=FOREIGN, Operations=["Encrypt"], Constraints={"EncryptionContextSubset": {"k": "x" * 385}}))
+says("CreateGrant: both kinds of constraint", refused("ValidationException"), lambda: kms.create_grant(KeyId=plain(), GranteePrincipal=FOREIGN, Operations=["Encrypt"], Constraints={"EncryptionContextSubset": {"a": "1"}, "EncryptionContextEquals": {"a": "1"}}))
+
+
+def constrained(constraint, **more):
+    """A key of the vendor's on which the customer has a grant of its own, under a constraint or none."""
+    arn = key()
+    kms.create_grant(KeyId=arn, GranteePrincipal=FOREIGN, Operations=["CreateGrant", "Encrypt", "DescribeKey"], **({"Constraints": constraint} if constraint else {}), **more)
+    return arn
+
+
+passed_on = lambda arn, operations=("Encrypt",), **more: customer().create_grant(KeyId=arn, GranteePrincipal="arn:aws:iam::111122223333:root", Operations=list(operations), **more)["GrantId"]
+says("CreateGrant: names of a constraint are compared without case", True, lambda: encrypt(constrained({"EncryptionContextEquals": {"Dept": "it"}}), EncryptionContext={"dept": "it"}))
+says("CreateGrant: its values with it", refused("AccessDeniedException"), lambda: encrypt(constrained({"EncryptionContextSubset": {"Dept": "it"}}), EncryptionContext={"Dept": "IT"}))
+says("A grantee's grant: with some of its own operations", 64, lambda: len(passed_on(constrained(None))))
+says("A grantee's grant: an operation that it lacks itself", refused("AccessDeniedException"), lambda: passed_on(constrained(None), ["Encrypt", "Decrypt"]))
+says("A grantee's grant: without its constraint", refused("AccessDeniedException"), lambda: passed_on(constrained({"EncryptionContextSubset": {"a": "1"}})))
+says("A grantee's grant: with another constraint", refused("AccessDeniedException"), lambda: passed_on(constrained({"EncryptionContextSubset": {"a": "1"}}), Constraints={"EncryptionContextSubset": {"b": "1"}}))
+says("A grantee's grant: with a stricter one", 64, lambda: len(passed_on(constrained({"EncryptionContextSubset": {"a": "1"}}), Constraints={"EncryptionContextSubset": {"A": "1", "b": "1"}})))
+says("A grantee's grant: Equals within Subset", 64, lambda: len(passed_on(constrained({"EncryptionContextSubset": {"a": "1"}}), Constraints={"EncryptionContextEquals": {"a": "1"}})))
+says("A grantee's grant: Subset within Equals", refused("AccessDeniedException"), lambda: passed_on(constrained({"EncryptionContextEquals": {"a": "1"}}), Constraints={"EncryptionContextSubset": {"a": "1"}}))
 entry = once(lambda: kms.list_grants(KeyId=granted()[0], GrantId=granted()[1]["GrantId"])["Grants"][0])
 for member, value in {"Name": "first", "GranteePrincipal": FOREIGN, "RetiringPrincipal": FOREIGN, "IssuingAccount": ROOT, "Operations": ["Encrypt", "DescribeKey", "RetireGrant"]}.items():
     says(f"ListGrants: {member}", value, lambda: entry()[member])
