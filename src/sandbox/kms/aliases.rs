@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     State,
     access::{OWN, require_not_deleting},
+    attach::MANAGED,
     condition::Context,
     errors,
     key::{Alias, Key},
@@ -26,12 +27,15 @@ fn name<'a>(input: Input<'a>) -> Result<&'a str, AwsError> {
     let good = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
     let name =
         input.matching("AliasName", (1, 256), "^[a-zA-Z0-9:/_-]+$", good)?.ok_or_else(|| missing("AliasName"))?;
-    let invalid = |message: &str| AwsError::new("InvalidAliasNameException", message);
     match name.strip_prefix("alias/") {
-        None => Err(invalid(
-            "Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
-        )),
-        Some("") => Err(invalid("Alias must have a name after the prefix \"alias/\"")),
+        None => Err(errors::validation("Invalid identifier")),
+        Some("") => {
+            let message = "Alias must have a name after the prefix \"alias/\"";
+            Err(AwsError::new("InvalidAliasNameException", message))
+        }
+        Some(rest) if rest.contains(':') => {
+            Err(errors::validation(format!("{name} contains invalid characters for an alias")))
+        }
         Some(rest) if rest.starts_with("aws/") => Err(AwsError::new("NotAuthorizedException", "")),
         Some(_) => Ok(name),
     }
@@ -112,13 +116,24 @@ pub fn list(state: &State, call: &Call) -> Result<Answer, AwsError> {
         None => None,
     };
     let here = arn(call, "alias/");
-    let items = state
+    let mut items: Vec<(String, Value)> = state
         .aliases
         .iter()
         .filter(|(arn, alias)| arn.starts_with(&here) && only.as_ref().is_none_or(|key| alias.target == *key))
         .map(|(arn, alias)| (arn.clone(), entry(alias)))
         .collect();
+    if only.is_none() {
+        items.extend(predefined(state, &here));
+        items.sort_by(|one, other| one.0.cmp(&other.0));
+    }
     page(input, (50, 100), "Aliases", items).map(Answer::read)
+}
+
+/// The aliases of AWS managed keys that are not made yet: they name no key.
+fn predefined(state: &State, here: &str) -> Vec<(String, Value)> {
+    let names = MANAGED.iter().map(|of| (format!("{here}aws/{of}"), format!("alias/aws/{of}")));
+    let idle = names.filter(|(arn, _)| !state.aliases.contains(arn));
+    idle.map(|(arn, name)| (arn.clone(), json!({"AliasName": name, "AliasArn": arn}))).collect()
 }
 
 fn entry(alias: &Alias) -> Value {

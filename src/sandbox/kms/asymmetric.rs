@@ -129,7 +129,7 @@ fn signing<'a>(state: &'a State, call: &Call) -> Result<Signing<'a>, AwsError> {
     require_enabled(key, call.now)?;
     require_usage(key, SIGN_VERIFY, &call.action)?;
     if !signing_algorithms(&key.spec).contains(&algorithm) {
-        let message = format!("Algorithm {algorithm} is not compatible with key spec {}.", key.spec);
+        let message = format!("Algorithm {algorithm} is incompatible with key spec {}.", key.spec);
         return Err(AwsError::new("InvalidKeyUsageException", message));
     }
     let message = match (algorithm, kind) {

@@ -100,6 +100,7 @@ fn open(material: &Material, blob: &Blob<'_>, context: &EncryptionContext) -> Re
 }
 
 const SYMMETRIC: &str = "SYMMETRIC_DEFAULT";
+const GENERATE_VERIFY_MAC: &str = "GENERATE_VERIFY_MAC";
 
 fn conditions(context: &EncryptionContext, algorithm: &str) -> Context {
     let mut conditions = Context::default();
@@ -129,7 +130,7 @@ fn algorithm(input: Input<'_>, name: &str) -> Result<&'static str, AwsError> {
 /// A key encrypts with its own algorithms only, and only the symmetric one knows encryption contexts.
 fn check_algorithm(key: &Key, algorithm: &str, context: &EncryptionContext) -> Result<(), AwsError> {
     if !rsa::algorithms(&key.spec).contains(&algorithm) {
-        let message = format!("Algorithm {algorithm} is not compatible with key spec {} of {}.", key.spec, key.arn);
+        let message = format!("Algorithm {algorithm} is incompatible with key spec {}.", key.spec);
         return Err(AwsError::new("InvalidKeyUsageException", message));
     }
     if algorithm != SYMMETRIC && !context.is_empty() {
@@ -195,6 +196,11 @@ fn unknown_key() -> AwsError {
     )
 }
 
+fn incorrect_key() -> AwsError {
+    let message = "The key ID in the request does not identify a CMK that can perform this operation.";
+    AwsError::new("IncorrectKeyException", message)
+}
+
 /// How a ciphertext is to be read: the fields that name its key and its algorithm, what has to be allowed, and the
 /// context that it was made in.
 struct Reading<'a> {
@@ -230,7 +236,13 @@ fn open_blob<'a>(state: &'a State, call: &Call, reading: Reading<'_>) -> Result<
             key_of(state, call, blob).ok_or_else(unknown_key)?
         }
     };
-    check_with(state, call, key, reading.action, (reading.conditions, reading.context))?;
+    state.authorize(call, key, reading.action, reading.conditions, Some(reading.context))?;
+    require_enabled(key, call.now)?;
+    if key.usage == GENERATE_VERIFY_MAC {
+        // No ciphertext is of a key that encrypts nothing.
+        return Err(incorrect_key());
+    }
+    require_usage(key, ENCRYPT_DECRYPT, &call.action)?;
     check_algorithm(key, reading.algorithm, reading.context)?;
     if ignored {
         return Ok(Opened { key, plaintext: Vec::new(), material: None });
@@ -241,8 +253,7 @@ fn open_blob<'a>(state: &'a State, call: &Call, reading: Reading<'_>) -> Result<
     }
     let blob = blob.ok_or_else(errors::invalid_ciphertext)?;
     if key_of(state, call, &blob).is_none_or(|own| own.arn != key.arn) {
-        let message = "The key ID in the request does not identify a CMK that can perform this operation.";
-        return Err(AwsError::new("IncorrectKeyException", message));
+        return Err(incorrect_key());
     }
     let material = key.material(&blob.material).ok_or_else(errors::invalid_ciphertext)?;
     let plaintext = open(material, &blob, reading.context)?;
@@ -415,7 +426,8 @@ pub fn generate_data_key_pair(
 
 pub fn generate_random(call: &Call) -> Result<Answer, AwsError> {
     let input = Input(&call.params);
-    let length = input.integer("NumberOfBytes", 1, 1024)?.ok_or_else(|| missing("NumberOfBytes"))?;
+    let length = input.integer("NumberOfBytes", 1, 1024)?;
+    let length = length.ok_or_else(|| errors::validation("NumberOfBytes is required."))?;
     if let Some(store) = input.sized("CustomKeyStoreId", 1, 64)? {
         return Err(super::stores::not_found(store));
     }
@@ -442,9 +454,9 @@ fn mac<'a>(state: &'a State, call: &Call) -> Result<Mac<'a>, AwsError> {
     conditions.set("kms:MacAlgorithm", algorithm);
     state.authorize(call, key, &call.action, conditions, None)?;
     require_enabled(key, call.now)?;
-    require_usage(key, "GENERATE_VERIFY_MAC", &call.action)?;
+    require_usage(key, GENERATE_VERIFY_MAC, &call.action)?;
     if key.spec.strip_prefix("HMAC_") != algorithm.strip_prefix("HMAC_SHA_") {
-        let message = format!("Algorithm {algorithm} is not compatible with key spec {}.", key.spec);
+        let message = format!("Algorithm {algorithm} is incompatible with key spec {}.", key.spec);
         return Err(AwsError::new("InvalidKeyUsageException", message));
     }
     let hash = match algorithm {

@@ -34,6 +34,13 @@ pub fn constraint(value: Option<&str>, field: &str, constraint: &str) -> AwsErro
     ))
 }
 
+/// As [`constraint`], of a field whose value is nobody's business.
+pub fn hidden_constraint(field: &str, constraint: &str) -> AwsError {
+    validation(format!(
+        "1 validation error detected: Value at '{field}' failed to satisfy constraint: Member must {constraint}"
+    ))
+}
+
 pub fn invalid_ciphertext() -> AwsError {
     AwsError::new("InvalidCiphertextException", "")
 }

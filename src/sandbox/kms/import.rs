@@ -139,9 +139,16 @@ fn unwrap(parameters: &ImportParameters, wrapped: &[u8]) -> Result<Vec<u8>, AwsE
         .map_err(|_| errors::invalid_ciphertext())
 }
 
-/// Material is so many bytes, or the private key of a pair in PKCS#8.
+/// Material is so many bytes, or the private key of a pair in PKCS#8. Of an HMAC key it may be longer than what KMS makes
+/// itself, up to the block of its hash.
 fn is_material(spec: &str, bytes: &[u8]) -> bool {
-    material_length(spec).map_or_else(|| public_key(spec, bytes).is_some(), |length| bytes.len() == length)
+    let longest = match spec {
+        "HMAC_224" | "HMAC_256" => Some(64),
+        "HMAC_384" | "HMAC_512" => Some(128),
+        _ => material_length(spec),
+    };
+    let range = material_length(spec).zip(longest);
+    range.map_or_else(|| public_key(spec, bytes).is_some(), |(least, most)| (least..=most).contains(&bytes.len()))
 }
 
 fn incorrect(message: &str) -> AwsError {

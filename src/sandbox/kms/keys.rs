@@ -241,11 +241,12 @@ fn metadata(key: &Key, now: DateTime<Utc>) -> Value {
     if let Some((at, _)) = key.deletion {
         put("DeletionDate", epoch(at));
     }
-    if let Some(material) = key.current().filter(|material| material.live(now).is_some()) {
+    if let Some(material) = key.current() {
+        // Material that is gone is known by its id all the same, so that its owner can bring it back.
         if key.is_symmetric() {
             put("CurrentKeyMaterialId", json!(material.id));
         }
-        if key.is_external() {
+        if key.is_external() && material.live(now).is_some() {
             let model = material.valid_to.map_or("KEY_MATERIAL_DOES_NOT_EXPIRE", |_| "KEY_MATERIAL_EXPIRES");
             put("ExpirationModel", json!(model));
             if let Some(end) = material.valid_to {

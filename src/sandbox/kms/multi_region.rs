@@ -163,11 +163,10 @@ pub fn replicate(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     state.keys.insert(&arn, replica);
     let pairs: Vec<Value> =
         answered.tags.iter().map(|(name, value)| json!({"TagKey": name, "TagValue": value})).collect();
-    let body = json!({
-        "ReplicaKeyMetadata": state.metadata(&answered, call.now),
-        "ReplicaPolicy": answered.policy,
-        "ReplicaTags": pairs,
-    });
+    let mut body = json!({"ReplicaKeyMetadata": state.metadata(&answered, call.now), "ReplicaPolicy": answered.policy});
+    if !pairs.is_empty() {
+        body["ReplicaTags"] = json!(pairs);
+    }
     Ok(Answer::effect(body, arn, what))
 }
 

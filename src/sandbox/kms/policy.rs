@@ -159,7 +159,9 @@ fn aws_principal_is_good(text: &str, partition: &str) -> bool {
     }
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let ["arn", of, service, "", account, resource] = parts[..] else { return false };
-    let named = |prefix: &str| resource.strip_prefix(prefix).is_some_and(|name| !name.is_empty() && name != "*");
+    // A principal is somebody: patterns belong into conditions.
+    let named =
+        |prefix: &str| resource.strip_prefix(prefix).is_some_and(|name| !name.is_empty() && !name.contains(['*', '?']));
     let good = match service {
         "iam" => resource == "root" || named("user/") || named("role/"),
         "sts" => named("assumed-role/") || named("federated-user/"),

@@ -38,8 +38,8 @@ fn require_automatic(key: &Key) -> Result<(), AwsError> {
 pub fn enable(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let days = Input(&call.params).integer("RotationPeriodInDays", 90, 2560)?;
     let key = state.own_key(call, OWN)?;
-    require_automatic(key)?;
     require_enabled(key, call.now)?;
+    require_automatic(key)?;
     let (now, arn) = (call.now, key.arn.clone());
     let answer = state.change(&arn, "rotation enabled", |key| {
         let before = key.rotation.as_ref();
@@ -54,8 +54,8 @@ pub fn enable(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
 
 pub fn disable(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, OWN)?;
-    require_automatic(key)?;
     require_enabled(key, call.now)?;
+    require_automatic(key)?;
     let arn = key.arn.clone();
     let answer = state.change(&arn, "rotation disabled", |key| key.rotation = None);
     state.synchronize(&arn, call.now);
@@ -65,9 +65,10 @@ pub fn disable(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
 pub fn status(state: &State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, NO_ALIAS)?;
     require_symmetric(key)?;
-    require_not_deleting(key, call.now)?;
-    let mut body = json!({"KeyRotationEnabled": key.rotation.is_some(), "KeyId": key.arn});
-    if let Some(rotation) = &key.rotation {
+    // What is to be deleted does not rotate; a cancelled deletion brings the rotation back.
+    let rotation = key.rotation.as_ref().filter(|_| require_not_deleting(key, call.now).is_ok());
+    let mut body = json!({"KeyRotationEnabled": rotation.is_some(), "KeyId": key.arn});
+    if let Some(rotation) = rotation {
         body["RotationPeriodInDays"] = json!(rotation.period_days);
         body["NextRotationDate"] = epoch(rotation.next);
     }
@@ -76,9 +77,9 @@ pub fn status(state: &State, call: &Call) -> Result<Answer, AwsError> {
 
 pub fn on_demand(state: &mut State, call: &Call) -> Result<Answer, AwsError> {
     let key = state.own_key(call, OWN)?;
+    require_enabled(key, call.now)?;
     require_symmetric(key)?;
     require_no_replica(key)?;
-    require_enabled(key, call.now)?;
     if key.on_demand_rotations >= MOST_ON_DEMAND {
         return Err(errors::limit(format!("{} has been rotated on demand {MOST_ON_DEMAND} times, the most.", key.arn)));
     }

@@ -8,7 +8,6 @@ use super::{
     State,
     access::{OWN, require_not_deleting},
     condition::Context,
-    errors,
     validate::{Input, missing, page},
 };
 use crate::sandbox::{Answer, AwsError, Call};
@@ -39,7 +38,7 @@ pub fn read(input: Input<'_>, name: &str) -> Result<BTreeMap<String, String>, Aw
 }
 
 pub fn check_count(count: usize) -> Result<(), AwsError> {
-    if count > MOST { Err(errors::limit(format!("A key has at most {MOST} tags"))) } else { Ok(()) }
+    if count > MOST { Err(refused("Too many tags".to_owned())) } else { Ok(()) }
 }
 
 pub fn tag(state: &mut State, call: &Call) -> Result<Answer, AwsError> {

@@ -12,6 +12,9 @@ use crate::sandbox::AwsError;
 /// Constraint texts that several fields share.
 pub const NOT_NULL: &str = "not be null";
 
+/// Blobs that no error shows anything of.
+const SENSITIVE: [&str; 2] = ["Message", "Plaintext"];
+
 /// An operation's input.
 #[derive(Clone, Copy)]
 pub struct Input<'a>(pub &'a Value);
@@ -109,6 +112,9 @@ impl<'a> Input<'a> {
             length if length > max => format!("have length less than or equal to {max}"),
             _ => return Ok(Some(bytes)),
         };
+        if SENSITIVE.contains(&name) {
+            return Err(errors::hidden_constraint(&field(name), &rule));
+        }
         let shown = format!("java.nio.HeapByteBuffer[pos=0 lim={0} cap={0}]", bytes.len());
         Err(errors::constraint(Some(&shown), &field(name), &rule))
     }

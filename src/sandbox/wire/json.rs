@@ -36,7 +36,9 @@ pub fn decode(body: &[u8]) -> Result<Value, AwsError> {
 pub fn error(error: &AwsError) -> Value {
     let mut document = Map::new();
     document.insert("__type".to_owned(), json!(error.code));
-    document.insert("message".to_owned(), json!(error.message));
+    if !error.message.is_empty() {
+        document.insert("message".to_owned(), json!(error.message));
+    }
     for (name, value) in &error.details {
         document.insert(name.clone(), json!(value));
     }

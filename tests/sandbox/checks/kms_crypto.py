@@ -3,6 +3,7 @@
 import hashlib
 import os
 
+from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
@@ -25,6 +26,16 @@ def dry(arn):
 
 one, other = once(key), once(key)
 rsa = once(lambda: key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT"))
+
+
+def message_of(ask):
+    """The members of a KMS error's own shape, without its code: one without a message has none."""
+    try:
+        ask()
+    except ClientError as error:
+        return tuple(sorted(set(error.response) - {"Error", "ResponseMetadata"}))
+
+
 mac_key = once(lambda: key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC"))
 CONTEXT = {"purpose": "checks", "Enterprise": "dave"}
 sealed = once(lambda: kms.encrypt(KeyId=one(), Plaintext=b"secret", EncryptionContext=CONTEXT))
@@ -53,9 +64,19 @@ says("Decrypt: with a disabled key", refused("DisabledException"),
 says("Decrypt: with a key pending deletion", refused("KMSInvalidStateException"),
      lambda: (lambda arn: (lambda made: after(lambda: kms.schedule_key_deletion(KeyId=arn), lambda: kms.decrypt(CiphertextBlob=made)))(kms.encrypt(KeyId=arn, Plaintext=b"x")["CiphertextBlob"]))(key()))
 says("Encrypt: 4096 bytes", True, lambda: len(kms.encrypt(KeyId=one(), Plaintext=b"x" * 4096)["CiphertextBlob"]) > 4096)
-says("Encrypt: 4097 bytes", refused("ValidationException"), lambda: kms.encrypt(KeyId=one(), Plaintext=b"x" * 4097))
+says("Encrypt: 4097 bytes", refused("ValidationException", 400, "Value at 'plaintext' failed to satisfy constraint"), lambda: kms.encrypt(KeyId=one(), Plaintext=b"x" * 4097))
 says("Encrypt: nothing", refused("ValidationException"), lambda: kms.encrypt(KeyId=one(), Plaintext=b""))
 says("Encrypt: an algorithm of RSA", refused("InvalidKeyUsageException"), lambda: kms.encrypt(KeyId=one(), Plaintext=b"x", EncryptionAlgorithm="RSAES_OAEP_SHA_256"))
+says("Decrypt: with an HMAC key", refused("IncorrectKeyException"), lambda: kms.decrypt(CiphertextBlob=blob(), EncryptionContext=CONTEXT, KeyId=mac_key()))
+says("ReEncrypt: from an HMAC key", refused("IncorrectKeyException"), lambda: kms.re_encrypt(CiphertextBlob=blob(), SourceKeyId=mac_key(), SourceEncryptionContext=CONTEXT, DestinationKeyId=other()))
+says("ReEncrypt: to an HMAC key", refused("InvalidKeyUsageException"), lambda: kms.re_encrypt(CiphertextBlob=blob(), SourceEncryptionContext=CONTEXT, DestinationKeyId=mac_key()))
+says("Decrypt: with a signing key", refused("InvalidKeyUsageException"), lambda: kms.decrypt(CiphertextBlob=blob(), EncryptionContext=CONTEXT, KeyId=key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")))
+says("Decrypt: 6145 bytes", refused("ValidationException", 400, "at 'ciphertextBlob'"), lambda: kms.decrypt(CiphertextBlob=b"x" * 6145))
+says("Decrypt: an empty ciphertext", refused("ValidationException", 400, "at 'ciphertextBlob'"), lambda: kms.decrypt(CiphertextBlob=b""))
+says("Decrypt: an error without a message", (), lambda: message_of(lambda: kms.decrypt(CiphertextBlob=b"nonsense")))
+says("GenerateMac: a message of 4097 bytes", refused("ValidationException", 400, "Value at 'message'"), lambda: kms.generate_mac(KeyId=mac_key(), Message=b"x" * 4097, MacAlgorithm="HMAC_SHA_256"))
+says("Encrypt: a grant token that is empty", refused("ValidationException"), lambda: kms.encrypt(KeyId=one(), Plaintext=b"x", GrantTokens=[""]))
+says("GenerateRandom: no length", refused("ValidationException", 400, "NumberOfBytes is required."), lambda: kms.generate_random())
 says("Encrypt: with an HMAC key", refused("InvalidKeyUsageException"), lambda: kms.encrypt(KeyId=mac_key(), Plaintext=b"x"))
 says("Encrypt: a grant token that is none", refused("InvalidGrantTokenException"), lambda: kms.encrypt(KeyId=one(), Plaintext=b"x", GrantTokens=["nonsense"]))
 # ReEncrypt

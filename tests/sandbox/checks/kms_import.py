@@ -82,6 +82,9 @@ says("ImportKeyMaterial: after all these failures the key still waits", "Pending
 says("ImportKeyMaterial: into a key with AWS's material", refused("UnsupportedOperationException"), lambda: put(key(Origin="AWS_KMS"), given(), b"x"))
 says("ImportKeyMaterial: into a disabled key", refused("KMSInvalidStateException"), lambda: (lambda made: after(lambda: kms.disable_key(KeyId=made[0]), lambda: bring(made[0], made[1])))(filled()))
 says("ImportKeyMaterial: into a key pending deletion", refused("KMSInvalidStateException"), lambda: (lambda arn, given: after(lambda: kms.schedule_key_deletion(KeyId=arn), lambda: put(arn, given, wrapped(given, os.urandom(32)))))(*(lambda arn: (arn, parameters(arn)))(key())))
+for spec, length, good in (("HMAC_224", 27, False), ("HMAC_224", 28, True), ("HMAC_256", 64, True), ("HMAC_256", 65, False), ("HMAC_512", 128, True), ("HMAC_512", 129, False)):
+    says(f"ImportKeyMaterial: {length} bytes into {spec}", "Enabled" if good else refused("IncorrectKeyMaterialException"),
+         lambda: (lambda arn: after(lambda: bring(arn, os.urandom(length)), lambda: describe(arn)["KeyState"]))(key(KeySpec=spec, KeyUsage="GENERATE_VERIFY_MAC")))
 # Expiry
 soon = lambda **span: now() + datetime.timedelta(**span)
 expiring = once(lambda: (lambda at: (at, filled(ExpirationModel="KEY_MATERIAL_EXPIRES", ValidTo=at)))(soon(days=30)))
@@ -105,8 +108,10 @@ says("ImportKeyMaterial: EXISTING with another id", refused("IncorrectKeyMateria
 says("ImportKeyMaterial: NEW with an id", refused("ValidationException"), lambda: bring(first()[0], os.urandom(32), ImportType="NEW_KEY_MATERIAL", KeyMaterialId="0" * 64))
 says("ImportKeyMaterial: NEW with the same bytes", refused("IncorrectKeyMaterialException"), lambda: bring(first()[0], first()[1], ImportType="NEW_KEY_MATERIAL"))
 says("ImportKeyMaterial: EXISTING into a key that never had any", refused("IncorrectKeyMaterialException"), lambda: bring(empty(), os.urandom(32), ImportType="EXISTING_KEY_MATERIAL"))
+says("ReplicateKey: without tags it answers none", False, lambda: "ReplicaTags" in kms.replicate_key(KeyId=key(Origin="AWS_KMS", MultiRegion=True), ReplicaRegion=EAST))
 # Deletion
 gone = once(lambda: (lambda made: (made, kms.encrypt(KeyId=made[0], Plaintext=b"kept")["CiphertextBlob"], kms.delete_imported_key_material(KeyId=made[0])))(filled()))
+says("DeleteImportedKeyMaterial: DescribeKey still names the material", True, lambda: describe(gone()[0][0])["CurrentKeyMaterialId"] == gone()[0][2]["KeyMaterialId"])
 says("DeleteImportedKeyMaterial: answers key and material", True, lambda: (gone()[2]["KeyId"], gone()[2]["KeyMaterialId"]) == (gone()[0][0], gone()[0][2]["KeyMaterialId"]))
 says("DeleteImportedKeyMaterial: the key waits for import", "PendingImport", lambda: after(gone, lambda: describe(gone()[0][0])["KeyState"]))
 says("DeleteImportedKeyMaterial: no decryption any more", refused("KMSInvalidStateException", 400, "is pending import"), lambda: kms.decrypt(CiphertextBlob=gone()[1]))
@@ -148,6 +153,8 @@ says("DisableKeyRotation", False, lambda: after(lambda: kms.disable_key_rotation
 says("RotateKeyOnDemand: another material is current, old ciphertexts open", (True, b"x"), lambda: (lambda arn: (lambda blob, before: after(lambda: kms.rotate_key_on_demand(KeyId=arn), lambda: (
     describe(arn)["CurrentKeyMaterialId"] != before, kms.decrypt(CiphertextBlob=blob)["Plaintext"])))(kms.encrypt(KeyId=arn, Plaintext=b"x")["CiphertextBlob"], describe(arn)["CurrentKeyMaterialId"]))(key(Origin="AWS_KMS")))
 says("RotateKeyOnDemand: 25 times and no more", refused("LimitExceededException"), lambda: (lambda arn: after(lambda: [kms.rotate_key_on_demand(KeyId=arn) for _ in range(25)], lambda: kms.rotate_key_on_demand(KeyId=arn)))(key(Origin="AWS_KMS")))
+says("RotateKeyOnDemand: of a disabled RSA key", refused("DisabledException"), lambda: (lambda arn: after(lambda: kms.disable_key(KeyId=arn), lambda: kms.rotate_key_on_demand(KeyId=arn)))(key(Origin="AWS_KMS", KeySpec="RSA_2048", KeyUsage="SIGN_VERIFY")))
+says("GetKeyRotationStatus: of a key pending deletion", (False, None, False), lambda: (lambda arn: after(lambda: kms.enable_key_rotation(KeyId=arn), lambda: kms.schedule_key_deletion(KeyId=arn), lambda: status(arn)))(key(Origin="AWS_KMS")))
 says("RotateKeyOnDemand: of an HMAC key", refused("UnsupportedOperationException"), lambda: kms.rotate_key_on_demand(KeyId=key(Origin="AWS_KMS", KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")))
 # Multi-Region keys
 there = lambda arn: arn.replace(WEST, EAST)

@@ -188,8 +188,10 @@ says("CreateAlias: DescribeKey finds the key by it", True, lambda: describe(alia
 says("CreateAlias: by its ARN too", True, lambda: describe(f"arn:aws:kms:{WEST}:{VENDOR}:{alias()}")["Arn"] == plain())
 says("CreateAlias: a name that is taken", refused("AlreadyExistsException"), lambda: kms.create_alias(AliasName=alias(), TargetKeyId=disabled()))
 says("CreateAlias: alias/aws/ is AWS's", refused("NotAuthorizedException"), lambda: kms.create_alias(AliasName="alias/aws/mine", TargetKeyId=plain()))
-says("CreateAlias: a name without alias/", refused("InvalidAliasNameException"), lambda: kms.create_alias(AliasName="mine", TargetKeyId=plain()))
+says("CreateAlias: a name without alias/", refused("ValidationException", 400, "Invalid identifier"), lambda: kms.create_alias(AliasName="mine", TargetKeyId=plain()))
 says("CreateAlias: a forbidden character", refused("ValidationException"), lambda: kms.create_alias(AliasName="alias/a b", TargetKeyId=plain()))
+says("CreateAlias: a colon in a name", refused("ValidationException", 400, "contains invalid characters for an alias"), lambda: kms.create_alias(AliasName="alias/a:b", TargetKeyId=plain()))
+says("DeleteAlias: a name without alias/", refused("ValidationException", 400, "Invalid identifier"), lambda: kms.delete_alias(AliasName="mine"))
 says("CreateAlias: of an alias", refused("ValidationException"), lambda: kms.create_alias(AliasName="alias/" + unique(), TargetKeyId=alias()))
 says("CreateAlias: of a key that is not there", refused("NotFoundException"),
      lambda: kms.create_alias(AliasName="alias/" + unique(), TargetKeyId="12345678-1234-1234-1234-123456789012"))
@@ -204,6 +206,13 @@ says("DeleteAlias of an alias that is not there", refused("NotFoundException"), 
 says("DescribeKey: alias/aws/rds makes the AWS managed key", ("AWS", "Enabled"),
      lambda: (lambda found: (found["KeyManager"], found["KeyState"]))(describe("alias/aws/rds")))
 says("DescribeKey: so does alias/aws/ebs", "AWS", lambda: describe("alias/aws/ebs")["KeyManager"])
+fresh = client("kms", "eu-north-1")
+predefined = lambda: {entry["AliasName"]: entry for entry in fresh.list_aliases()["Aliases"]}
+says("ListAliases: alias/aws/rds is there before its first use, without a key", ("alias/aws/rds", False),
+     lambda: (lambda found: (found["AliasName"], "TargetKeyId" in found))(predefined()["alias/aws/rds"]))
+says("ListAliases: with its key once it is described", True, lambda: (lambda made: predefined()["alias/aws/rds"]["TargetKeyId"] == made)(fresh.describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["KeyId"]))
+says("ListAliases: the pages hold every predefined one once", True, lambda: (lambda found: len(found) == len(set(found)) and "alias/aws/ebs" in found)(
+    [entry["AliasName"] for page in fresh.get_paginator("list_aliases").paginate(PaginationConfig={"PageSize": 3}) for entry in page["Aliases"]]))
 says("ScheduleKeyDeletion of an AWS managed key", refused("AccessDeniedException"),
      lambda: kms.schedule_key_deletion(KeyId=describe("alias/aws/rds")["Arn"]))
 says("GetKeyRotationStatus: an AWS managed key rotates every year", (True, 365),
@@ -219,7 +228,8 @@ says("ListKeys: a marker that is none", refused("InvalidMarkerException"), lambd
 says("ListKeyPolicies", (["default"], False), lambda: (lambda found: (found["PolicyNames"], found["Truncated"]))(kms.list_key_policies(KeyId=plain())))
 # Tags
 tagged = once(lambda: (lambda arn: after(lambda: kms.tag_resource(KeyId=arn, Tags=[{"TagKey": f"t{n}", "TagValue": "v"} for n in range(50)]), lambda: arn))(key()))
-says("TagResource: the 51st tag", refused("LimitExceededException"), lambda: kms.tag_resource(KeyId=tagged(), Tags=[{"TagKey": "x", "TagValue": "v"}]))
+says("CreateKey: 51 tags", refused("TagException", 400, "Too many tags"), lambda: kms.create_key(Tags=[{"TagKey": f"t{n}", "TagValue": "v"} for n in range(51)]))
+says("TagResource: the 51st tag", refused("TagException", 400, "Too many tags"), lambda: kms.tag_resource(KeyId=tagged(), Tags=[{"TagKey": "x", "TagValue": "v"}]))
 says("ListResourceTags: pages", (20, True, 30, False), lambda: (lambda first: (lambda rest: (len(first["Tags"]), first["Truncated"], len(rest["Tags"]), rest["Truncated"]))(kms.list_resource_tags(KeyId=tagged(), Marker=first["NextMarker"])))(kms.list_resource_tags(KeyId=tagged(), Limit=20)))
 says("TagResource: a key of 129 characters", refused("ValidationException"), lambda: kms.tag_resource(KeyId=plain(), Tags=[{"TagKey": "x" * 129, "TagValue": "v"}]))
 says("UntagResource: what is not there is no error", 49, lambda: after(lambda: kms.untag_resource(KeyId=tagged(), TagKeys=["t0", "absent"]), lambda: len(kms.list_resource_tags(KeyId=tagged())["Tags"])))
@@ -232,6 +242,9 @@ for name, text in {
     "of an unknown Version": json.dumps({"Version": "2020-01-01", "Statement": [allow("kms:*")]}),
     "without Principal": document({"Effect": "Allow", "Action": "kms:*", "Resource": "*"}),
     "with a principal that is no ARN": document(allow("kms:*", principal="dave")),
+    "with a pattern of roles as principal": document(allow("kms:*", principal=f"arn:aws:iam::{VENDOR}:role/app-*")),
+    "with a pattern within a path": document(allow("kms:*", principal=f"arn:aws:iam::{VENDOR}:role/team/*/app")),
+    "with a condition operator that is none": document(allow("kms:*", Condition={"AddressIs": {"aws:SourceIp": "10.0.0.0/8"}})),
     "with an unknown Effect": document({**allow("kms:*"), "Effect": "Maybe"}),
 }.items():
     says(f"PutKeyPolicy: a policy {name}", refused("MalformedPolicyDocumentException"), lambda: kms.put_key_policy(KeyId=plain(), PolicyName="default", Policy=text))
