@@ -35,6 +35,11 @@ impl Failure {
         self.error == "Keyferry.NotFound"
     }
 
+    /// RDS found nothing in a modification that would change anything.
+    pub fn nothing_to_modify(&self) -> bool {
+        self.is(&["InvalidParameterCombination"]) && self.cause.contains("No modifications were requested")
+    }
+
     /// The caller lacks a permission.
     pub fn denied(&self) -> bool {
         self.error == "Keyferry.AccessDenied"
@@ -168,6 +173,18 @@ mod tests {
         for (code, name) in table {
             assert_eq!(name_of(code), name, "{code}");
         }
+    }
+
+    #[test]
+    fn a_modification_without_any_is_told_from_one_that_cannot_be() {
+        let said = |code: &str, message: &str| Failure {
+            code: Some(code.to_owned()),
+            error: name_of(code),
+            cause: format!("change instance one: AWS answered {code}: {message}"),
+        };
+        assert!(said("InvalidParameterCombination", "No modifications were requested").nothing_to_modify());
+        assert!(!said("InvalidParameterCombination", "Requested storage size cannot be less").nothing_to_modify());
+        assert!(!said("InvalidParameterValue", "No modifications were requested").nothing_to_modify());
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! What the steps share: how they read their input, name and own what they make, and wait.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+};
 
-use aws_sdk_rds::types::{DbInstance, DbSnapshot};
+use aws_sdk_rds::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::{DbInstance, DbSnapshot},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -421,7 +427,23 @@ pub async fn ensure_copy(
 pub async fn rename(rds: &aws_sdk_rds::Client, from: &str, to: &str) -> Result<(), StepError> {
     let call =
         rds.modify_db_instance().db_instance_identifier(from).new_db_instance_identifier(to).apply_immediately(true);
-    call.send().await.map(|_| ()).map_err(|error| failure(&format!("rename instance {from} to {to}"), &error).into())
+    modified(&format!("rename instance {from} to {to}"), call.send().await)
+}
+
+/// What RDS answered to a modification. Where it finds none in it, there is nothing left to modify that it knows of: an earlier
+/// try has taken effect, or the setting cannot be taken back. The step looks again and says what is still missing.
+///
+/// # Errors
+/// AWS refused.
+pub fn modified<T, E, R>(tried: &str, answer: Result<T, SdkError<E, R>>) -> Result<(), StepError>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: std::fmt::Debug,
+{
+    match answer.map_err(|error| failure(tried, &error)) {
+        Err(failure) if !failure.nothing_to_modify() => Err(failure.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Marks an original as replaced and renames it to `old`. One that an earlier try has marked already is only renamed.
@@ -470,9 +492,7 @@ pub async fn delete_instance(rds: &aws_sdk_rds::Client, instance: &DbInstance) -
         }
         let call =
             rds.modify_db_instance().db_instance_identifier(id).deletion_protection(false).apply_immediately(true);
-        call.send()
-            .await
-            .map_err(|error| failure(&format!("lift the deletion protection of instance {id}"), &error))?;
+        modified(&format!("lift the deletion protection of instance {id}"), call.send().await)?;
         return Ok(Wait::For(format!("RDS: the deletion protection of {id} is lifted")));
     }
     let call =

@@ -5,8 +5,8 @@
 
 use aws_sdk_rds::types::DbInstance;
 
-use super::Domain;
-use crate::{aws::failure, worker::StepError};
+use super::{Domain, common::modified};
+use crate::worker::StepError;
 
 impl Domain {
     /// The closing security group of the VPC that an instance of `region` stands in.
@@ -51,5 +51,5 @@ pub async fn give(rds: &aws_sdk_rds::Client, instance: &DbInstance, groups: &[St
         .set_vpc_security_group_ids(Some(groups.to_vec()))
         .apply_immediately(true);
     let tried = format!("give instance {id} the security groups {}", groups.join(", "));
-    call.send().await.map(|_| ()).map_err(|error| failure(&tried, &error).into())
+    modified(&tried, call.send().await)
 }

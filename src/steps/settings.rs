@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use aws_sdk_rds::types::{CloudwatchLogsExportConfiguration, DatabaseInsightsMode, DbInstance, ProcessorFeature};
 
-use super::{common::SystemInput, fence::has_only, repair::region_of};
+use super::{
+    common::{SystemInput, modified},
+    fence::has_only,
+    repair::region_of,
+};
 use crate::{
-    aws::failure,
     systems::{FREEZE, Frozen, Settings, System, Writers, differences, unsupported, waiting_changes},
     worker::{StepContext, StepError},
 };
@@ -202,5 +205,5 @@ pub async fn change(
         .set_enable_performance_insights(if tell { Some(true) } else { differs(&insights, &now.performance_insights) })
         .set_performance_insights_kms_key_id((insights && !now.performance_insights).then(|| key.to_owned()))
         .set_performance_insights_retention_period(wanted.performance_insights_days.filter(|_| tell));
-    call.send().await.map(|_| ()).map_err(|error| failure(&format!("change instance {id}"), &error).into())
+    modified(&format!("change instance {id}"), call.send().await)
 }

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_rds::types::DbInstance;
-use keyferry::{config::Config, worker::Progress};
+use keyferry::{
+    config::Config,
+    sandbox::{FaultKind, FaultRule},
+    worker::Progress,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -113,6 +117,30 @@ async fn a_freeze_that_was_put_back_is_recorded_with_the_systems_own_groups_the_
     let serving = instance(&stage.world, WEST, "dave-production").await;
     assert_eq!(groups(&serving), [OWN]);
     assert_eq!(serving.backup_retention_period(), Some(30));
+}
+
+#[tokio::test]
+async fn a_change_that_rds_finds_to_be_none_is_looked_at_again() {
+    let stage = fenced().await;
+    let item = item(&stage).await;
+    stage.world.run("record-settings", &item).await.unwrap();
+    stage.world.run("plan-outage", &item).await.unwrap();
+    stage.world.sandbox.faults().add(FaultRule {
+        service: Some("rds".to_owned()),
+        action: Some("ModifyDBInstance".to_owned()),
+        nth: None,
+        remaining: Some(1),
+        kind: FaultKind::Error {
+            code: "InvalidParameterCombination".to_owned(),
+            message: "No modifications were requested".to_owned(),
+            status: 400,
+        },
+    });
+    stage.world.run("freeze-system", &item).await.unwrap();
+    let names = stage.world.names(WEST).await;
+    let aside = names.iter().find(|name| name.contains("dave-production-old")).expect("it was put aside");
+    assert_eq!(groups(&instance(&stage.world, WEST, aside).await), [CLOSING], "and closed before, by a second call");
+    assert_eq!(stage.world.sandbox.faults().rules()[0].remaining, Some(0), "the answer was met");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::params::Tags;
 use super::placement;
 use super::rows::{Change, Cluster, Planned, becoming, then};
 use super::snapshots::{self, CLUSTER};
-use super::{lifecycle, settings, shape, timing, validate};
+use super::{lifecycle, secrets, settings, shape, timing, validate, windows};
 
 /// A fresh cluster of an engine with every default of AWS.
 pub fn fresh(cx: &Context<'_>, id: String, version: &Version) -> Cluster {
@@ -55,7 +55,6 @@ pub fn fresh(cx: &Context<'_>, id: String, version: &Version) -> Cluster {
 /// The parameter that cannot be.
 pub fn overlay(cx: &Context<'_>, row: &mut Cluster, version: &Version) -> Result<(), AwsError> {
     let p = cx.p;
-    validate::windows(&p)?;
     if let Some(port) = p.number("Port")? {
         row.port = placement::port(port)?;
     }
@@ -87,6 +86,11 @@ pub fn overlay(cx: &Context<'_>, row: &mut Cluster, version: &Version) -> Result
             "DBClusterInstanceClass is required for a DB cluster of the engine {}",
             version.engine.name
         )));
+    }
+    if cx.action == "ModifyDBCluster" {
+        windows::change(&p, &mut row.settings)?;
+    } else {
+        windows::choose(&p, &mut row.settings)?;
     }
     settings::overlay(&p, &mut row.settings)?;
     row.tags.extend(p.tags()?);
@@ -166,6 +170,7 @@ pub fn create(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         None => return Err(invalid_value("Invalid master password")),
     }
     row.db_name = p.text("DatabaseName").map(str::to_owned);
+    secrets::overlay_cluster(cx, &mut row)?;
     may_add(cx, &row)?;
     let key = p.text("KmsKeyId");
     let encrypted = p.flag("StorageEncrypted")?.unwrap_or(false);
@@ -216,6 +221,7 @@ fn must_serve(row: &Cluster) -> Result<(), AwsError> {
 pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let mut row = cx.cluster(p.required("DBClusterIdentifier")?)?;
+    let before = row.clone();
     if row.status != "stopped" {
         must_serve(&row)?;
     }
@@ -239,7 +245,12 @@ pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
         validate::password(version.engine, password)?;
     }
     overlay(cx, &mut row, &version)?;
+    secrets::overlay_cluster(cx, &mut row)?;
     row.pending.extend(pending);
+    let takes_effect = now && !row.pending.is_empty();
+    if row == before && !takes_effect && p.text("MasterUserPassword").is_none() {
+        return Err(error::no_modification());
+    }
     let renaming = row.pending.contains_key("DBClusterIdentifier");
     if now && !row.pending.is_empty() {
         let done = cx.now + if renaming { timing::RENAMING } else { timing::MODIFY };
@@ -316,10 +327,14 @@ pub fn delete(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
 pub fn stop(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let mut row = cx.cluster(cx.p.required("DBClusterIdentifier")?)?;
     must_serve(&row)?;
+    let answered = shape::cluster(cx.state, &row, cx.now);
     "stopping".clone_into(&mut row.status);
     row.plan = then(cx.now + timing::STOP, "stopped");
     lifecycle::set_members(cx.state, &row, "stopping", &row.plan);
-    Ok(admit(cx, row, "stopped"))
+    let arn = row.arn();
+    cx.state.clusters.insert(arn.clone(), row);
+    // AWS answers the cluster as it was before; it is `stopping` from the next look on.
+    Ok(changed("DBCluster", answered, arn, "stopped"))
 }
 
 pub fn start(cx: &mut Context<'_>) -> Result<Answer, AwsError> {

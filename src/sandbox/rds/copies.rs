@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use super::super::{Answer, AwsError};
+use super::super::{Answer, AwsError, kms::KeyNotAccessible};
 use super::context::Context;
 use super::error::{self, fault, invalid_combination, invalid_value};
 use super::params::Tags;
@@ -109,7 +109,9 @@ fn target_key(cx: &mut Context<'_>, family: &Family, source: &Snapshot, arn: &st
         return Err(invalid_value("Must specify new KMS key for cross region encrypted snapshot copy."));
     }
     if named.is_none() && foreign {
-        return Err(invalid_value("Must specify a KMS key for the copy of an encrypted snapshot of another account."));
+        // Without a key of its own the copy would be under the source's, which the copy's account does not have as its own.
+        let reason = KeyNotAccessible("the copy of another account's snapshot needs a key of its own".to_owned());
+        return Err(error::key_not_accessible("source snapshot", source_key, &reason));
     }
     if foreign && across {
         return Err(invalid_combination(

@@ -1,6 +1,7 @@
 //! RDS's errors, as AWS answers them: the codes and statuses of its service model, the messages of the service itself.
 
 use super::super::{AwsError, kms::KeyNotAccessible};
+use super::rows::Instance;
 
 /// An error with one of RDS's codes; the HTTP status follows from the code as in the service model.
 pub fn fault(code: &str, message: impl Into<String>) -> AwsError {
@@ -18,6 +19,24 @@ pub fn invalid_value(message: impl Into<String>) -> AwsError {
 
 pub fn invalid_combination(message: impl Into<String>) -> AwsError {
     fault("InvalidParameterCombination", message)
+}
+
+/// # Errors
+/// `InvalidParameterCombination`: a cluster's instance is protected by its cluster's protection alone.
+pub fn protection_is_the_clusters(row: &Instance) -> Result<(), AwsError> {
+    if row.cluster.is_none() {
+        return Ok(());
+    }
+    Err(invalid_combination(format!(
+        "Deletion protection isn't supported for DB instance {}, which is part of a DB cluster. Modify the deletion \
+         protection of the DB cluster instead.",
+        row.id
+    )))
+}
+
+/// A modification that changes nothing.
+pub fn no_modification() -> AwsError {
+    invalid_combination("No modifications were requested")
 }
 
 pub fn missing(parameter: &str) -> AwsError {

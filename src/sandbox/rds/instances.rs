@@ -76,6 +76,12 @@ fn create_member(
     if p.flag("StorageEncrypted")?.is_some_and(|on| on != cluster.kms.is_some()) || p.text("KmsKeyId").is_some() {
         return Err(invalid_combination("The encryption of a cluster's DB instances is managed by the DB cluster."));
     }
+    if p.flag("DeletionProtection")?.unwrap_or(false) {
+        return Err(invalid_combination(
+            "Deletion protection isn't supported for a DB instance that is part of a DB cluster. Protect the DB cluster \
+             instead.",
+        ));
+    }
     if p.text("MasterUsername").is_some() || p.text("MasterUserPassword").is_some() {
         return Err(invalid_combination("The credentials of a cluster's DB instances are managed by the DB cluster."));
     }

@@ -44,6 +44,7 @@ mod subscriptions;
 mod tags;
 mod timing;
 mod validate;
+mod windows;
 mod writes;
 
 #[cfg(test)]

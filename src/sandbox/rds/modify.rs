@@ -7,7 +7,7 @@ use super::context::Context;
 use super::engines::Version;
 use super::error::{self, invalid_combination};
 use super::rows::{Change, Instance, Planned, then};
-use super::{engines, placement, secrets, settings, timing, validate};
+use super::{engines, placement, secrets, settings, timing, validate, windows};
 
 pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
@@ -21,6 +21,11 @@ pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let before = row.clone();
     let deferred = deferred(cx, &row, &version)?;
     at_once(cx, &mut row, &version)?;
+    let takes_effect = now && !row.pending.is_empty();
+    let rotates = p.flag("RotateMasterUserPassword")?.unwrap_or(false) && secrets::is_managed(&row);
+    if row == before && deferred.is_empty() && !takes_effect && !rotates {
+        return Err(error::no_modification());
+    }
     row.pending.extend(deferred);
     if row.pending.contains_key("DBInstanceIdentifier") && row.status == "stopped" && now {
         return Err(error::instance_state("Database instance is not in available state."));
@@ -129,10 +134,11 @@ fn storage(
 }
 
 /// What AWS applies at once whatever `ApplyImmediately` says.
-fn at_once(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Result<(), AwsError> {
+fn at_once(cx: &mut Context<'_>, row: &mut Instance, version: &Version) -> Result<(), AwsError> {
     let p = cx.p;
-    validate::windows(&p)?;
+    windows::change(&p, &mut row.settings)?;
     if let Some(on) = p.flag("DeletionProtection")? {
+        error::protection_is_the_clusters(row)?;
         row.deletion_protection = on;
     }
     if let Some(days) = p.number("BackupRetentionPeriod")? {
@@ -260,7 +266,7 @@ fn apply_now(row: &mut Instance, at: DateTime<Utc>) -> String {
 /// When a maintenance window (`ddd:hh24:mi-ddd:hh24:mi`, UTC) next begins.
 fn next_window(window: Option<&str>, now: DateTime<Utc>) -> DateTime<Utc> {
     const WEEK: i64 = 7 * 24 * 60;
-    let begins = window.and_then(|window| window.split('-').next()).and_then(validate::day_minute).unwrap_or_default();
+    let begins = window.and_then(|window| window.split('-').next()).and_then(windows::day_minute).unwrap_or_default();
     let day = i64::from(now.weekday().num_days_from_monday());
     let minute = day * 1440 + i64::from(now.hour()) * 60 + i64::from(now.minute());
     let ahead = (begins - minute).rem_euclid(WEEK);

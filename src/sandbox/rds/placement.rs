@@ -8,7 +8,7 @@ use super::error::{fault, invalid_combination};
 use super::params::Tags;
 use super::rows::{GroupBody, Instance};
 use super::settings;
-use super::{secrets, shape, validate};
+use super::{secrets, shape, validate, windows};
 
 /// What an account may have in a region, of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +80,8 @@ pub fn fresh(cx: &Context<'_>, id: String, class: String, version: &Version) -> 
 ///
 /// # Errors
 /// The parameter that cannot be.
-pub fn overlay(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Result<(), AwsError> {
+pub fn overlay(cx: &mut Context<'_>, row: &mut Instance, version: &Version) -> Result<(), AwsError> {
     let p = cx.p;
-    validate::windows(&p)?;
     if let Some(class) = p.text("DBInstanceClass") {
         row.class = validate::class(class)?;
     }
@@ -118,6 +117,7 @@ pub fn overlay(cx: &Context<'_>, row: &mut Instance, version: &Version) -> Resul
     if let Some(days) = p.number("BackupRetentionPeriod")? {
         row.retention_days = validate::retention(days)?;
     }
+    windows::choose(&p, &mut row.settings)?;
     settings::overlay(&p, &mut row.settings)?;
     settings::insights(&row.settings)?;
     secrets::overlay(cx, row)?;

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::error::{instance_not_found, instance_state, invalid_combination, invalid_value};
 use super::ids::Arn;
 use super::rows::{Change, Instance, Planned, becoming};
-use super::{placement, secrets, settings, timing, validate};
+use super::{placement, secrets, settings, timing, validate, windows};
 
 /// AWS lets a source have this many replicas.
 const MOST_REPLICAS: usize = 15;
@@ -63,7 +63,7 @@ fn source(cx: &Context<'_>, named: &str) -> Result<Instance, AwsError> {
         .ok_or_else(|| instance_not_found(named))
 }
 
-fn prepare(cx: &Context<'_>, id: String, source: &Instance) -> Result<Instance, AwsError> {
+fn prepare(cx: &mut Context<'_>, id: String, source: &Instance) -> Result<Instance, AwsError> {
     let p = cx.p;
     let version = placement::version_of(&source.engine, &source.engine_version)?;
     let across = source.place.region != cx.place.region;
@@ -127,11 +127,8 @@ pub fn promote(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     if !row.serves() {
         return Err(instance_state(format!("Instance {} is not in available state.", row.id)));
     }
-    validate::windows(&p)?;
+    windows::change(&p, &mut row.settings)?;
     row.retention_days = validate::retention(p.number("BackupRetentionPeriod")?.unwrap_or(1))?;
-    if let Some(window) = p.text("PreferredBackupWindow") {
-        row.settings.insert("PreferredBackupWindow".to_owned(), window.into());
-    }
     row.replica_of = None;
     "modifying".clone_into(&mut row.status);
     let rebooted = cx.now + timing::PROMOTE;

@@ -123,7 +123,7 @@ fn target_version(cx: &Context<'_>, source: &Snapshot) -> Result<Version, AwsErr
     engine.version(Some(&source.engine_version))
 }
 
-fn prepare(cx: &Context<'_>, id: String, source: &Snapshot, version: &Version) -> Result<Instance, AwsError> {
+fn prepare(cx: &mut Context<'_>, id: String, source: &Snapshot, version: &Version) -> Result<Instance, AwsError> {
     let p = cx.p;
     let class = match p.text("DBInstanceClass") {
         Some(class) => validate::class(class)?,

@@ -50,8 +50,6 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
     ("NetworkType", "NetworkType", Kind::Text),
     ("PerformanceInsightsKMSKeyId", "PerformanceInsightsKMSKeyId", Kind::Text),
     ("PerformanceInsightsRetentionPeriod", "PerformanceInsightsRetentionPeriod", Kind::Number),
-    ("PreferredBackupWindow", "PreferredBackupWindow", Kind::Text),
-    ("PreferredMaintenanceWindow", "PreferredMaintenanceWindow", Kind::Text),
     ("PromotionTier", "PromotionTier", Kind::Number),
     ("PubliclyAccessible", "PubliclyAccessible", Kind::Flag),
     ("ReplicaMode", "ReplicaMode", Kind::Text),

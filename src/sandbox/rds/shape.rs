@@ -1,6 +1,6 @@
 //! How RDS describes what it has: rows as the members of its shapes.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use super::State;
@@ -56,6 +56,11 @@ fn with(settings: &Settings, over: Value) -> Value {
     Value::Object(body)
 }
 
+/// The DNS zone of a region's endpoints.
+fn hosted_zone(place: &Place) -> String {
+    format!("Z{}", &base32(&place.region)[..13])
+}
+
 fn encryption_type(kms: Option<&String>) -> &'static str {
     if kms.is_some() { "sse-kms" } else { "none" }
 }
@@ -77,7 +82,7 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
         json!({
             "Address": row.address(),
             "Port": row.port,
-            "HostedZoneId": format!("Z{}", &base32(&row.place.region)[..13]),
+            "HostedZoneId": hosted_zone(&row.place),
         })
     });
     let replicas = state.instances.iter().filter(|(_, other)| other.replica_of.as_deref() == Some(&arn));
@@ -142,16 +147,26 @@ pub fn instance(state: &State, row: &Instance, now: DateTime<Utc>) -> Value {
         "DBSubnetGroup": subnet_group(state, &row.place, &row.subnet_group),
         "PendingModifiedValues": json!(row.pending),
         "AssociatedRoles": list_of("DBInstanceRole", Vec::new()),
-        "CertificateDetails": json!({ "CAIdentifier": row.settings.get("CACertificateIdentifier") }),
+        "CertificateDetails": json!({
+            "CAIdentifier": row.settings.get("CACertificateIdentifier"),
+            "ValidTill": time(row.created_at + CERTIFICATE),
+        }),
+        "IsStorageConfigUpgradeAvailable": false,
+        "UpgradeRolloutOrder": "second",
         "ActivityStreamStatus": "stopped",
         "TagList": tag_list(&row.tags),
     });
-    let mut body = with(&without(&row.settings, CLUSTER_ONLY), identity);
+    let mut settings = without(&row.settings, CLUSTER_ONLY);
+    settings.entry("DomainMemberships".to_owned()).or_insert_with(|| list_of("DomainMembership", Vec::new()));
+    let mut body = with(&settings, identity);
     if let (Value::Object(body), Value::Object(groups)) = (&mut body, groups) {
         body.extend(groups);
     }
     body
 }
+
+/// How long an instance's own certificate is good for.
+const CERTIFICATE: TimeDelta = TimeDelta::days(365);
 
 fn second_zone(row: &Instance) -> String {
     let first = (0..3).find(|n| row.place.zone(*n) == row.zone).unwrap_or_default();
@@ -177,8 +192,11 @@ pub fn cluster(state: &State, row: &Cluster, now: DateTime<Utc>) -> Value {
         })
         .collect();
     let restorable = |at: DateTime<Utc>| (made && row.retention_days > 0).then(|| time(at));
+    let mut settings = without(&row.settings, INSTANCE_ONLY);
+    settings.entry("DomainMemberships".to_owned()).or_insert_with(|| list_of("DomainMembership", Vec::new()));
+    settings.entry("HttpEndpointEnabled".to_owned()).or_insert_with(|| json!(false));
     with(
-        &without(&row.settings, INSTANCE_ONLY),
+        &settings,
         json!({
             "DBClusterIdentifier": row.id,
             "DBClusterArn": row.arn(),
@@ -192,6 +210,9 @@ pub fn cluster(state: &State, row: &Cluster, now: DateTime<Utc>) -> Value {
             "DatabaseName": row.db_name,
             "MasterUsername": row.username,
             "Port": row.port,
+            "HostedZoneId": hosted_zone(&row.place),
+            "CrossAccountClone": false,
+            "UpgradeRolloutOrder": "second",
             "Endpoint": format!("{}.cluster-{own}.{rest}", row.id),
             "ReaderEndpoint": format!("{}.cluster-ro-{own}.{rest}", row.id),
             "AvailabilityZones": list_of("AvailabilityZone", (0..3).map(|n| json!(row.place.zone(n))).collect()),
@@ -288,8 +309,17 @@ pub fn cluster_snapshot(row: &Snapshot, now: DateTime<Utc>) -> Value {
         "SourceDBClusterSnapshotArn": row.copy_of,
         "IAMDatabaseAuthenticationEnabled": row.settings.get("IAMDatabaseAuthenticationEnabled"),
         "StorageType": row.settings.get("StorageType"),
+        "StorageThroughput": row.settings.get("StorageThroughput"),
+        "LicenseModel": license(&row.engine),
+        "BackupRetentionPeriod": row.retention_days,
+        "PreferredBackupWindow": row.settings.get("PreferredBackupWindow"),
         "TagList": tag_list(&row.tags),
     })
+}
+
+/// What a cluster's engine is licensed under.
+fn license(engine: &str) -> Option<&'static str> {
+    super::engines::engine(engine).ok().map(|engine| engine.license)
 }
 
 fn snapshot_type(row: &Snapshot) -> &'static str {

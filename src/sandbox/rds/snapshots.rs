@@ -349,7 +349,7 @@ pub fn describe(cx: &mut Context<'_>, family: &Family) -> Result<Answer, AwsErro
                 "db-instance-id" | "db-cluster-id" => names(value, &row.source_id),
                 "db-snapshot-id" | "db-cluster-snapshot-id" => names_snapshot(family, value, row),
                 "dbi-resource-id" => row.source_resource_id == *value,
-                "snapshot-type" => row.snapshot_type() == *value,
+                "snapshot-type" => type_for(row, account) == *value,
                 _ => row.engine == *value,
             })
         })
@@ -377,12 +377,20 @@ fn described_to(family: &Family, row: &Snapshot, cx: &Context<'_>) -> Value {
         return body;
     }
     if let Some(members) = body.as_object_mut() {
-        let kind = if row.shared_with.contains(&cx.place.account) { "shared" } else { "public" };
         members.insert(family.identifier.to_owned(), family.arn(row).into());
-        members.insert("SnapshotType".to_owned(), kind.into());
+        members.insert("SnapshotType".to_owned(), type_for(row, &cx.place.account).into());
         members.insert("TagList".to_owned(), super::params::tag_list(&Tags::new()));
     }
     body
+}
+
+/// A snapshot's type in the eyes of an account.
+fn type_for(row: &Snapshot, account: &str) -> &'static str {
+    match (row.place.account == account, row.shared_with.contains(account)) {
+        (true, _) => row.snapshot_type(),
+        (false, true) => "shared",
+        (false, false) => "public",
+    }
 }
 
 /// Whether an identifier or an ARN names a snapshot; identifiers of automated ones hold a colon.

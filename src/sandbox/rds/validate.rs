@@ -206,39 +206,3 @@ pub fn family(name: &str, family: &str, version: &Version) -> Result<(), AwsErro
     }
     Ok(())
 }
-
-/// The backup and maintenance windows' form: `hh24:mi-hh24:mi` and `ddd:hh24:mi-ddd:hh24:mi`.
-///
-/// # Errors
-/// `InvalidParameterValue`.
-pub fn windows(p: &Params<'_>) -> Result<(), AwsError> {
-    if let Some(window) = p.text("PreferredBackupWindow") {
-        let good = window.split_once('-').is_some_and(|(from, to)| minute(from).is_some() && minute(to).is_some());
-        if !good {
-            return Err(invalid_value(format!("Invalid backup window format: {window}")));
-        }
-    }
-    if let Some(window) = p.text("PreferredMaintenanceWindow") {
-        let good =
-            window.split_once('-').is_some_and(|(from, to)| day_minute(from).is_some() && day_minute(to).is_some());
-        if !good {
-            return Err(invalid_value(format!("Invalid maintenance window format: {window}")));
-        }
-    }
-    Ok(())
-}
-
-/// `hh24:mi` as minutes of the day.
-pub fn minute(text: &str) -> Option<i64> {
-    let (hour, minute) = text.split_once(':')?;
-    let (hour, minute): (i64, i64) = (hour.parse().ok()?, minute.parse().ok()?);
-    ((0..24).contains(&hour) && (0..60).contains(&minute)).then_some(hour * 60 + minute)
-}
-
-/// `ddd:hh24:mi` as minutes since Monday 00:00.
-pub fn day_minute(text: &str) -> Option<i64> {
-    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let (day, time) = text.split_once(':')?;
-    let day = DAYS.iter().position(|name| name.eq_ignore_ascii_case(day))?;
-    Some(i64::try_from(day).ok()? * 1440 + minute(time)?)
-}

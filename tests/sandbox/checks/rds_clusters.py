@@ -86,8 +86,17 @@ says("DeleteDBCluster: neither a final snapshot nor without", refused("InvalidPa
 says("DeleteDBCluster: deletion protection", refused("InvalidParameterCombination"), lambda: rds.delete_db_cluster(DBClusterIdentifier=cluster(DeletionProtection=True), SkipFinalSnapshot=True))
 says("DeleteDBCluster: empty", "deleting", lambda: rds.delete_db_cluster(DBClusterIdentifier=cluster(), SkipFinalSnapshot=True)["DBCluster"]["Status"])
 says("ModifyDBCluster: a new name", True, lambda: (lambda name: after(lambda: rds.modify_db_cluster(DBClusterIdentifier=name, NewDBClusterIdentifier=name + "-new", ApplyImmediately=True), lambda: until(lambda: name + "-new" in str(rds.describe_db_clusters()["DBClusters"]), True)))(cluster()))
-says("StopDBCluster and StartDBCluster", ("stopping", "starting"), lambda: (lambda name: (rds.stop_db_cluster(DBClusterIdentifier=name)["DBCluster"]["Status"], after(lambda: whole(name, "stopped"), lambda: rds.start_db_cluster(DBClusterIdentifier=name)["DBCluster"]["Status"])))(cluster(1)))
+says("StopDBCluster answers the cluster as it was, StartDBCluster as it will be", ("available", "starting"), lambda: (lambda name: (rds.stop_db_cluster(DBClusterIdentifier=name)["DBCluster"]["Status"], after(lambda: whole(name, "stopped"), lambda: rds.start_db_cluster(DBClusterIdentifier=name)["DBCluster"]["Status"])))(cluster(1)))
 says("RebootDBCluster: of a cluster that is not there", named("DBClusterNotFoundFault"), lambda: rds.reboot_db_cluster(DBClusterIdentifier="none"))
+for name, asked in {"nothing at all": {"ApplyImmediately": True}, "what the cluster has already": {"BackupRetentionPeriod": 1}}.items():
+    says(f"ModifyDBCluster: {name}", refused("InvalidParameterCombination", 400, "No modifications were requested"), lambda: rds.modify_db_cluster(DBClusterIdentifier=cluster(), **asked))
+says("ModifyDBCluster: windows that overlap", refused("InvalidParameterValue"), lambda: rds.modify_db_cluster(DBClusterIdentifier=cluster(), PreferredBackupWindow="03:00-04:00", PreferredMaintenanceWindow="sun:03:30-sun:04:30"))
+says("CreateDBInstance: deletion protection is the cluster's", refused("InvalidParameterCombination"), lambda: rds.create_db_instance(DBInstanceIdentifier=unique("m"), DBClusterIdentifier=cluster(), DBInstanceClass="db.r6g.large", Engine="aurora-mysql", DeletionProtection=True))
+says("ModifyDBInstance: deletion protection is the cluster's", refused("InvalidParameterCombination"), lambda: rds.modify_db_instance(DBInstanceIdentifier=group(cluster(1))["DBClusterMembers"][0]["DBInstanceIdentifier"], DeletionProtection=True))
+says("CreateDBCluster: MasterUserSecret has its key", True, lambda: (lambda found: found["MasterUserSecret"]["KmsKeyId"] == kms.describe_key(KeyId="alias/aws/secretsmanager")["KeyMetadata"]["Arn"])(
+    rds.create_db_cluster(DBClusterIdentifier=unique("k"), Engine="aurora-mysql", MasterUsername="dave", ManageMasterUserPassword=True)["DBCluster"]))
+for member, kind in {"HostedZoneId": str, "CrossAccountClone": bool, "HttpEndpointEnabled": bool, "DomainMemberships": list, "UpgradeRolloutOrder": str}.items():
+    says(f"DescribeDBClusters: has {member}", True, lambda: isinstance(group(main())[member], kind))
 multi = once(lambda: after(lambda: rds.create_db_cluster(DBClusterIdentifier="multi", Engine="mysql", DBClusterInstanceClass="db.m6gd.large", StorageType="io1", Iops=1000, AllocatedStorage=100, MasterUsername="dave", MasterUserPassword="correct-horse"), lambda: whole("multi")))
 says("CreateDBCluster: a Multi-AZ DB cluster brings three instances", 3, lambda: len(group(multi())["DBClusterMembers"]))
 says("RebootDBCluster: a Multi-AZ DB cluster", "rebooting", lambda: rds.reboot_db_cluster(DBClusterIdentifier=multi())["DBCluster"]["Status"])
@@ -113,6 +122,8 @@ recover = lambda source, **arguments: rds.restore_db_cluster_to_point_in_time(DB
 says("RestoreDBClusterToPointInTime: a clone", "creating", lambda: recover(whole(main()), RestoreType="copy-on-write")["Status"])
 says("RestoreDBClusterToPointInTime: another key of an encrypted one", True, lambda: recover(cluster(StorageEncrypted=True, KmsKeyId=one()), KmsKeyId=two())["KmsKeyId"] == two())
 says("RestoreDBClusterToPointInTime: a key on an unencrypted one", refused("InvalidParameterCombination"), lambda: recover(whole(main()), KmsKeyId=one()))
+for member, kind in {"LicenseModel": str, "BackupRetentionPeriod": int, "PreferredBackupWindow": str}.items():
+    says(f"DescribeDBClusterSnapshots: has {member}", True, lambda: isinstance(shot(taken())[member], kind))
 says("ModifyDBClusterSnapshotAttribute", ["123456789012"], lambda: rds.modify_db_cluster_snapshot_attribute(DBClusterSnapshotIdentifier=taken(), AttributeName="restore", ValuesToAdd=["123456789012"])["DBClusterSnapshotAttributesResult"]["DBClusterSnapshotAttributes"][0]["AttributeValues"])
 says("DeleteDBClusterSnapshot", "deleted", lambda: rds.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=sealed())["DBClusterSnapshot"]["Status"])
 # Read replicas

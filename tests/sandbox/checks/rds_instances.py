@@ -129,6 +129,30 @@ says("ModifyDBInstance: a parameter group that is not there", named("DBParameter
 says("ModifyDBInstance: backup days out of range", refused("InvalidParameterValue"), lambda: modify(main(), BackupRetentionPeriod=36))
 says("ModifyDBInstance: a new major version needs its flag", refused("InvalidParameterCombination"), lambda: (lambda name: modify(name, EngineVersion="17", ApplyImmediately=True))(made(EngineVersion="16")))
 says("ModifyDBInstance: logs to CloudWatch", ["postgresql"], lambda: modify(settle(waiting()[0]), CloudwatchLogsExportConfiguration={"EnableLogTypes": ["postgresql"]})["EnabledCloudwatchLogsExports"])
+nothing = refused("InvalidParameterCombination", 400, "No modifications were requested")
+says("ModifyDBInstance: nothing at all", nothing, lambda: modify(main(), ApplyImmediately=True))
+says("ModifyDBInstance: what the instance has already", nothing, lambda: modify(main(), BackupRetentionPeriod=7, MultiAZ=True, DBInstanceClass="db.m6g.large", ApplyImmediately=True))
+says("ModifyDBInstance: a flag that changes nothing by itself", nothing, lambda: modify(main(), AllowMajorVersionUpgrade=True))
+windows = once(lambda: made(PreferredBackupWindow="03:00-03:30", PreferredMaintenanceWindow="Tue:05:00-Tue:06:00"))
+says("CreateDBInstance: windows, their days in lower case", ("03:00-03:30", "tue:05:00-tue:06:00"), lambda: (lambda found: (found["PreferredBackupWindow"], found["PreferredMaintenanceWindow"]))(row(windows())))
+OVERLAP = "The backup window and maintenance window must not overlap."
+for name, asked, message in (
+    ("a backup window of 29 minutes", {"PreferredBackupWindow": "10:00-10:29"}, "at least 30 minutes"),
+    ("a maintenance window of 29 minutes", {"PreferredMaintenanceWindow": "mon:10:00-mon:10:29"}, "at least 30 minutes"),
+    ("a maintenance window of more than a day", {"PreferredMaintenanceWindow": "mon:10:00-tue:10:01"}, "24 hours"),
+    ("a backup window with a day", {"PreferredBackupWindow": "mon:10:00-mon:10:30"}, "Invalid backup window format"),
+    ("a maintenance window without days", {"PreferredMaintenanceWindow": "10:00-10:30"}, "Invalid maintenance window format"),
+    ("a backup window in the maintenance window", {"PreferredBackupWindow": "05:30-06:30"}, OVERLAP),
+    ("a maintenance window over the backup window of another day", {"PreferredMaintenanceWindow": "fri:23:00-sat:03:10"}, OVERLAP),
+):
+    says(f"ModifyDBInstance: {name}", refused("InvalidParameterValue", 400, message), lambda: modify(windows(), **asked))
+says("CreateDBInstance: two windows that overlap", refused("InvalidParameterValue", 400, OVERLAP), lambda: create(DBInstanceIdentifier=unique(), PreferredBackupWindow="03:00-04:00", PreferredMaintenanceWindow="sun:03:30-sun:04:30"))
+managed = once(lambda: made(MasterUserPassword=None, ManageMasterUserPassword=True))
+says("MasterUserSecret: under the account's key for Secrets Manager", True, lambda: row(managed())["MasterUserSecret"]["KmsKeyId"] == kms.describe_key(KeyId="alias/aws/secretsmanager")["KeyMetadata"]["Arn"])
+says("MasterUserSecret: under the key that was named, by its ARN", True, lambda: create(DBInstanceIdentifier=unique(), MasterUserPassword=None, ManageMasterUserPassword=True, MasterUserSecretKmsKeyId=key().split("/")[1])["MasterUserSecret"]["KmsKeyId"] == key())
+says("MasterUserSecret: under a key that is not there", refused("KMSKeyNotAccessibleFault"), lambda: create(DBInstanceIdentifier=unique(), MasterUserPassword=None, ManageMasterUserPassword=True, MasterUserSecretKmsKeyId="12345678-1234-1234-1234-123456789012"))
+for member, kind in {"DomainMemberships": list, "UpgradeRolloutOrder": str, "IsStorageConfigUpgradeAvailable": bool, "CertificateDetails": dict, "PreferredMaintenanceWindow": str}.items():
+    says(f"DescribeDBInstances: has {member}", True, lambda: isinstance(row(main())[member], kind))
 renamed = once(lambda: (lambda name: (row(name), name, after(lambda: modify(name, NewDBInstanceIdentifier=name + "-new", ApplyImmediately=True), lambda: until(lambda: name + "-new" in [found["DBInstanceIdentifier"] for found in rds.describe_db_instances()["DBInstances"]], True), lambda: row(settle(name + "-new")))))(made()))
 says("Rename: the same resource id", True, lambda: renamed()[2]["DbiResourceId"] == renamed()[0]["DbiResourceId"])
 says("Rename: another ARN and endpoint", (True, True), lambda: (renamed()[2]["DBInstanceArn"].endswith("-new"), renamed()[2]["Endpoint"]["Address"].startswith(renamed()[1] + "-new.")))

@@ -110,6 +110,9 @@ says("DescribeDBSnapshotAttributes: shared with nobody", [{"AttributeName": "res
 says("Sharing: another account does not see a snapshot", named("DBSnapshotNotFound"), lambda: copy(shot(first())["DBSnapshotArn"], customer("rds", HERE)))
 says("ModifyDBSnapshotAttribute: with another account", [CUSTOMER], lambda: share(first(), ValuesToAdd=[CUSTOMER]))
 says("Sharing: the other account finds it among its shared ones", True, lambda: "first" in str([found["DBSnapshotArn"] for found in customer("rds", HERE).describe_db_snapshots(SnapshotType="shared")["DBSnapshots"]]))
+seen = lambda **how: customer("rds", HERE).describe_db_snapshots(**how)["DBSnapshots"]
+says("Sharing: there it is of the type shared, under its ARN", ("shared", True), lambda: (lambda found: (found["SnapshotType"], found["DBSnapshotIdentifier"] == shot(first())["DBSnapshotArn"]))(seen(DBSnapshotIdentifier=shot(first())["DBSnapshotArn"], IncludeShared=True)[0]))
+says("Sharing: a filter knows it by that type", (1, 0), lambda: tuple(len(seen(IncludeShared=True, Filters=[{"Name": "snapshot-type", "Values": [kind]}, {"Name": "db-snapshot-id", "Values": [shot(first())["DBSnapshotArn"]]}])) for kind in ("shared", "manual")))
 says("Sharing: the other account can copy it", f"arn:aws:rds:{HERE}:{CUSTOMER}:snapshot:mine", lambda: copy(shot(first())["DBSnapshotArn"], customer("rds", HERE), TargetDBSnapshotIdentifier="mine")["DBSnapshotArn"])
 says("Sharing: and restore it", "creating", lambda: customer("rds", HERE).restore_db_instance_from_db_snapshot(DBInstanceIdentifier=unique(), DBSnapshotIdentifier=shot(first())["DBSnapshotArn"])["DBInstance"]["DBInstanceStatus"])
 says("ModifyDBSnapshotAttribute: and taken back", [], lambda: share(first(), ValuesToRemove=[CUSTOMER]))
@@ -117,6 +120,7 @@ says("ModifyDBSnapshotAttribute: an attribute that there is not", refused("Inval
 says("ModifyDBSnapshotAttribute: an encrypted one is not for all", refused("InvalidParameterValue"), lambda: share(secret(), ValuesToAdd=["all"]))
 says("ModifyDBSnapshotAttribute: under aws/rds it is for nobody else", refused("InvalidParameterValue"), lambda: share(snapshot(instance(StorageEncrypted=True)), ValuesToAdd=[CUSTOMER]))
 says("ModifyDBSnapshotAttribute: an encrypted one with an account", [CUSTOMER], lambda: share(secret(), ValuesToAdd=[CUSTOMER]))
+says("Sharing: a copy of an encrypted one needs a key of its own", refused("KMSKeyNotAccessibleFault"), lambda: copy(shot(secret())["DBSnapshotArn"], customer("rds", HERE)))
 says("Sharing: an encrypted one needs its key too", refused("KMSKeyNotAccessibleFault"), lambda: copy(shot(secret())["DBSnapshotArn"], customer("rds", HERE), KmsKeyId=key(customer("kms", HERE))))
 # Delete
 says("DeleteDBSnapshot: deleted", "deleted", lambda: rds.delete_db_snapshot(DBSnapshotIdentifier=taken(copy(first())["DBSnapshotIdentifier"]))["DBSnapshot"]["Status"])

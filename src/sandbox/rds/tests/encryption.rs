@@ -16,7 +16,7 @@ impl Cloud {
         body["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
     }
 
-    fn own_key(&mut self) -> String {
+    pub(super) fn own_key(&mut self) -> String {
         self.key(VENDOR, HERE, json!({}))
     }
 

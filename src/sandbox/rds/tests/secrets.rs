@@ -11,9 +11,11 @@ fn secret(cloud: &mut Cloud, id: &str) -> Value {
 #[test]
 fn a_restored_instance_is_given_a_secret_of_its_own_afterwards() {
     let mut cloud = Cloud::new();
+    let (key_one, key_two) = (cloud.own_key(), cloud.own_key());
     let managed = json!({ "ManageMasterUserPassword": "true", "MasterUserPassword": null });
     cloud.instance("one", managed);
     let first = secret(&mut cloud, "one");
+    assert!(first["KmsKeyId"].as_str().unwrap().starts_with("arn:aws:kms:"), "the account's own for Secrets Manager");
     cloud.ok("CreateDBSnapshot", json!({ "DBInstanceIdentifier": "one", "DBSnapshotIdentifier": "s" }));
     cloud.pass(300);
     let restore = json!({ "DBInstanceIdentifier": "two", "DBSnapshotIdentifier": "s" });
@@ -24,13 +26,14 @@ fn a_restored_instance_is_given_a_secret_of_its_own_afterwards() {
     cloud.pass(1000);
     assert_eq!(secret(&mut cloud, "two"), Value::Null);
     let manage = json!({ "DBInstanceIdentifier": "two", "ManageMasterUserPassword": "true",
-        "MasterUserSecretKmsKeyId": "alias/one", "ApplyImmediately": "true" });
+        "MasterUserSecretKmsKeyId": key_one, "ApplyImmediately": "true" });
     cloud.ok("ModifyDBInstance", manage);
     let second = secret(&mut cloud, "two");
+    assert_eq!(second["KmsKeyId"], key_one);
     assert_ne!(second["SecretArn"], first["SecretArn"]);
     cloud.pass(200);
     let modify = |more: Value| super::merged(json!({ "DBInstanceIdentifier": "two" }), more);
-    let other = modify(json!({ "MasterUserSecretKmsKeyId": "alias/two" }));
+    let other = modify(json!({ "MasterUserSecretKmsKeyId": key_two }));
     assert_eq!(cloud.refused("ModifyDBInstance", other).0, "InvalidParameterCombination", "its key stays");
     let password = modify(json!({ "MasterUserPassword": "correct-horse" }));
     assert_eq!(cloud.refused("ModifyDBInstance", password).0, "InvalidParameterCombination");
@@ -40,7 +43,7 @@ fn a_restored_instance_is_given_a_secret_of_its_own_afterwards() {
         "ApplyImmediately": "true" }));
     cloud.ok("ModifyDBInstance", off);
     assert_eq!(secret(&mut cloud, "two"), Value::Null);
-    let key = json!({ "DBInstanceIdentifier": "one", "MasterUserSecretKmsKeyId": "alias/two" });
+    let key = json!({ "DBInstanceIdentifier": "one", "MasterUserSecretKmsKeyId": key_two });
     assert_eq!(cloud.refused("ModifyDBInstance", key).0, "InvalidParameterCombination");
     assert_eq!(items(&cloud.ok("DescribeDBInstances", json!({}))["DBInstances"]).len(), 2);
 }
