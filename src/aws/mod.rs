@@ -42,7 +42,7 @@ pub struct AwsOptions<'a> {
     pub config: Option<&'a Config>,
     /// The sandbox's connector. With it, no credential or endpoint of the environment is looked at.
     pub http: Option<SharedHttpClient>,
-    /// The time by which requests are signed and sessions expire: the sandbox's own, when `http` is the sandbox.
+    /// The time by which requests are signed and sessions expire: that of the sandbox's wall, when `http` is the sandbox.
     pub time: Option<SharedTimeSource>,
     /// A sandbox in another process; instead of `http`.
     pub elsewhere: Option<Elsewhere>,

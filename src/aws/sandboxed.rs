@@ -1,4 +1,4 @@
-//! The adapter over the sandbox: its connector, and its clock, by which its sessions expire.
+//! The adapter over the sandbox: its connector, and the wall clock that it was given, by which its sessions expire.
 
 use std::time::SystemTime;
 
@@ -8,11 +8,11 @@ use super::{Aws, AwsOptions};
 use crate::{config::Config, sandbox::Sandbox};
 
 #[derive(Debug)]
-struct SandboxTime(Sandbox);
+struct SandboxWall(Sandbox);
 
-impl TimeSource for SandboxTime {
+impl TimeSource for SandboxWall {
     fn now(&self) -> SystemTime {
-        self.0.now().into()
+        self.0.wall().into()
     }
 }
 
@@ -22,7 +22,7 @@ impl Aws {
         Self::new(AwsOptions {
             config: Some(config),
             http: Some(sandbox.connector()),
-            time: Some(SharedTimeSource::new(SandboxTime(sandbox.clone()))),
+            time: Some(SharedTimeSource::new(SandboxWall(sandbox.clone()))),
             elsewhere: None,
         })
     }

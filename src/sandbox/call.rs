@@ -18,7 +18,7 @@ pub struct Caller {
 /// One decoded call. Services are synchronous and take time only from here.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The sandbox's clock: it may run faster than the wall's.
+    /// The sandbox's clock: it may run faster than the wall's. To STS it is the wall's.
     pub now: DateTime<Utc>,
     pub caller: Caller,
     pub region: String,

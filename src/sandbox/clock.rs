@@ -54,6 +54,11 @@ impl SandboxClock {
         Self { anchor, wall, latest_micros: AtomicI64::new(anchor.sandbox.timestamp_micros()) }
     }
 
+    /// The wall's time, which sessions expire by: whoever holds one has a wall clock of its own.
+    pub fn wall(&self) -> DateTime<Utc> {
+        (self.wall)()
+    }
+
     pub fn now(&self) -> DateTime<Utc> {
         let micros = self.anchor.at((self.wall)()).timestamp_micros();
         let latest = self.latest_micros.fetch_max(micros, Ordering::Relaxed).max(micros);

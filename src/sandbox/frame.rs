@@ -190,6 +190,11 @@ impl Sandbox {
         self.0.clock.now()
     }
 
+    /// The wall's time, by which requests are signed and sessions expire.
+    pub fn wall(&self) -> DateTime<Utc> {
+        self.0.clock.wall()
+    }
+
     pub(super) async fn reply(&self, request: Request<Bytes>) -> Reply {
         if let Some(path) = request.uri().path().strip_prefix("/_sandbox/") {
             return Reply::Answered(self.own(request.method(), path, request.body()));
@@ -248,7 +253,8 @@ impl Sandbox {
             live.read_back().await.map_err(|error| unkept(&error))?;
         }
         let now = self.0.clock.now();
-        let caller = auth::caller(&live.world.sts, &decoded.scope, now, &self.0.default_account)
+        let wall = self.0.clock.wall();
+        let caller = auth::caller(&live.world.sts, &decoded.scope, wall, &self.0.default_account)
             .map_err(|error| spelled(error, decoded.protocol))?;
         let call = Call { now, caller, region: decoded.scope.region, action: decoded.action, params: decoded.params };
         live.world.kms.set_policy_delay(self.0.faults.policy_delay());
@@ -256,7 +262,7 @@ impl Sandbox {
         let before = self.0.watch.before(&mut live.world, decoded.service, &call);
         let outcome = match decoded.service {
             "kms" => kms::handle(&mut live.world.kms, &call, prepared),
-            "sts" => sts::handle(&mut live.world.sts, &call),
+            "sts" => sts::handle(&mut live.world.sts, &Call { now: wall, ..call.clone() }),
             _ => {
                 let world = &mut live.world;
                 rds::handle(&mut world.rds, &mut world.kms, &call)

@@ -2,7 +2,8 @@
 //!
 //! AssumeRole asks for no trust policy: any role of any account can be assumed, so that one sandbox can play vendor and
 //! customers alike. The session acts in the role's account with every right there; what it may do to another account's
-//! keys is decided by their key policies alone. Behaviour after the AWS STS API reference, version 2011-06-15.
+//! keys is decided by their key policies alone. Sessions last by the wall's clock, however fast the sandbox's runs: the clients
+//! that hold them look at their own. Behaviour after the AWS STS API reference, version 2011-06-15.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};

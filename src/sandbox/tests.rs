@@ -83,6 +83,21 @@ async fn a_session_acts_in_its_roles_account_until_it_expires() {
 }
 
 #[tokio::test]
+async fn a_session_lasts_by_the_walls_clock_however_fast_the_sandboxs_runs() {
+    let wall = TestWall::default();
+    let sandbox = Sandbox::open(Options { speed: 600.0, ..wall.options(None) }).await.unwrap();
+    let (_, body) = sts(&sandbox, "AKIA1", None, ASSUME).await;
+    let key = between(&body, "<AccessKeyId>", "<").to_owned();
+    let token = between(&body, "<SessionToken>", "<").to_owned();
+    let who = "Action=GetCallerIdentity&Version=2011-06-15";
+    wall.advance(899);
+    assert_eq!(sts(&sandbox, &key, Some(&token), who).await.0, 200);
+    wall.advance(1);
+    let (status, body) = sts(&sandbox, &key, Some(&token), who).await;
+    assert_eq!((status, between(&body, "<Code>", "<")), (403, "ExpiredToken"));
+}
+
+#[tokio::test]
 async fn made_up_credentials_are_the_default_accounts_administrator() {
     let (sandbox, _) = in_memory().await;
     let (_, body) = sts(&sandbox, "test", None, "Action=GetCallerIdentity").await;
