@@ -60,6 +60,25 @@ fn sample(endpoint: &str, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_told_in_both_environments_and_wrong_paths_name_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), None, &[]);
+    for environment in ["", "/test"] {
+        let document = server.customer(Method::GET, &format!("{environment}/!/ems/openapi.json"), "no key");
+        assert_eq!(document.send().await.unwrap().status(), 200, "{environment}");
+    }
+    for (wrong, meant) in [
+        ("/!/ems/enterprises/dave/cmk/import-key/", format!("{CMK}/import-key")),
+        ("/ems/enterprises/dave/cmk/import-key", format!("{CMK}/import-key")),
+        ("/!/EMS/enterprises/dave/CMK/import-key", format!("{CMK}/import-key")),
+        ("/test/enterprises/dave/cmk/import-key", format!("/test{CMK}/import-key")),
+    ] {
+        let (status, body) = told(server.customer(Method::POST, wrong, "no key")).await;
+        assert_eq!((status, &body["code"], body["meant"].as_str()), (404, &json!("not-found"), Some(meant.as_str())), "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_shell_sample_run_once_a_region_completes_an_onboarding() {
     let folder = tempfile::tempdir().unwrap();
     let server = serve(folder.path(), None, &[]);

@@ -17,7 +17,7 @@ use axum::{
     middleware,
     routing::get,
 };
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::{layers, meant::Paths, problem::Problem};
 use crate::{
@@ -28,6 +28,10 @@ use crate::{
 };
 
 pub use import::Imports;
+
+/// The document of this API, which whoever asks is given.
+const OPENAPI: &str = include_str!("openapi.json");
+const DOCUMENT: &str = "/openapi.json";
 
 /// The largest body that is taken, in bytes.
 pub const LARGEST_BODY: usize = 16 * 1024;
@@ -110,7 +114,8 @@ fn routes(api: &CustomerApi) -> Router<CustomerApi> {
         // What is tried out in the test environment is not audited.
         let audits = (environment == Environment::Production)
             .then(|| guarded(&api.access, environment, KeyScope::Audits, audits::audit_routes()));
-        router.nest(&path, audits.into_iter().fold(imports, Router::merge))
+        let document = get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) });
+        router.nest(&path, audits.into_iter().fold(imports, Router::merge).route(DOCUMENT, document))
     })
 }
 

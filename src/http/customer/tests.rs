@@ -302,3 +302,22 @@ async fn an_expired_link_and_one_that_never_was_say_what_to_do() {
     assert_eq!(page(post("/handover/nosuchlink00")).await.0, 404);
     assert_eq!(page(server.ask(Method::GET, "/handover/nosuchlink00")).await.0, 200, "only a code's holder is told");
 }
+
+#[test]
+fn the_document_has_the_paths_that_there_are() {
+    let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
+    let documented: Vec<&str> = document["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
+    assert_eq!(documented, [import::PATHS, audits::PATHS].concat());
+    let mut left = vec![&document];
+    let mut references = 0;
+    while let Some(value) = left.pop() {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            references += 1;
+            let pointer = reference.strip_prefix('#').expect("a local reference");
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+        left.extend(value.as_object().into_iter().flat_map(|members| members.values()));
+        left.extend(value.as_array().into_iter().flatten());
+    }
+    assert!(references > 20, "only {references} references were seen");
+}
