@@ -265,7 +265,7 @@ fn a_shared_encrypted_snapshot_is_copied_with_both_keys_before_it_is_restored() 
         assert_eq!(direct.code, "InvalidRestoreFault");
         let keyless = json!({ "SourceDBSnapshotIdentifier": arn, "TargetDBSnapshotIdentifier": "t" });
         let unnamed = cloud.call_as(OTHER, HERE, "CopyDBSnapshot", keyless.clone()).unwrap_err();
-        assert_eq!(unnamed.code, "InvalidParameterValue");
+        assert_eq!(unnamed.code, "KMSKeyNotAccessibleFault");
         let own = cloud.key(OTHER, HERE, json!({}));
         let outcome = cloud.call_as(OTHER, HERE, "CopyDBSnapshot", merged(keyless, json!({ "KmsKeyId": own })));
         assert_eq!(outcome.err().map(|error| error.code).as_deref(), expected, "allowed: {allowed}");
