@@ -74,7 +74,11 @@ async fn the_document_is_told_in_both_environments_and_wrong_paths_name_the_righ
         ("/test/enterprises/dave/cmk/import-key", format!("/test{CMK}/import-key")),
     ] {
         let (status, body) = told(server.customer(Method::POST, wrong, "no key")).await;
-        assert_eq!((status, &body["code"], body["meant"].as_str()), (404, &json!("not-found"), Some(meant.as_str())), "{wrong}");
+        assert_eq!(
+            (status, &body["code"], body["meant"].as_str()),
+            (404, &json!("not-found"), Some(meant.as_str())),
+            "{wrong}"
+        );
     }
 }
 
