@@ -12,9 +12,9 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::time::Sleep;
 
-use super::crowd::Place;
+use super::{after, crowd::Place};
 
 /// What is read of a body that nobody wants, in bytes. Behind it the connection is cut off.
 const DRAINED: usize = 1024 * 1024;
@@ -37,7 +37,7 @@ impl Arriving {
     pub fn new(body: Incoming, time: Duration, waits_to_be_asked: bool, place: Arc<Place>) -> (Self, Rest) {
         let rest = Rest::default();
         place.connection.set_working(body.is_end_stream());
-        let (body, deadline) = (Some(body), Some(Box::pin(sleep(time))));
+        let (body, deadline) = (Some(body), Some(after(time)));
         (Self { body, deadline, waits_to_be_asked, place, rest: Arc::clone(&rest) }, rest)
     }
 }

@@ -14,10 +14,10 @@ use http::StatusCode;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::Sleep,
 };
 
-use super::LARGEST_HEAD;
+use super::{LARGEST_HEAD, after};
 use crate::http::problem::Problem;
 
 /// A stream whose writes have to get on.
@@ -43,7 +43,7 @@ impl Line {
             return polled;
         }
         let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let stalled = self.stalled.get_or_insert_with(|| after(patience));
         match stalled.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing"))),
             Poll::Pending => Poll::Pending,

@@ -29,6 +29,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Sleep,
 };
 
 use self::{
@@ -126,6 +127,12 @@ pub async fn serve(
 /// Returns once the server is told to stop, or once nobody could tell it any more.
 pub async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|stop| *stop).await);
+}
+
+/// Runs for so long; a client's time is the machine's, whatever the clock of the runs says.
+#[expect(clippy::disallowed_methods, reason = "nothing of a run depends on it")]
+fn after(length: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep(length))
 }
 
 /// Lets time pass; the loop has nothing else to wait for meanwhile.

@@ -87,7 +87,7 @@ fn whole_lines(text: &str) -> String {
     let mut whole = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         let last = runs(&whole).last().unwrap_or_default();
-        let is_line = BASE64_LINES.iter().any(|line| last.len() % line == 0)
+        let is_line = BASE64_LINES.iter().any(|line| last.len().is_multiple_of(*line))
             && !last.bytes().all(|byte| byte.is_ascii_hexdigit());
         if last.is_empty() || !is_line {
             whole.push(' ');

@@ -171,15 +171,11 @@ mod tests {
     async fn pairs_that_nobody_waits_for_are_kept_for_the_next_but_not_without_bound() {
         static ONE: LazyLock<Maker> = LazyLock::new(|| Maker::new(1));
         let first = ONE.pair("RSA_2048", "one").await.expect("made").expect("a pair");
-        loop {
-            let work = ONE.work();
-            if work.threads == 0 {
-                assert_eq!(work.ahead["RSA_2048"].len(), AHEAD);
-                break;
-            }
-            drop(work);
+        let is_at_work = || ONE.work().threads > 0;
+        while is_at_work() {
             tokio::task::yield_now().await;
         }
+        assert_eq!(ONE.work().ahead["RSA_2048"].len(), AHEAD);
         let second = ONE.pair("RSA_2048", "two").await.expect("made").expect("a pair");
         assert_ne!(first.public_spki, second.public_spki, "a pair is given out once");
         assert_eq!(ONE.pair("SM2", "one").await.expect("no failure").map(|pair| pair.public_spki), None);
