@@ -71,7 +71,7 @@ async fn the_document_is_told_in_both_environments_and_wrong_paths_name_the_righ
         ("/!/ems/enterprises/dave/cmk/import-key/", format!("{CMK}/import-key")),
         ("/ems/enterprises/dave/cmk/import-key", format!("{CMK}/import-key")),
         ("/!/EMS/enterprises/dave/CMK/import-key", format!("{CMK}/import-key")),
-        ("/test/enterprises/dave/cmk/import-key", format!("/test{CMK}/import-key")),
+        ("/test/!/ems/enterprises/dave/cmk/import-key/", format!("/test{CMK}/import-key")),
     ] {
         let (status, body) = told(server.customer(Method::POST, wrong, "no key")).await;
         assert_eq!(

@@ -221,7 +221,6 @@ fn must_serve(row: &Cluster) -> Result<(), AwsError> {
 pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let p = cx.p;
     let mut row = cx.cluster(p.required("DBClusterIdentifier")?)?;
-    let before = row.clone();
     if row.status != "stopped" {
         must_serve(&row)?;
     }
@@ -247,9 +246,8 @@ pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     overlay(cx, &mut row, &version)?;
     secrets::overlay_cluster(cx, &mut row)?;
     row.pending.extend(pending);
-    let takes_effect = now && !row.pending.is_empty();
-    if row == before && !takes_effect && p.text("MasterUserPassword").is_none() {
-        return Err(error::no_modification());
+    if !now || row.pending.is_empty() {
+        error::require_modification(&p)?;
     }
     let renaming = row.pending.contains_key("DBClusterIdentifier");
     if now && !row.pending.is_empty() {

@@ -1,7 +1,7 @@
 //! RDS's errors, as AWS answers them: the codes and statuses of its service model, the messages of the service itself.
 
 use super::super::{AwsError, kms::KeyNotAccessible};
-use super::rows::Instance;
+use super::{params::Params, rows::Instance};
 
 /// An error with one of RDS's codes; the HTTP status follows from the code as in the service model.
 pub fn fault(code: &str, message: impl Into<String>) -> AwsError {
@@ -34,10 +34,25 @@ pub fn protection_is_the_clusters(row: &Instance) -> Result<(), AwsError> {
     )))
 }
 
-/// A modification that changes nothing.
-pub fn no_modification() -> AwsError {
-    invalid_combination("No modifications were requested")
+/// # Errors
+/// `InvalidParameterCombination`: a modification asks for nothing. One that asks for what is so already is taken.
+pub fn require_modification(p: &Params<'_>) -> Result<(), AwsError> {
+    if p.has_others_than(&NO_MODIFICATION) {
+        return Ok(());
+    }
+    Err(invalid_combination("No modifications were requested"))
 }
+
+/// Parameters that say of what, when and how, and ask for nothing.
+const NO_MODIFICATION: [&str; 7] = [
+    "Action",
+    "Version",
+    "DBInstanceIdentifier",
+    "DBClusterIdentifier",
+    "ApplyImmediately",
+    "AllowMajorVersionUpgrade",
+    "AllowEngineModeChange",
+];
 
 pub fn missing(parameter: &str) -> AwsError {
     fault("MissingParameter", format!("The request must contain the parameter {parameter}"))

@@ -21,10 +21,8 @@ pub fn modify(cx: &mut Context<'_>) -> Result<Answer, AwsError> {
     let before = row.clone();
     let deferred = deferred(cx, &row, &version)?;
     at_once(cx, &mut row, &version)?;
-    let takes_effect = now && !row.pending.is_empty();
-    let rotates = p.flag("RotateMasterUserPassword")?.unwrap_or(false) && secrets::is_managed(&row);
-    if row == before && deferred.is_empty() && !takes_effect && !rotates {
-        return Err(error::no_modification());
+    if !now || row.pending.is_empty() {
+        error::require_modification(&p)?;
     }
     row.pending.extend(deferred);
     if row.pending.contains_key("DBInstanceIdentifier") && row.status == "stopped" && now {

@@ -23,6 +23,11 @@ impl<'a> Params<'a> {
     }
 
     /// A text parameter; one that is sent empty counts as not sent.
+    /// Whether anything is asked for beside these parameters.
+    pub fn has_others_than(&self, names: &[&str]) -> bool {
+        self.0.as_object().is_some_and(|all| all.keys().any(|name| !names.contains(&name.as_str())))
+    }
+
     pub fn text(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }

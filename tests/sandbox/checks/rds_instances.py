@@ -131,7 +131,6 @@ says("ModifyDBInstance: a new major version needs its flag", refused("InvalidPar
 says("ModifyDBInstance: logs to CloudWatch", ["postgresql"], lambda: modify(settle(waiting()[0]), CloudwatchLogsExportConfiguration={"EnableLogTypes": ["postgresql"]})["EnabledCloudwatchLogsExports"])
 nothing = refused("InvalidParameterCombination", 400, "No modifications were requested")
 says("ModifyDBInstance: nothing at all", nothing, lambda: modify(main(), ApplyImmediately=True))
-says("ModifyDBInstance: what the instance has already", nothing, lambda: modify(main(), BackupRetentionPeriod=7, MultiAZ=True, DBInstanceClass="db.m6g.large", ApplyImmediately=True))
 says("ModifyDBInstance: a flag that changes nothing by itself", nothing, lambda: modify(main(), AllowMajorVersionUpgrade=True))
 windows = once(lambda: made(PreferredBackupWindow="03:00-03:30", PreferredMaintenanceWindow="Tue:05:00-Tue:06:00"))
 says("CreateDBInstance: windows, their days in lower case", ("03:00-03:30", "tue:05:00-tue:06:00"), lambda: (lambda found: (found["PreferredBackupWindow"], found["PreferredMaintenanceWindow"]))(row(windows())))
