@@ -140,7 +140,7 @@ async fn a_change_that_rds_finds_to_be_none_is_looked_at_again() {
     let names = stage.world.names(WEST).await;
     let aside = names.iter().find(|name| name.contains("dave-production-old")).expect("it was put aside");
     assert_eq!(groups(&instance(&stage.world, WEST, aside).await), [CLOSING], "and closed before, by a second call");
-    assert_eq!(stage.world.sandbox.faults().rules()[0].remaining, Some(0), "the answer was met");
+    assert!(stage.world.sandbox.faults().rules().is_empty(), "the answer was met");
 }
 
 #[tokio::test]
