@@ -14,14 +14,14 @@ use super::ids::Place;
 use super::params::Tags;
 
 /// Something that will happen to an instance or a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Planned {
     pub at: DateTime<Utc>,
     pub change: Change,
 }
 
 /// What will happen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Change {
     /// The status becomes this.
     Status(String),
@@ -34,7 +34,7 @@ pub enum Change {
 }
 
 /// A DB instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Instance {
     pub place: Place,
     pub id: String,
@@ -76,7 +76,7 @@ pub struct Instance {
 }
 
 /// A DB cluster: Aurora, or a Multi-AZ DB cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
     pub place: Place,
     pub id: String,
