@@ -239,13 +239,14 @@ impl App {
         let forms: Vec<&Form> = self.forms.iter().collect();
         let roles = forms.iter().map(|form| (form.name.clone(), form.role.clone())).collect();
         let letters = forms.iter().map(|form| (form.name.clone(), form_role(form))).collect();
-        if let Some(listener) = listeners.machines {
-            let machines = Machines { service: self.service.clone(), metrics: self.metrics.clone() };
-            let served = http::serve(listener, http::machines_router(machines), Limits::default(), stopping.clone());
-            parts.spawn(async move { served.await.map_err(failed) });
-        }
         let clock = self.database.clock();
         let access = Access::new(self.service.clone(), Arc::clone(&clock), &self.config);
+        let limits = Limits { proxies: access.proxies().clone(), ..Limits::default() };
+        if let Some(listener) = listeners.machines {
+            let machines = Machines { service: self.service.clone(), metrics: self.metrics.clone() };
+            let served = http::serve(listener, http::machines_router(machines), limits.clone(), stopping.clone());
+            parts.spawn(async move { served.await.map_err(failed) });
+        }
         if let Some(imports) = &self.imports {
             let (watch, stopped) = (imports.production.clone().watch(self.custody_check), stopping.clone());
             parts.spawn(async move {
@@ -315,7 +316,7 @@ impl App {
             let operators = http::router(api);
             let (router, limits) = match beside {
                 Some(customers) => (operators.merge(customer::paths(customers)), customers_limits),
-                None => (operators, Limits::default()),
+                None => (operators, limits),
             };
             let served = http::serve(listener, router, limits, stopping.clone());
             parts.spawn(async move { served.await.map_err(failed) });
