@@ -16,7 +16,7 @@ use super::{CustomerApi, LARGEST_BODY};
 use crate::{
     access::{Caller, Environment},
     http::{api::extract::Parameters, problem::Problem},
-    keys::import::{Algorithm, Asked, Desk, Refusal, RefusalKind, Spec, Uploaded, may_hold_a_key, read_upload},
+    keys::import::{Algorithm, Asked, Desk, Refusal, RefusalKind, Spec, Uploaded, read_upload},
 };
 
 /// The desks of both environments.
@@ -67,11 +67,7 @@ async fn request_import(
     // Clients write nothing in many ways. A key that is sent here was sent too early.
     let body = gather(body).await?;
     if !EMPTY.contains(&body.trim_ascii()) {
-        return Err(if may_hold_a_key(&body) {
-            Refusal::request_body_not_empty().exposing().into()
-        } else {
-            Refusal::request_body_not_empty().into()
-        });
+        return Err(Refusal::request_body_not_empty().judging(&body).into());
     }
     let asked = Asked {
         by: caller.name(),
@@ -92,8 +88,7 @@ async fn import_key(
 ) -> Result<Response, Problem> {
     let mut body = gather(body).await?;
     if !is_json(&headers) {
-        let refusal = Refusal::content_type_wrong();
-        return Err(if may_hold_a_key(&body) { refusal.exposing().into() } else { refusal.into() });
+        return Err(Refusal::content_type_wrong().judging(&body).into());
     }
     let parts = read_upload(&mut body)?;
     drop(body);
@@ -126,8 +121,7 @@ async fn gather(body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|_| Refusal::body_lost())?;
         if whole.len() + frame.len() > LARGEST_BODY {
-            let refusal = Refusal::body_too_large(LARGEST_BODY);
-            return Err(if may_hold_a_key(&whole) { refusal.exposing() } else { refusal });
+            return Err(Refusal::body_too_large(LARGEST_BODY).judging(&whole));
         }
         whole.extend_from_slice(&frame);
         // The connection's own buffer, unless something else still reads it.

@@ -27,7 +27,6 @@ mod wrapping;
 
 pub use again::{Reimport, serving};
 pub use desk::{Cloud, Clouds, Desk, DeskOptions, FORM};
-pub use exposed::may_hold_a_key;
 pub use opening::{REIMPORT, start_reimport};
 pub use refusal::{Refusal, RefusalKind, Terms};
 pub use relay::{Imported, Receipt, Uploaded};

@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::{
+    exposed::may_hold_a_key,
     session::Session,
     wrapping::{Algorithm, Spec},
 };
@@ -207,6 +208,12 @@ impl Refusal {
 
     fn cured_by_a_new_key(self) -> Self {
         self.cured_by("openssl rand -out key.bin 32").cured_by(wrap_as_asked()).cured_by(UPLOAD)
+    }
+
+    /// Says so if the body that is refused may have held a key that was not wrapped.
+    #[must_use]
+    pub fn judging(self, body: &[u8]) -> Self {
+        if may_hold_a_key(body) { self.exposing() } else { self }
     }
 
     /// What was sent could not be taken, and may have held a key that was not wrapped.

@@ -101,21 +101,21 @@ pub fn read(body: &mut [u8]) -> Result<Vec<Part>, Refusal> {
     if body.iter().all(|byte| *byte == b' ') {
         return Err(Refusal::body_missing());
     }
-    parts(body).map_err(|refusal| if exposes(&refusal, body) { refusal.exposing() } else { refusal })
+    parts(body).map_err(|refusal| judged(refusal, body))
 }
 
-/// Whether a body that was refused may have held a key, of which the refusal does not speak itself.
-fn exposes(refusal: &Refusal, body: &[u8]) -> bool {
-    let is_said =
-        ["key-material-not-wrapped", "json-cut-by-base64-lines", "import-token-unknown"].contains(&refusal.code);
-    if is_said {
-        return false;
+/// The refusal of a body, with what it may have held unless it speaks of that itself.
+fn judged(refusal: Refusal, body: &[u8]) -> Refusal {
+    if ["key-material-not-wrapped", "json-cut-by-base64-lines", "import-token-unknown"].contains(&refusal.code) {
+        return refusal;
     }
-    let letters: Zeroizing<Vec<u8>> = match encoding(body) {
-        Some(_) => Zeroizing::new(body.iter().copied().filter(u8::is_ascii).filter(|byte| *byte != 0).collect()),
-        None => return exposed::may_hold_a_key(body),
-    };
-    exposed::may_hold_a_key(&letters)
+    match encoding(body) {
+        None => refusal.judging(body),
+        Some(_) => {
+            let letters = body.iter().copied().filter(|byte| byte.is_ascii() && *byte != 0);
+            refusal.judging(&Zeroizing::new(letters.collect::<Vec<u8>>()))
+        }
+    }
 }
 
 fn parts(body: &[u8]) -> Result<Vec<Part>, Refusal> {
